@@ -1,0 +1,196 @@
+//! What happened in a cluster.
+//!
+//! Events are facts in one order: every client of a room sees the same sequence,
+//! numbered densely from 1. An event that has an actor names it in `node`; one
+//! that followed from a command names that command in `cause`.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{CommandId, NodeId, PublicKey};
+
+/// One entry of a room's event log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Place in the log: 1 for the first event of an epoch, then dense.
+    pub seq: u64,
+    /// Monotonic microseconds since the room's log began.
+    pub at_us: u64,
+    /// Unix time in microseconds, for people; may jump, never used for order.
+    pub wall_us: u64,
+    /// The node that saw or did it; absent for what concerns the whole cluster.
+    pub node: Option<NodeId>,
+    /// The command it followed from, if one.
+    pub cause: Option<CommandId>,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum EventKind {
+    /// A cluster of `nodes` nodes began to boot.
+    ClusterBooting {
+        /// How many nodes it will have.
+        nodes: u32,
+    },
+    /// Every node holds a confirmed session with every other and sees it Healthy.
+    ClusterConverged {
+        /// How many nodes there are.
+        nodes: u32,
+        /// Microseconds from the command to this moment.
+        took_us: u64,
+    },
+    /// A boot or spawn did not converge; what had been started was taken down again.
+    ClusterFailed {
+        /// Why, for a person.
+        reason: String,
+    },
+    /// The whole cluster began to shut down.
+    ClusterStopping,
+    /// The cluster has shut down: sockets closed, tasks joined.
+    ClusterStopped,
+    /// `node` is up: its socket is bound and it answers.
+    NodeStarted {
+        /// Its place in the cluster; kept over a restart, never reused.
+        index: u32,
+        /// The loopback UDP address it listens on.
+        address: SocketAddr,
+        /// Its Noise static public key.
+        public_key: PublicKey,
+    },
+    /// `node` is down.
+    NodeStopped {
+        /// How it went.
+        reason: StopReason,
+    },
+    /// `node` holds a confirmed session with `peer`: both ends have proved their keys.
+    SessionUp {
+        /// The other end.
+        peer: NodeId,
+        /// Where `node` sends to reach it.
+        address: SocketAddr,
+        /// Which part `node` played in the handshake.
+        role: Role,
+    },
+    /// `node` holds no session with `peer` any more.
+    SessionDown {
+        /// The other end.
+        peer: NodeId,
+        /// Why.
+        reason: SessionEnd,
+    },
+    /// `node`'s failure detector changed its verdict on `peer`.
+    PeerHealth {
+        /// The one judged.
+        peer: NodeId,
+        /// The verdict before.
+        from: Health,
+        /// The verdict now.
+        to: Health,
+        /// Microseconds since `node` last heard an authenticated packet of `peer`.
+        silence_us: u64,
+    },
+    /// `node` threw away datagrams that were not what they should be. Rate-limited:
+    /// one event stands for `count` of them.
+    DatagramRejected {
+        /// Where the last of them came from, as far as a UDP source can be believed.
+        address: SocketAddr,
+        /// What was wrong.
+        reason: RejectReason,
+        /// How many, since the last event of this reason.
+        count: u64,
+    },
+}
+
+/// A failure detector's verdict on a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// Heard from within the expected time.
+    Healthy,
+    /// Silent for longer than it should be; probed more often.
+    Suspect,
+    /// Silent for so long that it must be presumed gone.
+    Unreachable,
+}
+
+/// Which part a node played in a handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It sent the first message.
+    Initiator,
+    /// It answered.
+    Responder,
+}
+
+/// How a node went down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// It announced its leave to its peers and closed. It is no member any more.
+    Shutdown,
+    /// It vanished without a word. It stays a member and can be restarted.
+    Crash,
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionEnd {
+    /// The peer announced its leave.
+    Left,
+    /// The peer was Unreachable for so long that it was forgotten.
+    Forgotten,
+    /// This node itself closed it.
+    Closed,
+}
+
+/// Why a datagram was thrown away. Every rejection is counted under one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RejectReason {
+    /// Too short, too long, of an unknown type or with reserved bits set.
+    Malformed,
+    /// Message 1 that does not authenticate: the sender holds another pre-shared key, or none.
+    PskMismatch,
+    /// Message 1 whose wall time is more than ten seconds off.
+    StaleInitiation,
+    /// Message 1 that was seen before.
+    ReplayedInitiation,
+    /// Too many handshakes are under way.
+    Overloaded,
+    /// For a session or handshake this node does not hold.
+    UnknownIndex,
+    /// Message 2 or 3 that does not authenticate.
+    HandshakeFailed,
+    /// The sender's identity is not signed by its key, is this node's own, or is not the expected one.
+    BadIdentity,
+    /// A data packet that does not authenticate: altered, truncated or made up.
+    AuthFailed,
+    /// A data packet whose counter was seen before or is too old to tell.
+    Replayed,
+    /// An authenticated packet whose frames cannot be read: a peer with a defect.
+    BadFrame,
+}
+
+impl RejectReason {
+    /// Every reason, in declaration order.
+    pub const ALL: [Self; 11] = [
+        Self::Malformed,
+        Self::PskMismatch,
+        Self::StaleInitiation,
+        Self::ReplayedInitiation,
+        Self::Overloaded,
+        Self::UnknownIndex,
+        Self::HandshakeFailed,
+        Self::BadIdentity,
+        Self::AuthFailed,
+        Self::Replayed,
+        Self::BadFrame,
+    ];
+}

@@ -1,0 +1,24 @@
+//! What crosses Meshground's WebSocket, as types.
+//!
+//! The server, the page, the tests and any Rust client use these same types, so
+//! the contract is written down once. Nothing here knows a socket, a clock or a
+//! runtime; the crate compiles natively and to WASM.
+//!
+//! - [`id`]: the ids, which travel as hexadecimal strings.
+//! - [`event`]: what happened in a cluster, one [`Event`] at a time.
+//! - [`snapshot`]: what a cluster looks like; a [`Snapshot`] is the fold of its events.
+//! - [`telemetry`]: gauges (round-trip times), coalesced and opt-in.
+//! - [`rpc`]: the JSON-RPC 2.0 envelope, the methods and the errors.
+
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
+pub mod event;
+pub mod id;
+pub mod rpc;
+pub mod snapshot;
+pub mod telemetry;
+
+pub use event::{Event, EventKind, Health, RejectReason, Role, SessionEnd, StopReason};
+pub use id::{CommandId, Epoch, NodeId, PublicKey};
+pub use snapshot::{ClusterPhase, Edge, NodeSnapshot, NodeState, PeerSnapshot, Snapshot};
+pub use telemetry::{LinkSample, Telemetry};

@@ -1,0 +1,97 @@
+//! Errors as they travel: a code, a name, a message and what to do about it.
+
+use serde::{Deserialize, Serialize};
+
+/// A JSON-RPC error object. `code` and `data.name` say the same thing, once for
+/// programs that know JSON-RPC and once for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct RpcError {
+    /// Which kind; see [`ErrorCode`].
+    pub code: i32,
+    /// What went wrong here, in a sentence.
+    pub message: String,
+    /// The kind by name, and the way out.
+    pub data: ErrorData,
+}
+
+/// The part of an error beyond JSON-RPC's own fields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorData {
+    /// The kind in `snake_case`, stable for programs.
+    pub name: String,
+    /// What to do about it, in a sentence.
+    pub hint: String,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal, $name:literal;)*) => {
+        /// The kinds of error.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ErrorCode { $($(#[$doc])* $variant,)* }
+
+        impl ErrorCode {
+            /// Every kind, in declaration order.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The number that travels as `code`.
+            pub fn code(self) -> i32 {
+                match self { $(Self::$variant => $code),* }
+            }
+
+            /// The stable name that travels as `data.name`.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The message is no JSON.
+    ParseError = -32700, "parse_error";
+    /// The message is JSON but no JSON-RPC 2.0 request.
+    InvalidRequest = -32600, "invalid_request";
+    /// There is no such method.
+    MethodNotFound = -32601, "method_not_found";
+    /// The method exists; its parameters are wrong in kind, name or range.
+    InvalidParams = -32602, "invalid_params";
+    /// A defect of the server.
+    Internal = -32603, "internal";
+    /// `cluster.boot` while a cluster runs, without `replace`.
+    AlreadyRunning = 1001, "already_running";
+    /// The command needs a running cluster.
+    NotRunning = 1002, "not_running";
+    /// No member has this id.
+    NodeNotFound = 1003, "node_not_found";
+    /// The command would exceed a limit of this server.
+    LimitExceeded = 1004, "limit_exceeded";
+    /// The message is larger than the server reads.
+    MessageTooLarge = 1005, "message_too_large";
+    /// A handshake failed.
+    HandshakeFailed = 1006, "handshake_failed";
+    /// The budget ran out before the mesh converged.
+    Timeout = 1007, "timeout";
+    /// The node is in the wrong state for this (crashed, or running).
+    WrongState = 1008, "wrong_state";
+    /// The cluster is just being booted or shut down by another command.
+    Busy = 1009, "busy";
+    /// The machine refused something: a socket, a port, memory.
+    SystemFailure = 1010, "system_failure";
+}
+
+impl RpcError {
+    /// An error of this kind.
+    pub fn new(code: ErrorCode, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            code: code.code(),
+            message: message.into(),
+            data: ErrorData { name: code.name().to_owned(), hint: hint.into() },
+        }
+    }
+
+    /// Whether it is of this kind.
+    pub fn is(&self, code: ErrorCode) -> bool {
+        self.code == code.code()
+    }
+}

@@ -1,0 +1,220 @@
+//! What a cluster looks like at one moment.
+//!
+//! A [`Snapshot`] is the fold of a room's events up to `seq`. The server keeps
+//! one by folding each event as it is logged; the page keeps its own with the
+//! same [`Snapshot::apply`]; so both always agree.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    net::SocketAddr,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    event::{Event, EventKind, Health, Role, StopReason},
+    id::{Epoch, NodeId, PublicKey},
+};
+
+/// A room's cluster as of event `seq`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Which life of the log `seq` counts in.
+    pub epoch: Epoch,
+    /// The last event folded in; 0 before the first.
+    pub seq: u64,
+    /// Monotonic microseconds of that event since the log began.
+    pub at_us: u64,
+    /// What the cluster is doing.
+    pub phase: ClusterPhase,
+    /// The members, by id. A crashed node stays one; a shut down one does not.
+    pub nodes: BTreeMap<NodeId, NodeSnapshot>,
+}
+
+/// What a cluster is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClusterPhase {
+    /// There is none.
+    Empty,
+    /// Its nodes are up and shaking hands.
+    Booting,
+    /// It has converged once and runs.
+    Running,
+    /// It is being shut down.
+    Stopping,
+}
+
+/// One member.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeSnapshot {
+    /// Its place in the cluster; kept over a restart, never reused.
+    pub index: u32,
+    /// Its loopback UDP address; a restart changes the port.
+    pub address: SocketAddr,
+    /// Its Noise static public key.
+    pub public_key: PublicKey,
+    /// Whether it runs.
+    pub state: NodeState,
+    /// When it last started, in the log's monotonic microseconds.
+    pub started_us: u64,
+    /// The peers it holds a confirmed session with, by id. Empty while crashed.
+    pub peers: BTreeMap<NodeId, PeerSnapshot>,
+}
+
+/// Whether a member runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// It does.
+    Running,
+    /// It vanished and may be restarted.
+    Crashed,
+}
+
+/// A peer through the eyes of the node that holds the session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeerSnapshot {
+    /// Where the node sends to reach it.
+    pub address: SocketAddr,
+    /// Which part the node played in the handshake.
+    pub role: Role,
+    /// The node's verdict.
+    pub health: Health,
+    /// When the session was confirmed, in the log's monotonic microseconds.
+    pub since_us: u64,
+}
+
+/// A session that both ends hold. `a < b`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Edge {
+    /// The end with the lower id.
+    pub a: NodeId,
+    /// The end with the higher id.
+    pub b: NodeId,
+    /// The worse of the two ends' verdicts.
+    pub health: Health,
+}
+
+impl Snapshot {
+    /// The snapshot of an empty log.
+    pub fn new(epoch: Epoch) -> Self {
+        Self { epoch, seq: 0, at_us: 0, phase: ClusterPhase::Empty, nodes: BTreeMap::new() }
+    }
+
+    /// Folds one event in. Events must come in order; one at or before `seq` changes
+    /// nothing, so a snapshot and a stream that overlap do no harm.
+    pub fn apply(&mut self, event: &Event) {
+        if event.seq <= self.seq {
+            return;
+        }
+        self.seq = event.seq;
+        self.at_us = event.at_us;
+        match &event.kind {
+            EventKind::ClusterBooting { .. } => self.phase = ClusterPhase::Booting,
+            EventKind::ClusterConverged { .. } => self.phase = ClusterPhase::Running,
+            EventKind::ClusterFailed { .. } => {
+                if self.phase == ClusterPhase::Booting {
+                    self.phase = ClusterPhase::Empty;
+                }
+            }
+            EventKind::ClusterStopping => self.phase = ClusterPhase::Stopping,
+            EventKind::ClusterStopped => {
+                self.phase = ClusterPhase::Empty;
+                self.nodes.clear();
+            }
+            EventKind::DatagramRejected { .. } => {}
+            EventKind::NodeStarted { .. }
+            | EventKind::NodeStopped { .. }
+            | EventKind::SessionUp { .. }
+            | EventKind::SessionDown { .. }
+            | EventKind::PeerHealth { .. } => {
+                if let Some(node) = event.node {
+                    self.apply_to_node(node, event);
+                }
+            }
+        }
+    }
+
+    fn apply_to_node(&mut self, id: NodeId, event: &Event) {
+        if let EventKind::NodeStarted { index, address, public_key } = &event.kind {
+            let node = NodeSnapshot {
+                index: *index,
+                address: *address,
+                public_key: *public_key,
+                state: NodeState::Running,
+                started_us: event.at_us,
+                peers: BTreeMap::new(),
+            };
+            self.nodes.insert(id, node);
+            return;
+        }
+        let Entry::Occupied(mut entry) = self.nodes.entry(id) else { return };
+        let node = entry.get_mut();
+        match &event.kind {
+            EventKind::NodeStopped { reason: StopReason::Shutdown } => {
+                entry.remove();
+            }
+            EventKind::NodeStopped { reason: StopReason::Crash } => {
+                node.state = NodeState::Crashed;
+                node.peers.clear();
+            }
+            EventKind::SessionUp { peer, address, role } => {
+                let session = PeerSnapshot {
+                    address: *address,
+                    role: *role,
+                    health: Health::Healthy,
+                    since_us: event.at_us,
+                };
+                node.peers.insert(*peer, session);
+            }
+            EventKind::SessionDown { peer, .. } => {
+                node.peers.remove(peer);
+            }
+            EventKind::PeerHealth { peer, to, .. } => {
+                if let Some(peer) = node.peers.get_mut(peer) {
+                    peer.health = *to;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The sessions both ends hold, in order of their ends' ids.
+    pub fn edges(&self) -> Vec<Edge> {
+        let mut edges = Vec::new();
+        for (&a, node) in &self.nodes {
+            for (&b, there) in node.peers.range((std::ops::Bound::Excluded(a), std::ops::Bound::Unbounded)) {
+                if let Some(back) = self.nodes.get(&b).and_then(|node| node.peers.get(&a)) {
+                    edges.push(Edge { a, b, health: there.health.max(back.health) });
+                }
+            }
+        }
+        edges
+    }
+
+    /// The sessions only one end holds: `(holder, missing end, the holder's verdict)`.
+    /// While a peer is crashed, this is what its former edges become.
+    pub fn half_edges(&self) -> Vec<(NodeId, NodeId, Health)> {
+        let mut halves = Vec::new();
+        for (&holder, node) in &self.nodes {
+            for (&peer, session) in &node.peers {
+                let held_there = self.nodes.get(&peer).is_some_and(|other| other.peers.contains_key(&holder));
+                if !held_there {
+                    halves.push((holder, peer, session.health));
+                }
+            }
+        }
+        halves
+    }
+
+    /// Whether every member runs and sees every other one Healthy.
+    pub fn is_converged(&self) -> bool {
+        let others = self.nodes.len().saturating_sub(1);
+        self.nodes.values().all(|node| {
+            node.state == NodeState::Running
+                && node.peers.len() == others
+                && node.peers.values().all(|peer| peer.health == Health::Healthy)
+        })
+    }
+}

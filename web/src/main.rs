@@ -1,0 +1,2 @@
+//! The Meshground playground page, compiled to WASM.
+fn main() {}

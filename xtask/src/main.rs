@@ -1,0 +1,2 @@
+//! Builds, runs and tests Meshground.
+fn main() {}
