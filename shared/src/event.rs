@@ -172,7 +172,7 @@ pub enum RejectReason {
     BadIdentity,
     /// A data packet that does not authenticate: altered, truncated or made up.
     AuthFailed,
-    /// A data packet whose counter was seen before or is too old to tell.
+    /// A packet that was seen before, or is too old to tell.
     Replayed,
     /// An authenticated packet whose frames cannot be read: a peer with a defect.
     BadFrame,
