@@ -1,1 +1,27 @@
-//! One Meshground mesh node as a pure state machine: no sockets, no clock, no tasks.
+//! One Meshground mesh node as a pure state machine.
+//!
+//! In go datagrams, timeouts and commands, each with the present time; out come
+//! datagrams, the next timeout and events. Nothing in here opens a socket, reads a
+//! clock, sleeps, locks or spawns, so the same node runs over UDP, in a simulator
+//! with virtual time, and in a browser. The wire is described in `PROTOCOL.md`.
+
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
+mod config;
+mod crypto;
+mod event;
+mod handshake;
+mod identity;
+mod node;
+mod packet;
+mod session;
+mod time;
+mod timers;
+
+pub use config::{ConfigError, HandshakeConfig, LivenessConfig, NodeConfig};
+pub use crypto::Suite;
+pub use event::{DialError, DialId, NodeEvent, PeerView, SendError, Traffic, Transmit};
+pub use identity::Identity;
+pub use meshground_shared::{Health, NodeId, PublicKey, RejectReason, Role, SessionEnd};
+pub use node::Node;
+pub use time::{Instant, Now, WallTime};

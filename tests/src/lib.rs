@@ -1,1 +1,3 @@
-//! Whole-system tests of Meshground.
+//! What Meshground's whole-system tests are built from.
+
+pub mod sim;

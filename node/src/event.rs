@@ -1,0 +1,167 @@
+//! What a node tells its driver, and what may be asked of it.
+
+use std::{net::SocketAddr, time::Duration};
+
+use meshground_shared::{Health, NodeId, RejectReason, Role, SessionEnd};
+
+use crate::time::Instant;
+
+/// Something happened. Fetch with [`Node::poll_event`](crate::Node::poll_event).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NodeEvent {
+    /// A session with `peer` is confirmed: both ends have proved that they hold its
+    /// keys. Comes again when a new session replaces one, as after a restart.
+    SessionUp {
+        /// Who.
+        peer: NodeId,
+        /// Where.
+        address: SocketAddr,
+        /// This node's part in the handshake.
+        role: Role,
+    },
+    /// There is no session with `peer` any more.
+    SessionDown {
+        /// Who.
+        peer: NodeId,
+        /// Why.
+        reason: SessionEnd,
+    },
+    /// The failure detector changed its verdict.
+    Health {
+        /// On whom.
+        peer: NodeId,
+        /// The verdict before.
+        from: Health,
+        /// The verdict now.
+        to: Health,
+        /// How long the peer had been silent.
+        silence: Duration,
+    },
+    /// A message of a peer. It may have been lost, but never altered, doubled or forged.
+    Message {
+        /// Whose.
+        peer: NodeId,
+        /// What.
+        payload: Vec<u8>,
+    },
+    /// A dial ended in a confirmed session, by its own handshake or by one that crossed it.
+    Dialed {
+        /// Which.
+        dial: DialId,
+        /// Who answered.
+        peer: NodeId,
+    },
+    /// A dial came to nothing.
+    DialFailed {
+        /// Which.
+        dial: DialId,
+        /// Whither.
+        address: SocketAddr,
+        /// Why.
+        error: DialError,
+    },
+    /// Datagrams were thrown away. At most ten such events a second and reason.
+    Rejected {
+        /// Where the last came from.
+        address: SocketAddr,
+        /// What was wrong.
+        reason: RejectReason,
+        /// How many, since the last event of this reason.
+        count: u64,
+    },
+}
+
+/// Names one call of [`Node::connect`](crate::Node::connect).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DialId(pub u64);
+
+/// Why a dial came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DialError {
+    /// No valid answer within the budget: nobody there, or one with another pre-shared key.
+    #[error(
+        "no valid answer within {budget:?} after {sent} attempts; is it up, and does it hold the same pre-shared key?"
+    )]
+    TimedOut {
+        /// The budget.
+        budget: Duration,
+        /// How often the first message was sent.
+        sent: u32,
+    },
+    /// Someone else answered.
+    #[error("expected node {expected}, but {found} answered")]
+    WrongPeer {
+        /// Who was expected.
+        expected: NodeId,
+        /// Who answered.
+        found: NodeId,
+    },
+    /// The one who answered could not prove who it is.
+    #[error("whoever answered could not prove its identity")]
+    Unproven,
+    /// The address is this node's own.
+    #[error("the address is this node's own")]
+    Itself,
+    /// The node is leaving.
+    #[error("the node has left the mesh")]
+    Left,
+}
+
+/// Why a message was not sent. Nothing changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// There is no confirmed session with the peer.
+    #[error("no session with node {0}")]
+    NoSession(NodeId),
+    /// The message does not fit a datagram.
+    #[error("the message has {len} bytes; at most {max} fit a datagram")]
+    TooLarge {
+        /// Its size.
+        len: usize,
+        /// The most that fits.
+        max: usize,
+    },
+}
+
+/// A datagram to send, appended to the buffer given to
+/// [`Node::poll_transmit`](crate::Node::poll_transmit).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transmit {
+    /// Whither.
+    pub to: SocketAddr,
+    /// How many bytes were appended.
+    pub len: usize,
+}
+
+/// A peer with a confirmed session, as the node sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerView {
+    /// Who.
+    pub id: NodeId,
+    /// Where packets to it go.
+    pub address: SocketAddr,
+    /// This node's part in the handshake.
+    pub role: Role,
+    /// The failure detector's verdict.
+    pub health: Health,
+    /// Smoothed round-trip time (RFC 6298 weights); `None` before the first echo.
+    pub rtt: Option<Duration>,
+    /// When the session was confirmed.
+    pub since: Instant,
+    /// Datagrams and bytes exchanged with this peer over this session.
+    pub traffic: Traffic,
+}
+
+/// Datagrams and their UDP payload bytes, both ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Datagrams sent.
+    pub datagrams_out: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+    /// Datagrams received and accepted.
+    pub datagrams_in: u64,
+    /// Bytes received and accepted.
+    pub bytes_in: u64,
+}

@@ -1,0 +1,92 @@
+//! The end that begins.
+
+use std::fmt;
+
+use meshground_shared::Role;
+use rand_chacha::ChaCha20Rng;
+use snow::HandshakeState;
+
+use super::{
+    Ephemeral, Established, Noise, Refusal,
+    noise::establish,
+    payload::{Introduction, Opening},
+};
+use crate::{
+    crypto::Suite,
+    packet::{
+        CONFIRM_LEN, INITIATION_LEN, INITIATION_NOISE_LEN, RESPONSE_NOISE_LEN, confirm_header,
+        initiation_header,
+    },
+    time::WallTime,
+};
+
+/// Has sent message 1 and waits for message 2.
+pub(crate) struct Initiator {
+    state: HandshakeState,
+    suite: Suite,
+    begun: WallTime,
+    initiation: [u8; INITIATION_LEN],
+}
+
+impl Initiator {
+    /// Begins a handshake; `index` is where its answers shall go.
+    pub(crate) fn begin(
+        noise: &Noise,
+        suite: Suite,
+        index: u32,
+        begun: WallTime,
+        rng: &mut ChaCha20Rng,
+    ) -> Self {
+        let mut state = noise.initiator(suite, rng);
+        let header = initiation_header(suite);
+        let mut initiation = [0; INITIATION_LEN];
+        initiation[..header.len()].copy_from_slice(&header);
+        let opening = Opening { begun, sender_index: index }.encode();
+        state
+            .write_message(&opening, &mut initiation[header.len()..])
+            .expect("the buffer has the message's fixed length");
+        Self { state, suite, begun, initiation }
+    }
+
+    /// Message 1, ready to send, as often as need be.
+    pub(crate) fn initiation(&self) -> &[u8; INITIATION_LEN] {
+        &self.initiation
+    }
+
+    /// The ephemeral key in message 1.
+    pub(crate) fn ephemeral(&self) -> &Ephemeral {
+        let noise = &self.initiation[INITIATION_LEN - INITIATION_NOISE_LEN..];
+        noise.first_chunk().expect("message 1 begins with its ephemeral")
+    }
+
+    /// Reads message 2. On success the session stands and message 3 is ready to send.
+    pub(crate) fn read_response(
+        &mut self,
+        noise: &Noise,
+        message: &[u8; RESPONSE_NOISE_LEN],
+    ) -> Result<(Established, [u8; CONFIRM_LEN]), Refusal> {
+        let mut payload = [0; RESPONSE_NOISE_LEN];
+        let len = self.state.read_message(message, &mut payload).map_err(|_| Refusal::Crypto)?;
+        let payload: &[u8; 4 + Introduction::LEN] =
+            payload[..len].try_into().expect("the message's length is fixed");
+        let (remote_index, introduction) = payload.split_first_chunk().expect("a fixed layout");
+        let remote_index = u32::from_le_bytes(*remote_index);
+        let introduction = Introduction::decode(introduction.try_into().expect("a fixed layout"));
+
+        let header = confirm_header(remote_index);
+        let mut confirm = [0; CONFIRM_LEN];
+        confirm[..header.len()].copy_from_slice(&header);
+        self.state
+            .write_message(&noise.introduction().encode(), &mut confirm[header.len()..])
+            .expect("the buffer has the message's fixed length");
+        let established =
+            establish(&mut self.state, self.suite, Role::Initiator, self.begun, remote_index, &introduction)?;
+        Ok((established, confirm))
+    }
+}
+
+impl fmt::Debug for Initiator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Initiator").field("suite", &self.suite).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,56 @@
+//! What the handshake's messages carry inside Noise.
+
+use crate::{identity::IdentityProof, time::WallTime};
+
+/// Inside message 1: when, and under which index the initiator wants its answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Opening {
+    pub(super) begun: WallTime,
+    pub(super) sender_index: u32,
+}
+
+impl Opening {
+    pub(super) const LEN: usize = 12;
+
+    pub(super) fn encode(self) -> [u8; Self::LEN] {
+        let mut out = [0; Self::LEN];
+        out[..8].copy_from_slice(&self.begun.0.to_le_bytes());
+        out[8..].copy_from_slice(&self.sender_index.to_le_bytes());
+        out
+    }
+
+    pub(super) fn decode(bytes: &[u8; Self::LEN]) -> Self {
+        let (begun, index) = bytes.split_first_chunk().expect("twelve bytes hold eight");
+        let index = index.try_into().expect("and four more");
+        Self { begun: WallTime(u64::from_le_bytes(*begun)), sender_index: u32::from_le_bytes(index) }
+    }
+}
+
+/// Inside messages 2 (after the responder's index) and 3: who, and in which life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Introduction {
+    pub(super) incarnation: u64,
+    pub(super) proof: IdentityProof,
+}
+
+impl Introduction {
+    pub(super) const LEN: usize = 8 + IdentityProof::LEN;
+
+    pub(super) fn encode(&self) -> [u8; Self::LEN] {
+        let mut out = [0; Self::LEN];
+        out[..8].copy_from_slice(&self.incarnation.to_le_bytes());
+        out[8..40].copy_from_slice(&self.proof.entity_key);
+        out[40..].copy_from_slice(&self.proof.signature);
+        out
+    }
+
+    pub(super) fn decode(bytes: &[u8; Self::LEN]) -> Self {
+        let (incarnation, rest) = bytes.split_first_chunk().expect("a fixed layout");
+        let (entity_key, rest) = rest.split_first_chunk().expect("a fixed layout");
+        let signature = rest.try_into().expect("a fixed layout");
+        Self {
+            incarnation: u64::from_le_bytes(*incarnation),
+            proof: IdentityProof { entity_key: *entity_key, signature },
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The end that answers.
+
+use std::fmt;
+
+use meshground_shared::Role;
+use rand_chacha::ChaCha20Rng;
+
+use super::{
+    Established, Noise, Refusal,
+    noise::{Prepared, establish},
+    payload::{Introduction, Opening},
+};
+use crate::{
+    crypto::Suite,
+    packet::{CONFIRM_NOISE_LEN, INITIATION_NOISE_LEN, RESPONSE_LEN, response_header},
+    time::WallTime,
+};
+
+/// Has read message 1. Once it has answered, it waits for message 3.
+pub(crate) struct Responder {
+    prepared: Prepared,
+    suite: Suite,
+    opening: Opening,
+    initiation: [u8; INITIATION_NOISE_LEN],
+    index: u32,
+    /// A message 3 did not authenticate. Snow then forgets to restore its cipher, so the
+    /// state must be brought back before the next try: a forged message changes nothing.
+    spoiled: bool,
+}
+
+impl Responder {
+    /// Reads message 1; `index` is where message 3 shall go. An error costs one
+    /// authentication tag and leaves no trace.
+    pub(crate) fn read_initiation(
+        noise: &mut Noise,
+        suite: Suite,
+        message: &[u8; INITIATION_NOISE_LEN],
+        index: u32,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<Self, Refusal> {
+        let mut payload = [0; INITIATION_NOISE_LEN];
+        let state = noise.responder(suite, rng);
+        let len = state.read_message(message, &mut payload).map_err(|_| Refusal::Crypto)?;
+        let opening = payload[..len].try_into().expect("the message's length is fixed");
+        let opening = Opening::decode(opening);
+        let prepared = noise.take_responder(suite).ok_or(Refusal::Crypto)?;
+        Ok(Self { prepared, suite, opening, initiation: *message, index, spoiled: false })
+    }
+
+    /// When the initiator began, by its own wall clock.
+    pub(crate) fn begun(&self) -> WallTime {
+        self.opening.begun
+    }
+
+    /// The message 1 it read.
+    pub(crate) fn initiation(&self) -> &[u8; INITIATION_NOISE_LEN] {
+        &self.initiation
+    }
+
+    /// Writes message 2. Call once.
+    pub(crate) fn respond(&mut self, noise: &Noise) -> [u8; RESPONSE_LEN] {
+        let header = response_header(self.opening.sender_index);
+        let mut response = [0; RESPONSE_LEN];
+        response[..header.len()].copy_from_slice(&header);
+        let mut payload = [0; 4 + Introduction::LEN];
+        payload[..4].copy_from_slice(&self.index.to_le_bytes());
+        payload[4..].copy_from_slice(&noise.introduction().encode());
+        self.prepared
+            .state
+            .write_message(&payload, &mut response[header.len()..])
+            .expect("the buffer has the message's fixed length");
+        response
+    }
+
+    /// Reads message 3. On success the session stands.
+    pub(crate) fn read_confirm(
+        &mut self,
+        noise: &Noise,
+        message: &[u8; CONFIRM_NOISE_LEN],
+    ) -> Result<Established, Refusal> {
+        if self.spoiled {
+            self.restore(noise)?;
+        }
+        let mut payload = [0; CONFIRM_NOISE_LEN];
+        let state = &mut self.prepared.state;
+        let Ok(len) = state.read_message(message, &mut payload) else {
+            self.spoiled = true;
+            return Err(Refusal::Crypto);
+        };
+        let introduction = payload[..len].try_into().expect("the message's length is fixed");
+        let introduction = Introduction::decode(introduction);
+        let Opening { begun, sender_index } = self.opening;
+        establish(state, self.suite, Role::Responder, begun, sender_index, &introduction)
+    }
+
+    /// Goes through the first two messages again, to the same point.
+    fn restore(&mut self, noise: &Noise) -> Result<(), Refusal> {
+        *self.prepared.state = noise.same_responder(self.suite, self.prepared.seed);
+        let mut payload = [0; INITIATION_NOISE_LEN];
+        self.prepared.state.read_message(&self.initiation, &mut payload).map_err(|_| Refusal::Crypto)?;
+        self.respond(noise);
+        self.spoiled = false;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Responder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Responder").field("suite", &self.suite).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,170 @@
+//! Answering handshakes: from message 1 to a confirmed session.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use meshground_shared::{RejectReason, Role};
+
+use super::{Node, Slot};
+use crate::{
+    crypto::Suite,
+    handshake::{Ephemeral, Refusal, Responder, SeenInitiations},
+    packet::{CONFIRM_NOISE_LEN, Frame, INITIATION_NOISE_LEN, RESPONSE_LEN},
+    session::Session,
+    time::Now,
+    timers::Timer,
+};
+
+/// How long an answer waits for message 3.
+const ANSWER_LIFE: Duration = Duration::from_secs(10);
+
+/// How often one answer is sent again. An honest initiator asks fewer times; whoever
+/// replays its message gets no more out of this node.
+const MAX_RESENDS: u32 = 16;
+
+/// Message 2 is out; waiting for message 3.
+#[derive(Debug)]
+pub(super) struct Answer {
+    responder: Responder,
+    address: SocketAddr,
+    response: [u8; RESPONSE_LEN],
+    resends: u32,
+}
+
+/// Where the answers are, by the ephemeral key that asked and by age.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    by_ephemeral: BTreeMap<Ephemeral, u32>,
+    by_age: VecDeque<u32>,
+}
+
+impl Node {
+    /// Message 1.
+    pub(super) fn on_initiation(
+        &mut self,
+        now: Now,
+        from: SocketAddr,
+        suite: Suite,
+        message: &[u8; INITIATION_NOISE_LEN],
+    ) -> Result<(), RejectReason> {
+        let ephemeral = message.first_chunk().expect("message 1 begins with its ephemeral");
+        if let Some(index) = self.answers.by_ephemeral.get(ephemeral) {
+            return self.answer_again(*index, from, message);
+        }
+        if self.seen.contains(ephemeral) {
+            let lost_its_duel = !self.yields_to(now, from, ephemeral);
+            return if lost_its_duel { Ok(()) } else { Err(RejectReason::ReplayedInitiation) };
+        }
+        let index = self.fresh_index();
+        let mut responder = Responder::read_initiation(&mut self.noise, suite, message, index, &mut self.rng)
+            .map_err(|_| RejectReason::PskMismatch)?;
+        if !SeenInitiations::is_fresh(responder.begun(), now.wall) {
+            return Err(RejectReason::StaleInitiation);
+        }
+        self.seen.insert(*ephemeral, now.instant);
+        if !self.yields_to(now, from, ephemeral) {
+            return Ok(());
+        }
+        let crowded = self.answers.by_ephemeral.len() >= self.config.handshake.max_answers;
+        if crowded && let Some(oldest) = self.answers.by_age.front() {
+            self.drop_answer(*oldest);
+        }
+        let response = responder.respond(&self.noise);
+        self.outbox.push_back((from, response.to_vec()));
+        let answer = Answer { responder, address: from, response, resends: 0 };
+        self.slots.insert(index, Slot::Answer(Box::new(answer)));
+        self.answers.by_ephemeral.insert(*ephemeral, index);
+        self.answers.by_age.push_back(index);
+        self.timers.set(Timer::Slot(index), now.instant + ANSWER_LIFE);
+        if crowded { Err(RejectReason::Overloaded) } else { Ok(()) }
+    }
+
+    /// The same message 1 again: the answer was lost, or someone replays it.
+    fn answer_again(
+        &mut self,
+        index: u32,
+        from: SocketAddr,
+        message: &[u8; INITIATION_NOISE_LEN],
+    ) -> Result<(), RejectReason> {
+        match self.slots.get_mut(&index) {
+            Some(Slot::Answer(answer))
+                if answer.address == from
+                    && answer.responder.initiation() == message
+                    && answer.resends < MAX_RESENDS =>
+            {
+                answer.resends += 1;
+                self.outbox.push_back((from, answer.response.to_vec()));
+                Ok(())
+            }
+            _ => Err(RejectReason::ReplayedInitiation),
+        }
+    }
+
+    /// Two dials that cross: of the two, the one with the lower ephemeral key goes on.
+    /// Both ends see both keys, so they agree. Returns whether to answer `theirs`.
+    fn yields_to(&mut self, now: Now, from: SocketAddr, theirs: &Ephemeral) -> bool {
+        let pause = self.config.handshake.retransmit * 4;
+        for (index, slot) in &self.slots {
+            if let Slot::Dial(dial) = slot
+                && dial.request.address == from
+            {
+                if dial.initiator.ephemeral() < theirs {
+                    return false;
+                }
+                // Ours waits; should theirs come to nothing, it goes on.
+                let resume = (now.instant + pause).min(dial.request.deadline);
+                self.timers.set(Timer::Slot(*index), resume);
+            }
+        }
+        true
+    }
+
+    /// Message 3.
+    pub(super) fn on_confirm(
+        &mut self,
+        now: Now,
+        from: SocketAddr,
+        index: u32,
+        message: &[u8; CONFIRM_NOISE_LEN],
+    ) -> Result<(), RejectReason> {
+        let answer = match self.slots.get_mut(&index) {
+            Some(Slot::Answer(answer)) => answer,
+            Some(Slot::Session(session)) if session.role == Role::Responder => {
+                if session.has_received() || session.address != from {
+                    return Err(RejectReason::Replayed);
+                }
+                // The packet that told the initiator of success was lost: send another.
+                let stamp = now.instant.as_micros();
+                self.push_frame(index, &Frame::Ping { stamp });
+                return Ok(());
+            }
+            _ => return Err(RejectReason::UnknownIndex),
+        };
+        let outcome = answer.responder.read_confirm(&self.noise, message);
+        if outcome.as_ref().err() == Some(&Refusal::Crypto) {
+            return Err(RejectReason::HandshakeFailed);
+        }
+        self.drop_answer(index);
+        let established = outcome.map_err(|_| RejectReason::BadIdentity)?;
+        if established.peer == self.id() {
+            return Err(RejectReason::BadIdentity);
+        }
+        let session = Session::new(established, from, self.config.max_datagram);
+        self.install(now, index, session);
+        Ok(())
+    }
+
+    pub(super) fn drop_answer(&mut self, index: u32) {
+        if let Some(Slot::Answer(answer)) = self.slots.get(&index) {
+            let ephemeral =
+                answer.responder.initiation().first_chunk().expect("message 1 begins with its ephemeral");
+            self.answers.by_ephemeral.remove::<Ephemeral>(ephemeral);
+            self.answers.by_age.retain(|other| *other != index);
+            self.slots.remove(&index);
+            self.timers.clear(Timer::Slot(index));
+        }
+    }
+}

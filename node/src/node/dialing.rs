@@ -1,0 +1,216 @@
+//! Beginning handshakes: from `connect` to a confirmed session.
+
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+
+use meshground_shared::{NodeId, RejectReason};
+
+use super::{Node, Slot};
+use crate::{
+    event::{DialError, DialId, NodeEvent},
+    handshake::{Initiator, Refusal, takes_precedence},
+    packet::{CONFIRM_LEN, RESPONSE_NOISE_LEN},
+    session::Session,
+    time::{Instant, Now},
+    timers::Timer,
+};
+
+/// After this long without success a handshake begins anew with fresh keys: the other
+/// end may have lost its half of it, and the first message would soon be too old.
+const FRESH_ATTEMPT: Duration = Duration::from_secs(5);
+
+/// How far the pause between two sendings grows, as a multiple of the first.
+const MAX_BACKOFF: u32 = 8;
+
+/// What [`Node::connect`] was asked.
+#[derive(Debug, Clone)]
+pub(super) struct DialRequest {
+    pub(super) id: DialId,
+    pub(super) address: SocketAddr,
+    pub(super) expect: Option<NodeId>,
+    pub(super) deadline: Instant,
+    /// How often message 1 went out.
+    pub(super) sent: u32,
+}
+
+/// Message 1 is out; waiting for message 2.
+#[derive(Debug)]
+pub(super) struct Dial {
+    pub(super) request: DialRequest,
+    pub(super) initiator: Initiator,
+    since: Instant,
+    pause: Duration,
+}
+
+/// Message 3 is out; waiting for the responder's first packet, which proves that it
+/// holds the keys too.
+#[derive(Debug)]
+pub(super) struct HalfOpen {
+    pub(super) request: DialRequest,
+    pub(super) session: Session,
+    confirm: [u8; CONFIRM_LEN],
+    since: Instant,
+    pause: Duration,
+}
+
+impl Node {
+    /// Begins queued dials while there is room.
+    pub(super) fn start_dials(&mut self, now: Now) {
+        while self.dials_under_way() < self.config.handshake.max_dials {
+            let Some(request) = self.queued_dials.pop_front() else { return };
+            self.begin_dial(now, request);
+        }
+    }
+
+    fn dials_under_way(&self) -> usize {
+        self.slots.values().filter(|slot| matches!(slot, Slot::Dial(_) | Slot::HalfOpen(_))).count()
+    }
+
+    fn begin_dial(&mut self, now: Now, mut request: DialRequest) {
+        let index = self.fresh_index();
+        let initiator = Initiator::begin(&self.noise, self.suite, index, now.wall, &mut self.rng);
+        self.outbox.push_back((request.address, initiator.initiation().to_vec()));
+        request.sent += 1;
+        let pause = self.config.handshake.retransmit;
+        self.timers.set(Timer::Slot(index), (now.instant + pause).min(request.deadline));
+        let dial = Dial { request, initiator, since: now.instant, pause };
+        self.slots.insert(index, Slot::Dial(Box::new(dial)));
+    }
+
+    pub(super) fn on_dial_timeout(&mut self, now: Now, index: u32) {
+        let Some(Slot::Dial(dial)) = self.slots.get_mut(&index) else { return };
+        if Self::is_over(now.instant, &dial.request, dial.since) {
+            let request = dial.request.clone();
+            return self.dial_anew_or_fail(now, index, request);
+        }
+        dial.request.sent += 1;
+        self.outbox.push_back((dial.request.address, dial.initiator.initiation().to_vec()));
+        dial.pause = (dial.pause * 2).min(self.config.handshake.retransmit * MAX_BACKOFF);
+        self.timers.set(Timer::Slot(index), (now.instant + dial.pause).min(dial.request.deadline));
+    }
+
+    pub(super) fn on_half_open_timeout(&mut self, now: Now, index: u32) {
+        let Some(Slot::HalfOpen(half)) = self.slots.get_mut(&index) else { return };
+        if Self::is_over(now.instant, &half.request, half.since) {
+            let request = half.request.clone();
+            return self.dial_anew_or_fail(now, index, request);
+        }
+        self.outbox.push_back((half.session.address, half.confirm.to_vec()));
+        half.pause = (half.pause * 2).min(self.config.handshake.retransmit * MAX_BACKOFF);
+        self.timers.set(Timer::Slot(index), (now.instant + half.pause).min(half.request.deadline));
+    }
+
+    fn is_over(now: Instant, request: &DialRequest, since: Instant) -> bool {
+        now >= request.deadline || now.saturating_since(since) >= FRESH_ATTEMPT
+    }
+
+    fn dial_anew_or_fail(&mut self, now: Now, index: u32, request: DialRequest) {
+        self.slots.remove(&index);
+        if now.instant < request.deadline {
+            self.begin_dial(now, request);
+        } else {
+            let budget = self.config.handshake.budget;
+            self.fail_dial(&request, DialError::TimedOut { budget, sent: request.sent });
+            self.start_dials(now);
+        }
+    }
+
+    /// Message 2.
+    pub(super) fn on_response(
+        &mut self,
+        now: Now,
+        index: u32,
+        message: &[u8; RESPONSE_NOISE_LEN],
+    ) -> Result<(), RejectReason> {
+        let Some(Slot::Dial(dial)) = self.slots.get_mut(&index) else {
+            return Err(RejectReason::UnknownIndex);
+        };
+        let outcome = dial.initiator.read_response(&self.noise, message);
+        if outcome.as_ref().err() == Some(&Refusal::Crypto) {
+            return Err(RejectReason::HandshakeFailed);
+        }
+        // Snow's state has moved on: whatever comes of it, this dial is over.
+        let request = dial.request.clone();
+        self.slots.remove(&index);
+        self.timers.clear(Timer::Slot(index));
+        let refused = match &outcome {
+            Err(_) => Some(DialError::Unproven),
+            Ok((established, _)) if established.peer == self.id() => Some(DialError::Itself),
+            Ok((established, _)) => request
+                .expect
+                .filter(|expected| *expected != established.peer)
+                .map(|expected| DialError::WrongPeer { expected, found: established.peer }),
+        };
+        if let Some(error) = refused {
+            self.fail_dial(&request, error);
+            self.start_dials(now);
+            return Err(RejectReason::BadIdentity);
+        }
+        let Ok((established, confirm)) = outcome else { return Ok(()) };
+        let session = Session::new(established, request.address, self.config.max_datagram);
+        if self.current_claim(session.peer).is_some_and(|old| !takes_precedence(&self.claim(&session), &old))
+        {
+            // A handshake that crossed this one was faster; both ends keep that.
+            self.events.push_back(NodeEvent::Dialed { dial: request.id, peer: session.peer });
+            self.start_dials(now);
+            return Ok(());
+        }
+        self.outbox.push_back((request.address, confirm.to_vec()));
+        let pause = self.config.handshake.retransmit;
+        self.timers.set(Timer::Slot(index), (now.instant + pause).min(request.deadline));
+        let half = HalfOpen { request, session, confirm, since: now.instant, pause };
+        self.slots.insert(index, Slot::HalfOpen(Box::new(half)));
+        Ok(())
+    }
+
+    /// Ends every dial that a session with `peer` at `address` has made needless.
+    pub(super) fn settle_dials(&mut self, now: Now, peer: NodeId, address: SocketAddr) {
+        let current = self.current_claim(peer);
+        let meant = |request: &DialRequest| {
+            request.address == address && request.expect.is_none_or(|expected| expected == peer)
+        };
+        let settled: Vec<u32> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| match slot {
+                Slot::Dial(dial) => meant(&dial.request),
+                Slot::HalfOpen(half) => {
+                    half.session.peer == peer
+                        && current.is_some_and(|old| !takes_precedence(&self.claim(&half.session), &old))
+                }
+                Slot::Answer(_) | Slot::Session(_) => false,
+            })
+            .map(|(index, _)| *index)
+            .collect();
+        for index in settled {
+            self.timers.clear(Timer::Slot(index));
+            if let Some(Slot::Dial(dial)) = self.slots.get(&index) {
+                self.events.push_back(NodeEvent::Dialed { dial: dial.request.id, peer });
+            } else if let Some(Slot::HalfOpen(half)) = self.slots.get(&index) {
+                self.events.push_back(NodeEvent::Dialed { dial: half.request.id, peer });
+            }
+            self.slots.remove(&index);
+        }
+        let (settled, waiting): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.queued_dials).into_iter().partition(meant);
+        self.queued_dials = waiting;
+        self.events.extend(settled.into_iter().map(|request| NodeEvent::Dialed { dial: request.id, peer }));
+        self.start_dials(now);
+    }
+
+    /// Takes every dial away, wherever it stands.
+    pub(super) fn take_dials(&mut self) -> Vec<DialRequest> {
+        let mut requests: Vec<DialRequest> = self.queued_dials.drain(..).collect();
+        for slot in self.slots.values() {
+            match slot {
+                Slot::Dial(dial) => requests.push(dial.request.clone()),
+                Slot::HalfOpen(half) => requests.push(half.request.clone()),
+                Slot::Answer(_) | Slot::Session(_) => {}
+            }
+        }
+        requests
+    }
+
+    pub(super) fn fail_dial(&mut self, request: &DialRequest, error: DialError) {
+        self.events.push_back(NodeEvent::DialFailed { dial: request.id, address: request.address, error });
+    }
+}

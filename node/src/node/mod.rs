@@ -1,0 +1,342 @@
+//! The node: composes everything below it; the only public way in.
+//!
+//! Its life is one map of *slots*, keyed by the index under which the other end
+//! addresses it: a dial that waits for message 2, an answer that waits for message 3,
+//! a half-open session that waits for the other end's first packet, and sessions.
+//! Peers point at their slot. Each step below moves a slot from one state to the next.
+
+mod answering;
+mod dialing;
+mod peers;
+mod rejections;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    net::SocketAddr,
+    time::Duration,
+};
+
+use meshground_shared::{NodeId, PublicKey, RejectReason, SessionEnd};
+use rand_chacha::{
+    ChaCha20Rng,
+    rand_core::{RngCore, SeedableRng},
+};
+
+use self::{
+    answering::{Answer, Answers},
+    dialing::{Dial, DialRequest, HalfOpen},
+    peers::Peer,
+    rejections::Rejections,
+};
+use crate::{
+    config::{ConfigError, NodeConfig},
+    crypto::Suite,
+    event::{DialError, DialId, NodeEvent, PeerView, SendError, Transmit},
+    handshake::{Noise, SeenInitiations},
+    identity::Identity,
+    packet::{Frame, Header, MESSAGE_OVERHEAD},
+    session::{PACKET_OVERHEAD, Session},
+    time::{Instant, Now},
+    timers::{Timer, Timers},
+};
+
+/// A node whose driver is later than this with a timeout has itself stood still (a
+/// suspended machine, a blocked thread) and does not count that time against its peers.
+const STOOD_STILL: Duration = Duration::from_millis(100);
+
+/// One mesh node.
+///
+/// Call the `handle_` and action methods with the present time, and after each of them
+/// drain [`poll_transmit`](Self::poll_transmit) and [`poll_event`](Self::poll_event),
+/// then sleep until [`poll_timeout`](Self::poll_timeout) or the next input. Time must
+/// not run backwards. No input, whatever its bytes, makes a node panic.
+pub struct Node {
+    config: NodeConfig,
+    identity: Identity,
+    suite: Suite,
+    rng: ChaCha20Rng,
+    noise: Noise,
+    slots: BTreeMap<u32, Slot>,
+    answers: Answers,
+    seen: SeenInitiations,
+    /// Dials that wait until fewer are under way.
+    queued_dials: VecDeque<DialRequest>,
+    next_dial: u64,
+    peers: BTreeMap<NodeId, Peer>,
+    timers: Timers,
+    /// Handshake datagrams to send.
+    outbox: VecDeque<(SocketAddr, Vec<u8>)>,
+    /// Sessions with frames to seal and send.
+    dirty: VecDeque<u32>,
+    events: VecDeque<NodeEvent>,
+    rejections: Rejections,
+    /// The last time the node was told.
+    clock: Instant,
+    left: bool,
+}
+
+/// Whatever a packet's receiver index leads to.
+#[derive(Debug)]
+enum Slot {
+    Dial(Box<Dial>),
+    Answer(Box<Answer>),
+    HalfOpen(Box<HalfOpen>),
+    Session(Box<Session>),
+}
+
+impl Node {
+    /// A node that knows nobody yet. Give each node, and each life of one, another
+    /// `rng_seed`: everything random in it grows from there.
+    ///
+    /// `now.wall` becomes the node's incarnation: it must be later than in any earlier
+    /// life of the same identity, or peers that remember that life will not take this one.
+    ///
+    /// # Errors
+    /// When a figure in `config` is out of its range.
+    pub fn new(
+        config: NodeConfig,
+        identity: Identity,
+        rng_seed: [u8; 32],
+        now: Now,
+    ) -> Result<Self, ConfigError> {
+        config.validate()?;
+        Ok(Self {
+            suite: config.suite.unwrap_or_else(Suite::preferred),
+            rng: ChaCha20Rng::from_seed(rng_seed),
+            noise: Noise::new(config.psk, identity.clone(), now.wall.0),
+            config,
+            identity,
+            slots: BTreeMap::new(),
+            answers: Answers::default(),
+            seen: SeenInitiations::default(),
+            queued_dials: VecDeque::new(),
+            next_dial: 0,
+            peers: BTreeMap::new(),
+            timers: Timers::default(),
+            outbox: VecDeque::new(),
+            dirty: VecDeque::new(),
+            events: VecDeque::new(),
+            rejections: Rejections::default(),
+            clock: now.instant,
+            left: false,
+        })
+    }
+
+    /// The node's id.
+    pub fn id(&self) -> NodeId {
+        self.identity.node_id()
+    }
+
+    /// Its Noise static public key.
+    pub fn public_key(&self) -> PublicKey {
+        self.identity.public_key()
+    }
+
+    /// Starts a handshake with whoever listens at `address`, as soon as fewer than
+    /// `max_dials` are under way. Ends in [`NodeEvent::Dialed`] or
+    /// [`NodeEvent::DialFailed`], within the handshake budget counted from this call. With
+    /// `expect`, anyone else who answers is refused.
+    pub fn connect(&mut self, now: Now, address: SocketAddr, expect: Option<NodeId>) -> DialId {
+        self.observe(now.instant);
+        let id = DialId(self.next_dial);
+        self.next_dial += 1;
+        let request = DialRequest {
+            id,
+            address,
+            expect,
+            deadline: now.instant + self.config.handshake.budget,
+            sent: 0,
+        };
+        if self.left {
+            self.fail_dial(&request, DialError::Left);
+        } else {
+            self.queued_dials.push_back(request);
+            self.start_dials(now);
+        }
+        id
+    }
+
+    /// Sends `payload` to `peer` as one unreliable message: it arrives once or not at
+    /// all, in any order.
+    ///
+    /// # Errors
+    /// Without a confirmed session, or when it is longer than [`max_message`](Self::max_message).
+    pub fn send(&mut self, now: Now, peer: NodeId, payload: &[u8]) -> Result<(), SendError> {
+        self.observe(now.instant);
+        let index = self.peers.get(&peer).ok_or(SendError::NoSession(peer))?.session;
+        let max = self.max_message();
+        if payload.len() > max {
+            return Err(SendError::TooLarge { len: payload.len(), max });
+        }
+        self.push_frame(index, &Frame::Message(payload));
+        Ok(())
+    }
+
+    /// The longest message [`send`](Self::send) takes, in bytes.
+    pub fn max_message(&self) -> usize {
+        self.config.max_datagram - PACKET_OVERHEAD - MESSAGE_OVERHEAD
+    }
+
+    /// Announces to every peer that this node leaves, and drops every session. Flush what
+    /// [`poll_transmit`](Self::poll_transmit) still has; nothing else will follow.
+    pub fn leave(&mut self, now: Now) {
+        self.observe(now.instant);
+        if std::mem::replace(&mut self.left, true) {
+            return;
+        }
+        for request in self.take_dials() {
+            self.fail_dial(&request, DialError::Left);
+        }
+        for (peer, Peer { session, .. }) in std::mem::take(&mut self.peers) {
+            self.push_frame(session, &Frame::Leave);
+            self.events.push_back(NodeEvent::SessionDown { peer, reason: SessionEnd::Closed });
+        }
+        self.slots.retain(|_, slot| matches!(slot, Slot::Session(_)));
+        self.outbox.clear();
+        self.timers.clear_all();
+    }
+
+    /// A datagram arrived from `from`. Its bytes are decrypted in place.
+    pub fn handle_datagram(&mut self, now: Now, from: SocketAddr, datagram: &mut [u8]) {
+        self.observe(now.instant);
+        if self.left {
+            return;
+        }
+        let outcome = match Header::parse(datagram) {
+            Err(_) => Err(RejectReason::Malformed),
+            Ok(Header::Initiation { suite, noise }) => self.on_initiation(now, from, suite, noise),
+            Ok(Header::Response { receiver, noise }) => self.on_response(now, receiver, noise),
+            Ok(Header::Confirm { receiver, noise }) => self.on_confirm(now, from, receiver, noise),
+            Ok(Header::Data { receiver, counter }) => self.on_data(now, receiver, counter, datagram),
+        };
+        if let Err(reason) = outcome {
+            self.rejections.count(now.instant, reason, from, &mut self.timers);
+            if reason == RejectReason::Overloaded {
+                self.start_dials(now);
+            }
+        }
+    }
+
+    /// The time [`poll_timeout`](Self::poll_timeout) named has come. Harmless at any
+    /// other time.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.observe(now.instant);
+        while let Some(timer) = self.timers.pop_due(now.instant) {
+            match timer {
+                Timer::Slot(index) => self.on_slot_timeout(now, index),
+                Timer::Peer(peer) => self.check_peer(now.instant, peer),
+                Timer::Rejections => {
+                    self.rejections.tell(now.instant, &mut self.timers, &mut self.events);
+                }
+            }
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Appends the next datagram to send to `buffer`.
+    pub fn poll_transmit(&mut self, now: Now, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        if let Some((to, datagram)) = self.outbox.pop_front() {
+            buffer.extend_from_slice(&datagram);
+            return Some(Transmit { to, len: datagram.len() });
+        }
+        while let Some(&index) = self.dirty.front() {
+            if let Some(Slot::Session(session)) = self.slots.get_mut(&index)
+                && let Some(len) = session.seal_next(buffer)
+            {
+                if let Some(peer) = self.peers.get_mut(&session.peer) {
+                    peer.liveness.sent(now.instant);
+                }
+                return Some(Transmit { to: session.address, len });
+            }
+            self.dirty.pop_front();
+        }
+        None
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<NodeEvent> {
+        self.events.pop_front()
+    }
+
+    /// The peers with confirmed sessions, by id.
+    pub fn peers(&self) -> impl Iterator<Item = PeerView> {
+        self.peers.iter().filter_map(|(&id, peer)| {
+            let Some(Slot::Session(session)) = self.slots.get(&peer.session) else { return None };
+            Some(PeerView {
+                id,
+                address: session.address,
+                role: session.role,
+                health: peer.liveness.health(),
+                rtt: peer.liveness.rtt(),
+                since: peer.since,
+                traffic: session.traffic,
+            })
+        })
+    }
+
+    /// How many datagrams were thrown away for `reason`.
+    pub fn rejected(&self, reason: RejectReason) -> u64 {
+        self.rejections.total(reason)
+    }
+
+    /// Takes note of the time, and of having stood still.
+    fn observe(&mut self, now: Instant) {
+        if let Some(due) = self.timers.next() {
+            let pause = now.saturating_since(due.max(self.clock));
+            if pause > STOOD_STILL {
+                for peer in self.peers.values_mut() {
+                    peer.liveness.excuse(pause, now);
+                }
+            }
+        }
+        self.clock = self.clock.max(now);
+    }
+
+    fn on_slot_timeout(&mut self, now: Now, index: u32) {
+        match self.slots.get(&index) {
+            Some(Slot::Dial(_)) => self.on_dial_timeout(now, index),
+            Some(Slot::HalfOpen(_)) => self.on_half_open_timeout(now, index),
+            Some(Slot::Answer(_)) => self.drop_answer(index),
+            // A session another one replaced: what was in flight has arrived.
+            Some(Slot::Session(_)) => {
+                self.slots.remove(&index);
+            }
+            None => {}
+        }
+    }
+
+    fn push_frame(&mut self, index: u32, frame: &Frame<'_>) {
+        if let Some(Slot::Session(session)) = self.slots.get_mut(&index)
+            && session.push(frame)
+        {
+            self.dirty.push_back(index);
+        }
+    }
+
+    /// An index that leads nowhere yet. Random, so that a packet for an earlier life of
+    /// this node does not meet a session of this one.
+    fn fresh_index(&mut self) -> u32 {
+        loop {
+            let index = self.rng.next_u32();
+            if !self.slots.contains_key(&index) {
+                return index;
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("id", &self.id())
+            .field("peers", &self.peers.len())
+            .field("slots", &self.slots.len())
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,197 @@
+//! Peers: sessions put to use, packets taken in, lives judged.
+
+use std::time::Duration;
+
+use meshground_shared::{NodeId, RejectReason, SessionEnd};
+use rand_chacha::rand_core::RngCore;
+
+use super::{Node, Slot};
+use crate::{
+    event::NodeEvent,
+    handshake::{Claim, takes_precedence},
+    packet::Frame,
+    session::{Liveness, Session},
+    time::{Instant, Now},
+    timers::Timer,
+};
+
+/// How long a replaced session still receives what was sent before the peer knew.
+const AFTERLIFE: Duration = Duration::from_secs(10);
+
+/// Someone this node holds a confirmed session with.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// The slot of the session packets go out on.
+    pub(super) session: u32,
+    pub(super) since: Instant,
+    pub(super) liveness: Liveness,
+}
+
+impl Node {
+    /// What speaks for `session`, for the precedence rule.
+    pub(super) fn claim(&self, session: &Session) -> Claim {
+        Claim {
+            local: self.id(),
+            peer: session.peer,
+            role: session.role,
+            begun: session.begun,
+            incarnation: session.incarnation,
+        }
+    }
+
+    /// What speaks for the session in use with `peer`.
+    pub(super) fn current_claim(&self, peer: NodeId) -> Option<Claim> {
+        self.current_session(peer).map(|session| self.claim(session))
+    }
+
+    fn current_session(&self, peer: NodeId) -> Option<&Session> {
+        match self.slots.get(&self.peers.get(&peer)?.session)? {
+            Slot::Session(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    /// Puts a confirmed session to use, unless one with precedence is there already.
+    pub(super) fn install(&mut self, now: Now, index: u32, session: Session) {
+        let (id, address, role) = (session.peer, session.address, session.role);
+        let mut news = true;
+        if let Some(old) = self.current_session(id) {
+            if !takes_precedence(&self.claim(&session), &self.claim(old)) {
+                return;
+            }
+            let same_life = old.incarnation == session.incarnation;
+            news = !same_life || (old.address, old.role) != (address, role);
+            let old_index = self.peers[&id].session;
+            if same_life {
+                self.timers.set(Timer::Slot(old_index), now.instant + AFTERLIFE);
+                self.heard(now.instant, id);
+            } else {
+                self.slots.remove(&old_index);
+                self.peers.remove(&id);
+            }
+        }
+        self.slots.insert(index, Slot::Session(Box::new(session)));
+        self.peers
+            .entry(id)
+            .or_insert_with(|| Peer {
+                session: index,
+                since: now.instant,
+                liveness: Liveness::new(now.instant, &self.config.liveness),
+            })
+            .session = index;
+        if news {
+            self.events.push_back(NodeEvent::SessionUp { peer: id, address, role });
+        }
+        // The first ping measures the round trip and, from a responder, tells the
+        // initiator that the session stands.
+        self.ping(now.instant, id);
+        self.check_peer(now.instant, id);
+        self.settle_dials(now, id, address);
+    }
+
+    /// A sealed packet.
+    pub(super) fn on_data(
+        &mut self,
+        now: Now,
+        index: u32,
+        counter: u64,
+        datagram: &mut [u8],
+    ) -> Result<(), RejectReason> {
+        let (frames, peer) = match self.slots.get_mut(&index) {
+            Some(Slot::Session(session)) => (session.open(counter, datagram)?, session.peer),
+            Some(Slot::HalfOpen(half)) => {
+                let frames = half.session.open(counter, datagram)?;
+                let peer = half.session.peer;
+                self.confirm_half_open(now, index);
+                (frames, peer)
+            }
+            _ => return Err(RejectReason::UnknownIndex),
+        };
+        self.heard(now.instant, peer);
+        for frame in frames {
+            // A leave within the packet ends what follows it.
+            let Some(current) = self.peers.get_mut(&peer) else { break };
+            match frame {
+                Frame::Ping { stamp } => {
+                    let session = current.session;
+                    self.push_frame(session, &Frame::Pong { stamp });
+                }
+                Frame::Pong { stamp } => {
+                    let sample = now.instant.saturating_since(Instant::from_micros(stamp));
+                    current.liveness.measured(sample);
+                }
+                Frame::Leave => self.remove_peer(peer, SessionEnd::Left),
+                Frame::Message(payload) => {
+                    self.events.push_back(NodeEvent::Message { peer, payload: payload.to_vec() });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The responder's first packet came in: the session stands at both ends.
+    fn confirm_half_open(&mut self, now: Now, index: u32) {
+        let Some(Slot::HalfOpen(half)) = self.slots.remove(&index) else { return };
+        self.timers.clear(Timer::Slot(index));
+        let peer = half.session.peer;
+        self.install(now, index, half.session);
+        self.events.push_back(NodeEvent::Dialed { dial: half.request.id, peer });
+        self.start_dials(now);
+    }
+
+    fn heard(&mut self, now: Instant, id: NodeId) {
+        if let Some(peer) = self.peers.get_mut(&id)
+            && let Some((from, silence)) = peer.liveness.heard(now)
+        {
+            let to = peer.liveness.health();
+            self.events.push_back(NodeEvent::Health { peer: id, from, to, silence });
+            self.check_peer(now, id);
+        }
+    }
+
+    /// Looks at a peer's clock: judges, pings, forgets; then sets the timer for the next look.
+    pub(super) fn check_peer(&mut self, now: Instant, id: NodeId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let checkup = peer.liveness.check(now, &self.config.liveness);
+        if let Some(from) = checkup.changed_from {
+            let (to, silence) = (peer.liveness.health(), peer.liveness.silence(now));
+            self.events.push_back(NodeEvent::Health { peer: id, from, to, silence });
+        }
+        if checkup.forget {
+            self.remove_peer(id, SessionEnd::Forgotten);
+            return;
+        }
+        if checkup.ping {
+            self.ping(now, id);
+        }
+        if let Some(peer) = self.peers.get(&id) {
+            self.timers.set(Timer::Peer(id), peer.liveness.next_check(&self.config.liveness));
+        }
+    }
+
+    fn ping(&mut self, now: Instant, id: NodeId) {
+        let jitter = f64::from(self.rng.next_u32()) / f64::from(u32::MAX);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.liveness.pinged(now, &self.config.liveness, jitter);
+        let session = peer.session;
+        self.push_frame(session, &Frame::Ping { stamp: now.as_micros() });
+    }
+
+    fn remove_peer(&mut self, id: NodeId, reason: SessionEnd) {
+        if self.peers.remove(&id).is_none() {
+            return;
+        }
+        self.timers.clear(Timer::Peer(id));
+        let theirs: Vec<u32> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| matches!(slot, Slot::Session(session) if session.peer == id))
+            .map(|(index, _)| *index)
+            .collect();
+        for index in theirs {
+            self.slots.remove(&index);
+            self.timers.clear(Timer::Slot(index));
+        }
+        self.events.push_back(NodeEvent::SessionDown { peer: id, reason });
+    }
+}

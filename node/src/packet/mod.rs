@@ -1,0 +1,17 @@
+//! Datagrams and the frames inside them: bytes in, meaning out.
+//!
+//! Parsing takes untrusted bytes. It never panics and never allocates; what cannot be
+//! read is an error with no effect. Layouts are in `PROTOCOL.md`, section 3.
+
+mod frame;
+mod header;
+
+pub(crate) use frame::{Frame, Frames, MESSAGE_OVERHEAD};
+pub(crate) use header::{
+    CONFIRM_LEN, CONFIRM_NOISE_LEN, DATA_HEADER_LEN, Header, INITIATION_LEN, INITIATION_NOISE_LEN,
+    RESPONSE_LEN, RESPONSE_NOISE_LEN, confirm_header, data_header, initiation_header, response_header,
+};
+
+/// The bytes do not have the layout they must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Malformed;

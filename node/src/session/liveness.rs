@@ -1,0 +1,228 @@
+//! Whether a peer lives, and how far away it is.
+//!
+//! Every authentic packet counts as life; a heartbeat only fills silence. A peer's
+//! verdict depends on nothing but how long ago it was last heard.
+
+use std::time::Duration;
+
+use meshground_shared::Health;
+
+use crate::{
+    config::LivenessConfig,
+    time::{Instant, micros},
+};
+
+/// What is known of one peer's life.
+#[derive(Debug)]
+pub(crate) struct Liveness {
+    last_heard: Instant,
+    last_sent: Instant,
+    last_ping: Option<Instant>,
+    /// The heartbeat interval, jittered anew after each ping so that peers do not fall
+    /// into step, and so that either end gets to measure the round trip.
+    interval: Duration,
+    health: Health,
+    rtt: Option<Duration>,
+}
+
+/// What a look at the clock brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Checkup {
+    /// The verdict changed from this one.
+    pub(crate) changed_from: Option<Health>,
+    /// A ping is due.
+    pub(crate) ping: bool,
+    /// The peer has been silent for so long that its session is to be dropped.
+    pub(crate) forget: bool,
+}
+
+impl Liveness {
+    /// A peer heard just now.
+    pub(crate) fn new(now: Instant, config: &LivenessConfig) -> Self {
+        Self {
+            last_heard: now,
+            last_sent: now,
+            last_ping: None,
+            interval: config.heartbeat,
+            health: Health::Healthy,
+            rtt: None,
+        }
+    }
+
+    /// The verdict.
+    pub(crate) fn health(&self) -> Health {
+        self.health
+    }
+
+    /// The smoothed round-trip time.
+    pub(crate) fn rtt(&self) -> Option<Duration> {
+        self.rtt
+    }
+
+    /// How long the peer has been silent.
+    pub(crate) fn silence(&self, now: Instant) -> Duration {
+        now.saturating_since(self.last_heard)
+    }
+
+    /// An authentic packet came in. Returns the verdict before if it was not Healthy,
+    /// and how long the silence was.
+    pub(crate) fn heard(&mut self, now: Instant) -> Option<(Health, Duration)> {
+        let silence = self.silence(now);
+        self.last_heard = self.last_heard.max(now);
+        let before = std::mem::replace(&mut self.health, Health::Healthy);
+        (before != Health::Healthy).then_some((before, silence))
+    }
+
+    /// A packet goes out.
+    pub(crate) fn sent(&mut self, now: Instant) {
+        self.last_sent = now;
+    }
+
+    /// A ping goes out. `jitter` lies between 0 and 1.
+    pub(crate) fn pinged(&mut self, now: Instant, config: &LivenessConfig, jitter: f64) {
+        self.last_ping = Some(now);
+        self.last_sent = now;
+        self.interval = config.heartbeat.mul_f64(0.8 + 0.2 * jitter);
+    }
+
+    /// The echo of a ping came in: smooths the round trip as RFC 6298, section 2, does.
+    pub(crate) fn measured(&mut self, sample: Duration) {
+        self.rtt = Some(match self.rtt {
+            None => sample,
+            Some(smooth) => Duration::from_micros((7 * micros(smooth) + micros(sample)) / 8),
+        });
+    }
+
+    /// This node itself stood still for `pause`: time in which no peer could have been
+    /// heard does not count against any.
+    pub(crate) fn excuse(&mut self, pause: Duration, now: Instant) {
+        self.last_heard = (self.last_heard + pause).min(now);
+    }
+
+    /// Looks at the clock.
+    pub(crate) fn check(&mut self, now: Instant, config: &LivenessConfig) -> Checkup {
+        let silence = self.silence(now);
+        let verdict = match () {
+            () if silence >= config.unreachable => Health::Unreachable,
+            () if silence >= config.suspect => Health::Suspect,
+            () => Health::Healthy,
+        };
+        // Only a packet makes a peer healthy again, and says so when it comes in.
+        let verdict = verdict.max(self.health);
+        let before = std::mem::replace(&mut self.health, verdict);
+        Checkup {
+            changed_from: (before != verdict).then_some(before),
+            ping: now >= self.ping_due(config),
+            forget: silence >= config.forget,
+        }
+    }
+
+    /// When [`check`](Self::check) next has something to say, if nothing happens until then.
+    pub(crate) fn next_check(&self, config: &LivenessConfig) -> Instant {
+        let limit = match self.health {
+            Health::Healthy => config.suspect,
+            Health::Suspect => config.unreachable,
+            Health::Unreachable => config.forget,
+        };
+        self.ping_due(config).min(self.last_heard + limit)
+    }
+
+    fn ping_due(&self, config: &LivenessConfig) -> Instant {
+        let Some(last_ping) = self.last_ping else { return self.last_sent };
+        let soon = config.heartbeat / 3;
+        match self.health {
+            // A ping that stays unanswered is repeated soon: one lost datagram must not
+            // cost a third of the time until suspicion.
+            Health::Healthy if last_ping > self.last_heard => {
+                last_ping + soon.max(self.rtt.unwrap_or_default() * 2)
+            }
+            // Whoever was silent longest pings; the echo is the other's heartbeat. But
+            // nobody goes without a measurement for long.
+            Health::Healthy => (self.last_sent + self.interval).min(last_ping + config.heartbeat * 4),
+            Health::Suspect => last_ping + soon,
+            Health::Unreachable => last_ping + config.heartbeat * 3,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_micros(millis * 1_000)
+    }
+
+    /// Runs the detector's own timer until `until`, answering no ping.
+    fn silent_until(live: &mut Liveness, from: u64, until: u64) -> Vec<(u64, Health)> {
+        let config = LivenessConfig::default();
+        let (mut now, mut changes) = (at(from), Vec::new());
+        while now < at(until) {
+            let checkup = live.check(now, &config);
+            if checkup.changed_from.is_some() {
+                changes.push((now.as_micros() / 1_000, live.health()));
+            }
+            if checkup.ping {
+                live.pinged(now, &config, 0.5);
+            }
+            let next = live.next_check(&config);
+            assert!(next > now, "the timer must move on, at {now:?} in {live:?}");
+            now = next;
+        }
+        changes
+    }
+
+    #[test]
+    fn silence_makes_a_peer_suspect_then_unreachable_at_the_stated_times() {
+        let mut live = Liveness::new(at(0), &LivenessConfig::default());
+        assert_eq!(
+            silent_until(&mut live, 0, 10_000),
+            [(700, Health::Suspect), (1_250, Health::Unreachable)]
+        );
+    }
+
+    #[test]
+    fn a_packet_makes_it_healthy_at_once_and_says_so_once() {
+        let mut live = Liveness::new(at(0), &LivenessConfig::default());
+        silent_until(&mut live, 0, 2_000);
+        let (before, silence) = live.heard(at(2_000)).unwrap();
+        assert_eq!((before, silence), (Health::Unreachable, Duration::from_secs(2)));
+        assert_eq!(live.heard(at(2_001)), None);
+        assert_eq!(live.health(), Health::Healthy);
+    }
+
+    #[test]
+    fn a_silent_peer_is_pinged_within_the_heartbeat_and_oftener_when_suspect() {
+        let config = LivenessConfig::default();
+        let mut live = Liveness::new(at(0), &config);
+        assert!(live.check(at(0), &config).ping, "at once, to measure the round trip");
+        live.pinged(at(0), &config, 1.0);
+        live.heard(at(1));
+        assert!(!live.check(at(299), &config).ping);
+        assert!(live.check(at(300), &config).ping);
+        live.pinged(at(300), &config, 1.0);
+        assert!(!live.check(at(399), &config).ping);
+        assert!(live.check(at(400), &config).ping, "the one before was not answered");
+        live.check(at(700), &config);
+        live.pinged(at(700), &config, 1.0);
+        assert!(live.check(at(800), &config).ping);
+    }
+
+    #[test]
+    fn time_in_which_this_node_stood_still_does_not_count() {
+        let config = LivenessConfig::default();
+        let mut live = Liveness::new(at(0), &config);
+        live.excuse(Duration::from_mins(1), at(60_100));
+        assert_eq!(live.check(at(60_100), &config).changed_from, None);
+        assert_eq!(live.silence(at(60_100)), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn the_round_trip_is_smoothed_by_an_eighth() {
+        let mut live = Liveness::new(at(0), &LivenessConfig::default());
+        assert_eq!(live.rtt(), None);
+        live.measured(Duration::from_micros(800));
+        live.measured(Duration::from_micros(1_600));
+        assert_eq!(live.rtt(), Some(Duration::from_micros(900)));
+    }
+}

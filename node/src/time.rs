@@ -1,0 +1,73 @@
+//! The two kinds of time a node is told.
+//!
+//! A node reads no clock. Every input comes with a [`Now`]: a monotonic
+//! [`Instant`] for everything that waits or measures, and a [`WallTime`] for the
+//! little that must be compared between nodes.
+
+use std::{
+    ops::{Add, AddAssign},
+    time::Duration,
+};
+
+/// Monotonic microseconds since an arbitrary start, the same for one driver's life.
+///
+/// `std::time::Instant` does not exist in a browser and cannot be made up in a
+/// simulator; this one can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// `micros` after the start.
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the start.
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// How much later than `earlier` this is; zero if it is not.
+    pub const fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    fn add(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(micros(by)))
+    }
+}
+
+impl AddAssign<Duration> for Instant {
+    fn add_assign(&mut self, by: Duration) {
+        *self = *self + by;
+    }
+}
+
+/// Unix time in microseconds, as the node's machine believes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct WallTime(pub u64);
+
+impl WallTime {
+    /// The distance between two wall times, whichever is later.
+    pub const fn abs_diff(self, other: Self) -> Duration {
+        Duration::from_micros(self.0.abs_diff(other.0))
+    }
+}
+
+/// The present, as the driver tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Now {
+    /// For everything that waits or measures.
+    pub instant: Instant,
+    /// For what is compared between nodes.
+    pub wall: WallTime,
+}
+
+/// A duration in whole microseconds, saturating.
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

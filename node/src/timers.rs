@@ -1,0 +1,86 @@
+//! One deadline per thing that waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use meshground_shared::NodeId;
+
+use crate::time::Instant;
+
+/// What waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// The handshake or session with this local index: resend or give up.
+    Slot(u32),
+    /// This peer: heartbeat or verdict.
+    Peer(NodeId),
+    /// Rejections counted since the last event.
+    Rejections,
+}
+
+/// The deadlines, soonest first. Setting one again moves it.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    by_time: BTreeSet<(Instant, Timer)>,
+    by_timer: BTreeMap<Timer, Instant>,
+}
+
+impl Timers {
+    pub(crate) fn set(&mut self, timer: Timer, at: Instant) {
+        if let Some(before) = self.by_timer.insert(timer, at) {
+            self.by_time.remove(&(before, timer));
+        }
+        self.by_time.insert((at, timer));
+    }
+
+    pub(crate) fn clear(&mut self, timer: Timer) {
+        if let Some(before) = self.by_timer.remove(&timer) {
+            self.by_time.remove(&(before, timer));
+        }
+    }
+
+    pub(crate) fn clear_all(&mut self) {
+        self.by_time.clear();
+        self.by_timer.clear();
+    }
+
+    pub(crate) fn is_set(&self, timer: Timer) -> bool {
+        self.by_timer.contains_key(&timer)
+    }
+
+    /// The soonest deadline.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.by_time.first().map(|(at, _)| *at)
+    }
+
+    /// Takes out one whose time has come.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
+        let (at, timer) = *self.by_time.first()?;
+        if at > now {
+            return None;
+        }
+        self.clear(timer);
+        Some(timer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_has_one_deadline_and_due_ones_come_soonest_first() {
+        let at = Instant::from_micros;
+        let mut timers = Timers::default();
+        timers.set(Timer::Slot(1), at(10));
+        timers.set(Timer::Slot(2), at(20));
+        timers.set(Timer::Slot(1), at(30));
+        assert_eq!(timers.next(), Some(at(20)));
+        assert_eq!(timers.pop_due(at(19)), None);
+        assert_eq!(timers.pop_due(at(30)), Some(Timer::Slot(2)));
+        assert_eq!(timers.pop_due(at(30)), Some(Timer::Slot(1)));
+        assert_eq!(timers.next(), None);
+        timers.set(Timer::Rejections, at(5));
+        timers.clear(Timer::Rejections);
+        assert_eq!(timers.pop_due(at(9)), None);
+    }
+}

@@ -1,0 +1,339 @@
+//! A simulated network of real nodes in virtual time.
+//!
+//! The nodes are the ones that run over UDP; only the network and the clock are made
+//! up. Everything random grows from one seed, so a run replays exactly.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use meshground_node::{Health, Identity, Instant, Node, NodeConfig, NodeEvent, NodeId, Now, Role, WallTime};
+use rand_chacha::{
+    ChaCha20Rng,
+    rand_core::{RngCore, SeedableRng},
+};
+
+/// Unix time at which virtual time begins.
+const WALL_START_US: u64 = 1_700_000_000_000_000;
+
+/// What the network does to datagrams. Fractions lie between 0 and 1.
+#[derive(Debug, Clone, Copy)]
+pub struct Faults {
+    /// How many vanish.
+    pub loss: f64,
+    /// How many arrive twice.
+    pub duplication: f64,
+    /// How many arrive with one bit changed.
+    pub corruption: f64,
+    /// The least time under way.
+    pub delay: Duration,
+    /// What may come on top; more than the gap between two datagrams reorders them.
+    pub jitter: Duration,
+}
+
+impl Faults {
+    /// A network that loses nothing and keeps order, a millisecond wide.
+    pub const NONE: Self = Self {
+        loss: 0.0,
+        duplication: 0.0,
+        corruption: 0.0,
+        delay: Duration::from_millis(1),
+        jitter: Duration::ZERO,
+    };
+}
+
+/// A datagram under way.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Datagram {
+    /// The sender's address.
+    pub from: SocketAddr,
+    /// The receiver's address.
+    pub to: SocketAddr,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// One simulated member.
+#[derive(Debug)]
+pub struct Member {
+    /// The node; `None` while crashed.
+    pub node: Option<Node>,
+    /// Where it is reached.
+    pub address: SocketAddr,
+    /// Everything it told, in order, with the virtual time.
+    pub events: Vec<(Instant, NodeEvent)>,
+    /// How far its wall clock is ahead, in microseconds.
+    pub skew_us: u64,
+    config: NodeConfig,
+    identity: Identity,
+}
+
+/// The network and its members.
+#[derive(Debug)]
+pub struct Network {
+    /// What happens to datagrams sent from now on.
+    pub faults: Faults,
+    /// The members, by number.
+    pub members: Vec<Member>,
+    /// Every datagram ever sent, if asked for.
+    pub tap: Option<Vec<Datagram>>,
+    /// Pairs of addresses between which nothing passes, first to second.
+    pub cuts: Vec<(SocketAddr, SocketAddr)>,
+    now: Instant,
+    rng: ChaCha20Rng,
+    under_way: BTreeMap<(Instant, u64), Datagram>,
+    sent: u64,
+    next_port: u16,
+    buffer: Vec<u8>,
+}
+
+impl Network {
+    /// An empty network. The seed decides everything.
+    pub fn new(seed: u64, faults: Faults) -> Self {
+        Self {
+            faults,
+            members: Vec::new(),
+            tap: None,
+            cuts: Vec::new(),
+            now: Instant::from_micros(1),
+            rng: ChaCha20Rng::seed_from_u64(seed),
+            under_way: BTreeMap::new(),
+            sent: 0,
+            next_port: 10_000,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Adds a member with a fresh identity; its number.
+    pub fn add(&mut self, config: NodeConfig) -> usize {
+        let identity = Identity::from_seed(self.random_seed());
+        let address = self.fresh_address();
+        let member = Member { node: None, address, events: Vec::new(), skew_us: 0, config, identity };
+        self.members.push(member);
+        let number = self.members.len() - 1;
+        self.start(number);
+        number
+    }
+
+    /// Takes a member away without a word.
+    pub fn crash(&mut self, number: usize) {
+        self.members[number].node = None;
+    }
+
+    /// Starts a crashed member under the same identity at a new address.
+    pub fn restart(&mut self, number: usize) {
+        self.members[number].address = self.fresh_address();
+        self.start(number);
+    }
+
+    fn start(&mut self, number: usize) {
+        let seed = self.random_seed();
+        let now = self.now_at(number);
+        let member = &mut self.members[number];
+        let node = Node::new(member.config.clone(), member.identity.clone(), seed, now);
+        member.node = Some(node.expect("the test's configuration is valid"));
+    }
+
+    /// Has one member dial another's address.
+    pub fn dial(&mut self, from: usize, to: usize) {
+        let address = self.members[to].address;
+        self.act(from, |node, now| node.connect(now, address, None));
+    }
+
+    /// Has every pair dial, each in a random direction, some in both at once.
+    pub fn dial_all(&mut self) {
+        for a in 0..self.members.len() {
+            for b in a + 1..self.members.len() {
+                match self.below(4) {
+                    0 => self.dial(a, b),
+                    1 => self.dial(b, a),
+                    _ => {
+                        self.dial(a, b);
+                        self.dial(b, a);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does something with a running member's node, and lets its consequences out.
+    ///
+    /// # Panics
+    /// When the member is crashed.
+    pub fn act<T>(&mut self, number: usize, action: impl FnOnce(&mut Node, Now) -> T) -> T {
+        let now = self.now_at(number);
+        let node = self.members[number].node.as_mut().expect("the member is running");
+        let outcome = action(node, now);
+        self.drain(number);
+        outcome
+    }
+
+    /// Hands a datagram to whoever has its address, now and unharmed.
+    pub fn inject(&mut self, datagram: &Datagram) {
+        let Some(number) = self.members.iter().position(|m| m.address == datagram.to && m.node.is_some())
+        else {
+            return;
+        };
+        let mut bytes = datagram.bytes.clone();
+        self.act(number, |node, now| node.handle_datagram(now, datagram.from, &mut bytes));
+    }
+
+    /// Runs until `done` holds, checked after every step, or until `limit` has passed.
+    /// Returns the virtual time it took.
+    pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> Option<Duration> {
+        let (start, end) = (self.now, self.now + limit);
+        while !done(self) {
+            if !self.step(end) {
+                return None;
+            }
+        }
+        Some(self.now.saturating_since(start))
+    }
+
+    /// Runs for `time`.
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.step(end) {}
+    }
+
+    /// The next thing that happens, if it happens by `end`; otherwise time moves to `end`.
+    fn step(&mut self, end: Instant) -> bool {
+        let arrival = self.under_way.keys().next().map(|(at, _)| *at);
+        let timeout = (0..self.members.len())
+            .filter_map(|number| Some((self.members[number].node.as_ref()?.poll_timeout()?, number)))
+            .min();
+        let next = arrival.into_iter().chain(timeout.map(|(at, _)| at)).min();
+        let Some(next) = next.filter(|next| *next <= end) else {
+            self.now = end;
+            return false;
+        };
+        self.now = self.now.max(next);
+        if arrival == Some(next) {
+            if let Some((_, datagram)) = self.under_way.pop_first() {
+                self.inject(&datagram);
+            }
+        } else if let Some((_, number)) = timeout {
+            self.act(number, Node::handle_timeout);
+        }
+        true
+    }
+
+    fn drain(&mut self, number: usize) {
+        let now = self.now_at(number);
+        let from = self.members[number].address;
+        loop {
+            self.buffer.clear();
+            let member = &mut self.members[number];
+            let Some(node) = member.node.as_mut() else { return };
+            while let Some(event) = node.poll_event() {
+                member.events.push((now.instant, event));
+            }
+            let Some(transmit) = node.poll_transmit(now, &mut self.buffer) else { return };
+            assert_eq!(transmit.len, self.buffer.len(), "a transmit's length is what was appended");
+            assert!(transmit.len <= member.config.max_datagram, "no datagram exceeds the limit");
+            let datagram = Datagram { from, to: transmit.to, bytes: self.buffer.clone() };
+            if let Some(tap) = &mut self.tap {
+                tap.push(datagram.clone());
+            }
+            self.carry(&datagram);
+        }
+    }
+
+    fn carry(&mut self, datagram: &Datagram) {
+        if self.cuts.contains(&(datagram.from, datagram.to)) || self.chance(self.faults.loss) {
+            return;
+        }
+        let copies = if self.chance(self.faults.duplication) { 2 } else { 1 };
+        for _ in 0..copies {
+            let jitter = u64::try_from(self.faults.jitter.as_micros()).unwrap_or(u64::MAX);
+            let delay = self.faults.delay + Duration::from_micros(self.below(jitter + 1));
+            let mut copy = datagram.clone();
+            if self.chance(self.faults.corruption) {
+                let bit = usize::try_from(self.below(8 * copy.bytes.len() as u64)).expect("small");
+                copy.bytes[bit / 8] ^= 1 << (bit % 8);
+            }
+            self.sent += 1;
+            self.under_way.insert((self.now + delay, self.sent), copy);
+        }
+    }
+
+    /// The present, as a member's clocks show it.
+    pub fn now_at(&self, number: usize) -> Now {
+        let skew = self.members.get(number).map_or(0, |member| member.skew_us);
+        Now { instant: self.now, wall: WallTime(WALL_START_US + self.now.as_micros() + skew) }
+    }
+
+    /// A member's id.
+    pub fn id(&self, number: usize) -> NodeId {
+        self.members[number].identity.node_id()
+    }
+
+    /// One member's verdict on another: `None` without a session.
+    pub fn verdict(&self, from: usize, on: usize) -> Option<Health> {
+        let id = self.id(on);
+        self.members[from].node.as_ref()?.peers().find(|peer| peer.id == id).map(|peer| peer.health)
+    }
+
+    /// Whether every running member holds a Healthy session with every other.
+    pub fn is_converged(&self) -> bool {
+        let running: Vec<usize> =
+            (0..self.members.len()).filter(|number| self.members[*number].node.is_some()).collect();
+        running
+            .iter()
+            .all(|&a| running.iter().all(|&b| a == b || self.verdict(a, b) == Some(Health::Healthy)))
+    }
+
+    /// Both ends of every session, as `(initiator, responder)`, sorted; for comparing.
+    pub fn sessions(&self) -> Vec<(NodeId, NodeId)> {
+        let mut sessions = Vec::new();
+        for (number, member) in self.members.iter().enumerate() {
+            for peer in member.node.iter().flat_map(Node::peers) {
+                sessions.push(match peer.role {
+                    Role::Initiator => (self.id(number), peer.id),
+                    Role::Responder => (peer.id, self.id(number)),
+                });
+            }
+        }
+        sessions.sort_unstable();
+        sessions
+    }
+
+    /// The messages a member received, in order.
+    pub fn messages(&self, number: usize) -> Vec<(NodeId, Vec<u8>)> {
+        self.members[number]
+            .events
+            .iter()
+            .filter_map(|(_, event)| match event {
+                NodeEvent::Message { peer, payload } => Some((*peer, payload.clone())),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// A random number below `bound`, which must not be zero.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.rng.next_u64() % bound
+    }
+
+    fn chance(&mut self, probability: f64) -> bool {
+        f64::from(self.rng.next_u32()) < probability * f64::from(u32::MAX)
+    }
+
+    fn random_seed(&mut self) -> [u8; 32] {
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        seed
+    }
+
+    fn fresh_address(&mut self) -> SocketAddr {
+        self.next_port += 1;
+        SocketAddr::from(([127, 0, 0, 1], self.next_port))
+    }
+
+    /// Everything that is under way, taken off the network.
+    pub fn intercept(&mut self) -> VecDeque<Datagram> {
+        std::mem::take(&mut self.under_way).into_values().collect()
+    }
+}

@@ -1,0 +1,428 @@
+//! The node under a bad network, in virtual time. A failing seed replays exactly:
+//! `SEED=17 cargo test -p meshground-tests --test simulator`.
+
+use std::time::Duration;
+
+use meshground_node::{Health, NodeConfig, NodeEvent, RejectReason, SessionEnd};
+use meshground_tests::sim::{Faults, Network};
+
+const PSK: [u8; 32] = [42; 32];
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn config() -> NodeConfig {
+    let mut config = NodeConfig::new(PSK);
+    config.handshake.budget = PATIENCE;
+    config
+}
+
+fn seeds(count: u64) -> Vec<u64> {
+    match std::env::var("SEED") {
+        Ok(seed) => vec![seed.parse().expect("SEED is a number")],
+        Err(_) => (0..count).collect(),
+    }
+}
+
+/// A converged network of `n` over a good network.
+fn converged(seed: u64, n: usize) -> Network {
+    let mut net = Network::new(seed, Faults::NONE);
+    net.tap = Some(Vec::new());
+    for _ in 0..n {
+        net.add(config());
+    }
+    net.dial_all();
+    net.run_until(PATIENCE, Network::is_converged).expect("a good network converges");
+    net.run_for(Duration::from_secs(1));
+    net
+}
+
+#[test]
+fn it_converges_within_thirty_seconds_whatever_the_network_does() {
+    let (mut slowest, mut worst_seed) = (Duration::ZERO, 0);
+    for seed in seeds(200) {
+        let mut net = Network::new(seed, Faults::NONE);
+        let n = 2 + net.below(7);
+        let percent = |net: &mut Network, most: u64| {
+            let thousandths = u32::try_from(net.below(most * 1_000 + 1)).expect("small");
+            f64::from(thousandths) / 100_000.0
+        };
+        net.faults = Faults {
+            loss: percent(&mut net, 30),
+            duplication: percent(&mut net, 20),
+            corruption: percent(&mut net, 5),
+            delay: Duration::from_micros(50 + net.below(5_000)),
+            jitter: Duration::from_micros(net.below(40_000)),
+        };
+        for _ in 0..n {
+            net.add(config());
+        }
+        net.dial_all();
+        let Some(took) = net.run_until(PATIENCE, Network::is_converged) else {
+            for a in 0..net.members.len() {
+                let row: Vec<_> = (0..net.members.len()).map(|b| net.verdict(a, b)).collect();
+                println!("{a}: {row:?}");
+            }
+            panic!("seed {seed}: {n} nodes did not converge in {PATIENCE:?} under {:?}", net.faults);
+        };
+        if took > slowest {
+            (slowest, worst_seed) = (took, seed);
+        }
+        both_ends_agree_and_messages_arrive_exactly_once(seed, &mut net);
+    }
+    println!("slowest convergence: {slowest:?} of virtual time (seed {worst_seed})");
+}
+
+/// Lets the network calm down; then both ends must name the same initiator for every
+/// session, and a message from each to each must arrive once, though every datagram
+/// is doubled.
+fn both_ends_agree_and_messages_arrive_exactly_once(seed: u64, net: &mut Network) {
+    net.faults = Faults { duplication: 1.0, ..Faults::NONE };
+    net.run_for(Duration::from_secs(15));
+    assert!(net.is_converged(), "seed {seed}: a calm network stays converged");
+    let sessions = net.sessions();
+    for pair in sessions.chunks(2) {
+        assert_eq!(pair[0], pair[1], "seed {seed}: the two ends of a session disagree");
+    }
+    let n = net.members.len();
+    assert_eq!(sessions.len(), n * (n - 1), "seed {seed}");
+    for from in 0..n {
+        for to in (0..n).filter(|to| *to != from) {
+            let (id, text) = (net.id(to), format!("{from} to {to}"));
+            net.act(from, |node, now| node.send(now, id, text.as_bytes())).expect("there is a session");
+        }
+    }
+    net.run_for(Duration::from_secs(1));
+    for to in 0..n {
+        let mut got = net.messages(to);
+        got.sort();
+        let mut expected: Vec<_> = (0..n)
+            .filter(|from| *from != to)
+            .map(|from| (net.id(from), format!("{from} to {to}").into_bytes()))
+            .collect();
+        expected.sort();
+        assert_eq!(got, expected, "seed {seed}: messages at {to}");
+    }
+}
+
+#[test]
+fn one_seed_is_one_run() {
+    let trace = |seed| {
+        let mut net = Network::new(seed, Faults { loss: 0.2, duplication: 0.1, ..Faults::NONE });
+        net.tap = Some(Vec::new());
+        for _ in 0..4 {
+            net.add(config());
+        }
+        net.dial_all();
+        net.run_for(Duration::from_secs(5));
+        net.tap
+    };
+    assert_eq!(trace(3), trace(3));
+    assert_ne!(trace(3), trace(4));
+}
+
+#[test]
+fn dials_that_cross_end_in_one_session_and_both_are_answered() {
+    for seed in seeds(50) {
+        let mut net = Network::new(seed, Faults { jitter: Duration::from_millis(3), ..Faults::NONE });
+        let (a, b) = (net.add(config()), net.add(config()));
+        net.dial(a, b);
+        let head_start = Duration::from_micros(net.below(4_000));
+        net.run_for(head_start);
+        net.dial(b, a);
+        net.run_for(Duration::from_secs(15));
+        let sessions = net.sessions();
+        assert_eq!((sessions.len(), sessions[0]), (2, sessions[1]), "seed {seed}");
+        for member in &net.members {
+            let dialed = member.events.iter().filter(|(_, e)| matches!(e, NodeEvent::Dialed { .. })).count();
+            assert_eq!(dialed, 1, "seed {seed}: {:?}", member.events);
+        }
+    }
+}
+
+#[test]
+fn a_crash_is_seen_by_all_within_a_second_and_a_half_and_a_restart_heals() {
+    for seed in seeds(20) {
+        let mut net = converged(seed, 5);
+        net.crash(2);
+        let took = net
+            .run_until(PATIENCE, |net| {
+                [0, 1, 3, 4].iter().all(|&n| net.verdict(n, 2) == Some(Health::Unreachable))
+            })
+            .expect("a crash is seen");
+        assert!(took <= Duration::from_millis(1_500), "seed {seed}: detection took {took:?}");
+        assert!([0, 1, 3].iter().all(|&n| net.verdict(4, n) == Some(Health::Healthy)), "seed {seed}");
+        net.restart(2);
+        for other in [0, 1, 3, 4] {
+            net.dial(2, other);
+        }
+        let took = net.run_until(PATIENCE, Network::is_converged).expect("a restart heals");
+        assert!(took <= Duration::from_secs(1), "seed {seed}: healing took {took:?}");
+    }
+}
+
+#[test]
+fn a_node_restarted_before_anyone_noticed_replaces_its_old_sessions_at_once() {
+    let mut net = converged(1, 3);
+    net.crash(0);
+    net.restart(0);
+    for other in [1, 2] {
+        net.dial(other, 0);
+    }
+    net.run_until(Duration::from_secs(1), Network::is_converged).expect("it is back");
+    net.run_for(Duration::from_millis(100));
+    let (id, address) = (net.id(0), net.members[0].address);
+    for other in [1, 2] {
+        let node = net.members[other].node.as_ref().expect("running");
+        let seen = node.peers().find(|peer| peer.id == id).expect("a session");
+        assert_eq!(seen.address, address);
+    }
+    net.act(1, |node, now| node.send(now, id, b"welcome back")).expect("a session");
+    net.run_for(Duration::from_secs(1));
+    assert_eq!(net.messages(0), [(net.id(1), b"welcome back".to_vec())]);
+}
+
+#[test]
+fn a_leave_is_seen_at_once() {
+    let mut net = converged(1, 4);
+    let id = net.id(3);
+    net.act(3, meshground_node::Node::leave);
+    net.run_for(Duration::from_millis(2));
+    for other in 0..3 {
+        assert_eq!(net.verdict(other, 3), None);
+        let (_, last) = net.members[other].events.last().expect("events");
+        assert_eq!(last, &NodeEvent::SessionDown { peer: id, reason: SessionEnd::Left });
+    }
+}
+
+#[test]
+fn a_one_way_cut_is_suspected_by_the_side_that_hears_nothing() {
+    let mut net = converged(1, 2);
+    let cut = (net.members[0].address, net.members[1].address);
+    net.cuts.push(cut);
+    net.run_for(Duration::from_secs(2));
+    assert_eq!(net.verdict(1, 0), Some(Health::Unreachable));
+    net.cuts.clear();
+    net.run_until(Duration::from_secs(2), Network::is_converged).expect("a healed cut is seen");
+}
+
+#[test]
+fn a_forgotten_peer_leaves_nothing_behind() {
+    let mut net = converged(1, 2);
+    net.crash(1);
+    net.run_for(Duration::from_mins(6));
+    assert_eq!(net.verdict(0, 1), None);
+    let events = &net.members[0].events;
+    let (_, last) = events.last().expect("events");
+    assert_eq!(last, &NodeEvent::SessionDown { peer: net.id(1), reason: SessionEnd::Forgotten });
+    let timeout = net.members[0].node.as_ref().expect("running").poll_timeout();
+    assert_eq!(timeout, None, "nobody to wait for");
+}
+
+#[test]
+fn a_stranger_without_the_key_is_never_answered() {
+    let mut net = Network::new(1, Faults::NONE);
+    net.tap = Some(Vec::new());
+    let home = net.add(config());
+    let mut other_psk = config();
+    other_psk.psk[0] ^= 1;
+    let stranger = net.add(other_psk);
+    net.dial(stranger, home);
+    net.run_for(Duration::from_secs(40));
+    let (from_home, home_address) = (net.tap.take().expect("tapped"), net.members[home].address);
+    assert!(from_home.iter().all(|datagram| datagram.from != home_address), "it was answered");
+    assert!(net.members[home].node.as_ref().expect("running").rejected(RejectReason::PskMismatch) >= 3);
+    assert_eq!((net.verdict(home, stranger), net.verdict(stranger, home)), (None, None));
+    assert!(
+        net.members[stranger].events.iter().any(|(_, e)| matches!(e, NodeEvent::DialFailed { .. })),
+        "the dial ends in an error"
+    );
+}
+
+/// What a node tells of its peers, for comparing before and after.
+fn state(net: &Network, number: usize) -> Vec<(meshground_node::NodeId, std::net::SocketAddr, Health)> {
+    let node = net.members[number].node.as_ref().expect("running");
+    node.peers().map(|peer| (peer.id, peer.address, peer.health)).collect()
+}
+
+fn rejected(net: &Network, number: usize) -> u64 {
+    let node = net.members[number].node.as_ref().expect("running");
+    RejectReason::ALL.iter().map(|reason| node.rejected(*reason)).sum()
+}
+
+fn news(net: &Network) -> usize {
+    net.members
+        .iter()
+        .flat_map(|member| &member.events)
+        .filter(|(_, event)| !matches!(event, NodeEvent::Rejected { .. }))
+        .count()
+}
+
+#[test]
+fn every_datagram_replayed_is_rejected_and_changes_nothing() {
+    let mut net = converged(1, 3);
+    let id = net.id(1);
+    net.act(0, |node, now| node.send(now, id, b"once")).expect("a session");
+    net.run_for(Duration::from_secs(1));
+    let tap = net.tap.clone().expect("tapped");
+    let before: Vec<_> = (0..3).map(|n| state(&net, n)).collect();
+    let (count, news_before) = (news(&net), (0..3).map(|n| rejected(&net, n)).sum::<u64>());
+    for datagram in &tap {
+        net.inject(datagram);
+    }
+    let after: Vec<_> = (0..3).map(|n| state(&net, n)).collect();
+    assert_eq!(before, after);
+    assert_eq!(news(&net), count, "a replay brought an event");
+    let rejections = (0..3).map(|n| rejected(&net, n)).sum::<u64>() - news_before;
+    assert_eq!(rejections, tap.len() as u64);
+    assert!(net.intercept().is_empty(), "a replay was answered");
+}
+
+#[test]
+fn every_datagram_with_any_bit_changed_is_rejected_and_changes_nothing() {
+    let mut net = converged(1, 2);
+    let address = net.members[1].address;
+    let id = net.id(1);
+    net.intercept();
+    net.act(0, |node, now| node.send(now, id, b"sealed")).expect("a session");
+    let original = net.intercept().pop_front().expect("one datagram");
+    assert_eq!(original.to, address);
+    let (before, count, rejections) = (state(&net, 1), news(&net), rejected(&net, 1));
+    let mut altered = 0;
+    for bit in 0..original.bytes.len() * 8 {
+        let mut copy = original.clone();
+        copy.bytes[bit / 8] ^= 1 << (bit % 8);
+        net.inject(&copy);
+        altered += 1;
+    }
+    for len in 0..original.bytes.len() {
+        let mut copy = original.clone();
+        copy.bytes.truncate(len);
+        net.inject(&copy);
+        altered += 1;
+    }
+    assert_eq!((state(&net, 1), news(&net)), (before, count));
+    assert_eq!(rejected(&net, 1) - rejections, altered);
+    net.inject(&original);
+    assert_eq!(net.messages(1), [(net.id(0), b"sealed".to_vec())], "the original still counts");
+}
+
+#[test]
+fn random_bytes_change_nothing() {
+    let mut net = converged(1, 2);
+    let (from, to) = (net.members[0].address, net.members[1].address);
+    let (before, count, rejections) = (state(&net, 1), news(&net), rejected(&net, 1));
+    for round in 0..20_000 {
+        let len = net.below(300);
+        let mut bytes: Vec<u8> = (0..len).map(|_| net.below(256).to_le_bytes()[0]).collect();
+        if let Some(first) = bytes.first_mut() {
+            // Half of them look like a known type at first sight.
+            *first = if round % 2 == 0 { *first % 6 } else { *first };
+        }
+        net.inject(&meshground_tests::sim::Datagram { from, to, bytes });
+    }
+    assert_eq!((state(&net, 1), news(&net)), (before, count));
+    assert_eq!(rejected(&net, 1) - rejections, 20_000);
+}
+
+#[test]
+fn an_initiation_recorded_long_ago_is_stale() {
+    let mut net = converged(1, 2);
+    let first = net.tap.clone().expect("tapped")[0].clone();
+    net.run_for(Duration::from_mins(1));
+    let receiver = usize::from(net.members[1].address == first.to);
+    // A later life of the receiver has not seen it, and still does not fall for it.
+    net.crash(receiver);
+    let mut replay = first.clone();
+    net.restart(receiver);
+    replay.to = net.members[receiver].address;
+    net.inject(&replay);
+    let node = net.members[receiver].node.as_ref().expect("running");
+    assert_eq!(node.rejected(RejectReason::StaleInitiation), 1);
+    assert!(net.intercept().is_empty(), "a stale initiation was answered");
+}
+
+#[test]
+fn a_node_that_stood_still_does_not_blame_its_peers() {
+    let mut net = converged(1, 2);
+    // Nothing of the first node runs for a minute, as on a suspended laptop: the other
+    // rightly gives it up, but when it wakes it finds its peer alive.
+    let mut sleeper = net.members[0].node.take().expect("running");
+    net.run_for(Duration::from_mins(1));
+    assert_eq!(net.verdict(1, 0), Some(Health::Unreachable));
+    let now = net.now_at(0);
+    sleeper.handle_timeout(now);
+    net.members[0].node = Some(sleeper);
+    assert_eq!(net.verdict(0, 1), Some(Health::Healthy));
+    net.run_until(Duration::from_secs(2), Network::is_converged).expect("both are well");
+    let blamed = net.members[0].events.iter().any(|(_, e)| matches!(e, NodeEvent::Health { .. }));
+    assert!(!blamed, "the sleeper blamed its peer");
+}
+
+#[test]
+fn a_dial_to_an_unexpected_or_own_address_says_so() {
+    let mut net = Network::new(1, Faults::NONE);
+    let (a, b) = (net.add(config()), net.add(config()));
+    let (own, other, other_id) = (net.members[a].address, net.members[b].address, net.id(b));
+    let id = net.id(a);
+    net.act(a, |node, now| node.connect(now, own, None));
+    net.act(a, |node, now| node.connect(now, other, Some(id)));
+    net.run_for(Duration::from_secs(1));
+    let errors: Vec<String> = net.members[a]
+        .events
+        .iter()
+        .filter_map(|(_, event)| match event {
+            NodeEvent::DialFailed { error, .. } => Some(error.to_string()),
+            _ => None,
+        })
+        .collect();
+    let wrong = format!("expected node {id}, but {other_id} answered");
+    assert_eq!(errors, ["the address is this node's own".to_owned(), wrong]);
+}
+
+#[test]
+fn a_message_that_does_not_fit_or_has_no_session_is_refused() {
+    let mut net = converged(1, 2);
+    let (peer, own) = (net.id(1), net.id(0));
+    let max = net.act(0, |node, _| node.max_message());
+    let longest = vec![7; max];
+    net.act(0, |node, now| node.send(now, peer, &longest)).expect("it just fits");
+    let error = net.act(0, |node, now| node.send(now, peer, &vec![7; max + 1])).expect_err("too long");
+    assert_eq!(error.to_string(), format!("the message has {} bytes; at most {max} fit a datagram", max + 1));
+    assert!(net.act(0, |node, now| node.send(now, own, b"to myself")).is_err());
+    net.run_for(Duration::from_millis(10));
+    assert_eq!(net.messages(1), [(own, longest)]);
+}
+
+#[test]
+fn the_round_trip_is_measured_at_both_ends() {
+    let net = converged(1, 2);
+    for number in 0..2 {
+        let node = net.members[number].node.as_ref().expect("running");
+        let rtt = node.peers().next().expect("a peer").rtt.expect("measured");
+        assert_eq!(rtt, Duration::from_millis(2), "there and back over one millisecond each");
+    }
+}
+
+#[test]
+fn a_handshake_survives_a_forged_copy_of_each_of_its_messages() {
+    // Every message, with any single byte changed, comes in just before the real one.
+    for step in 0..3 {
+        for byte in 0..300 {
+            let mut net = Network::new(byte, Faults::NONE);
+            let (a, b) = (net.add(config()), net.add(config()));
+            net.dial(a, b);
+            for at in 0..3 {
+                let real = net.intercept().pop_front().expect("the handshake goes on");
+                let byte = usize::try_from(byte).expect("small");
+                if at == step && byte < real.bytes.len() {
+                    let mut forged = real.clone();
+                    forged.bytes[byte] ^= 1;
+                    net.inject(&forged);
+                    assert!(net.intercept().is_empty(), "message {step}, byte {byte}: it was answered");
+                }
+                net.inject(&real);
+            }
+            net.run_for(Duration::from_millis(50));
+            assert!(net.is_converged(), "message {}, byte {byte}", step + 1);
+        }
+    }
+}
