@@ -1,5 +1,7 @@
 //! The browser's primitives: RustCrypto's ciphers, and snow's own for the handshake.
 
+use std::fmt;
+
 use aes_gcm::{
     Aes256Gcm,
     aead::{AeadInPlace, KeyInit},
@@ -59,6 +61,12 @@ impl Aead {
         }
         .map_err(|_| OpenError)?;
         Ok(body)
+    }
+}
+
+impl fmt::Debug for Aead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Aead").field("suite", &self.suite).finish_non_exhaustive()
     }
 }
 
