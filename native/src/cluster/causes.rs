@@ -1,0 +1,1 @@
+//! Which command an event followed from.

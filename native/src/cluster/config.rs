@@ -1,0 +1,209 @@
+//! What a cluster is told at boot.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use aws_lc_rs::digest;
+use meshground_node::{HandshakeConfig, LivenessConfig, NodeConfig};
+use meshground_shared::CommandId;
+
+use super::ClusterError;
+use crate::{log::EventLog, random};
+
+/// The most members a cluster may have, crashed ones included.
+pub const MAX_NODES: usize = 1_024;
+
+/// The members up to which the default liveness limits hold; beyond, they stretch.
+const UNSTRETCHED_NODES: usize = 64;
+
+/// How many handshakes may be under way in a whole booting cluster, roughly. Keeps each one's answer well within the
+/// first retransmission, however many nodes share the processor.
+const DIALS_UNDER_WAY: usize = 512;
+
+/// What a cluster is told at boot. Each budget bounds one phase; when it runs out, the operation fails with
+/// [`ClusterError::Timeout`] and what it had started is taken down again.
+#[derive(Clone)]
+pub struct ClusterConfig {
+    /// The mesh's pre-shared key; random by default, so that no stranger can join.
+    pub psk: [u8; 32],
+    /// The first budget, 5 s by default: how long each single handshake is tried, and the longest a boot, add or
+    /// restart waits for the next handshake to complete. Big clusters may thus take longer in total as long as they
+    /// get on.
+    pub handshake_timeout: Duration,
+    /// The second budget, 2 s by default: the time from the first moment at which every pair has a session at one end
+    /// to the moment at which every running node holds a confirmed session with every other and sees it Healthy. It
+    /// also bounds how long [`converged`](super::ClusterHarness::converged) waits without any progress, and how long
+    /// [`shutdown_node`](super::ClusterHarness::shutdown_node) waits for the others to let go.
+    pub mesh_session_stable_timeout: Duration,
+    /// The third budget, 3 s by default: the time from there until the event log's snapshot shows the same. The log
+    /// folds each event as it is written, so this is over before it begins; kept by name.
+    pub meshos_snapshot_stable_timeout: Duration,
+    /// How peers' lives are judged. `None` takes [`LivenessConfig`]'s default up to 64 nodes at boot, under which a
+    /// crash is seen within 1.5 s, and stretches it beyond, so that the cluster's heartbeats stay as many as at 64.
+    pub liveness: Option<LivenessConfig>,
+    /// The largest datagram the nodes send, in bytes, from 512 to 65,507; 1,452 by default.
+    pub max_datagram: usize,
+    /// Grows every identity and every node's randomness from one number, so that the same seed gives the same ids.
+    /// For tests only: anyone who knows the seed knows the keys. `None` takes the system's randomness.
+    pub seed: Option<u64>,
+    /// Other pre-shared keys for single nodes, by index: for showing what happens to a stranger.
+    pub psk_overrides: BTreeMap<usize, [u8; 32]>,
+    /// The log to write to; a new one by default. Successive clusters may share one.
+    pub log: Option<Arc<EventLog>>,
+    /// The command the boot follows from; stands in its events as `cause`.
+    pub cause: Option<CommandId>,
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self {
+            psk: random::bytes(),
+            handshake_timeout: Duration::from_secs(5),
+            mesh_session_stable_timeout: Duration::from_secs(2),
+            meshos_snapshot_stable_timeout: Duration::from_secs(3),
+            liveness: None,
+            max_datagram: NodeConfig::new([0; 32]).max_datagram,
+            seed: None,
+            psk_overrides: BTreeMap::new(),
+            log: None,
+            cause: None,
+        }
+    }
+}
+
+impl fmt::Debug for ClusterConfig {
+    /// Leaves the pre-shared keys and the seed out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClusterConfig")
+            .field("handshake_timeout", &self.handshake_timeout)
+            .field("mesh_session_stable_timeout", &self.mesh_session_stable_timeout)
+            .field("meshos_snapshot_stable_timeout", &self.meshos_snapshot_stable_timeout)
+            .field("liveness", &self.liveness)
+            .field("max_datagram", &self.max_datagram)
+            .field("cause", &self.cause)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClusterConfig {
+    /// The liveness limits of a cluster booted with `nodes` nodes.
+    pub fn liveness_of(&self, nodes: usize) -> LivenessConfig {
+        self.liveness.clone().unwrap_or_else(|| stretched(nodes))
+    }
+
+    /// What the node with this index is told, in a cluster booted with `nodes` nodes.
+    pub(super) fn node_config(&self, index: usize, nodes: usize) -> NodeConfig {
+        NodeConfig {
+            max_datagram: self.max_datagram,
+            handshake: HandshakeConfig {
+                budget: self.handshake_timeout,
+                max_dials: (DIALS_UNDER_WAY / nodes.max(1)).clamp(1, 16),
+                ..HandshakeConfig::default()
+            },
+            liveness: self.liveness_of(nodes),
+            ..NodeConfig::new(self.psk_overrides.get(&index).copied().unwrap_or(self.psk))
+        }
+    }
+
+    /// 32 bytes for `purpose`, distinct by index and by how many times the node has been started.
+    pub(super) fn entropy(&self, purpose: &str, index: usize, start: u64) -> [u8; 32] {
+        let Some(seed) = self.seed else { return random::bytes() };
+        let mut hash = digest::Context::new(&digest::SHA256);
+        hash.update(b"meshground cluster seed: ");
+        hash.update(purpose.as_bytes());
+        for number in [seed, index as u64, start] {
+            hash.update(&number.to_le_bytes());
+        }
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(hash.finish().as_ref());
+        bytes
+    }
+
+    /// Checks what can be checked before anything is started.
+    pub(super) fn validate(&self, nodes: usize) -> Result<(), ClusterError> {
+        if nodes == 0 {
+            return Err(ClusterError::Invariant("a cluster needs at least one node".to_owned()));
+        }
+        if nodes > MAX_NODES {
+            return Err(ClusterError::Invariant(format!(
+                "{nodes} nodes are too many; at most {MAX_NODES} may run"
+            )));
+        }
+        let config = self.node_config(0, nodes);
+        config
+            .validate()
+            .map_err(|error| ClusterError::Invariant(format!("the configuration is unusable: {error}")))
+    }
+}
+
+/// The default limits, stretched so that the heartbeats of `nodes` nodes stay as many as those of 64.
+fn stretched(nodes: usize) -> LivenessConfig {
+    let base = LivenessConfig::default();
+    if nodes <= UNSTRETCHED_NODES {
+        return base;
+    }
+    let links = |nodes: usize| u32::try_from(nodes * (nodes - 1)).unwrap_or(u32::MAX);
+    let heartbeat = base.heartbeat.saturating_mul(links(nodes)) / links(UNSTRETCHED_NODES);
+    let unreachable = base.unreachable.max(heartbeat * 3);
+    LivenessConfig {
+        heartbeat,
+        suspect: (heartbeat * 2).max(base.suspect),
+        unreachable,
+        forget: base.forget.max(unreachable * 2),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_size_allowed_has_a_usable_configuration() {
+        for nodes in [1, 2, 16, 64, 65, 71, 100, 256, MAX_NODES] {
+            assert_eq!(ClusterConfig::default().validate(nodes), Ok(()), "{nodes} nodes");
+        }
+    }
+
+    #[test]
+    fn none_and_too_many_are_refused() {
+        for nodes in [0, MAX_NODES + 1, usize::MAX] {
+            assert!(matches!(ClusterConfig::default().validate(nodes), Err(ClusterError::Invariant(_))));
+        }
+    }
+
+    #[test]
+    fn heartbeats_stay_within_the_budget_of_sixty_four_nodes() {
+        let per_second = |n: usize| {
+            #[allow(clippy::cast_precision_loss)]
+            let links = (n * (n - 1)) as f64;
+            links / stretched(n).heartbeat.as_secs_f64()
+        };
+        for nodes in [65, 100, 256, 1_024] {
+            assert!(per_second(nodes) <= per_second(64) * 1.001, "{nodes} nodes");
+        }
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_bytes_again_but_never_the_same_twice_within_a_cluster() {
+        let seeded = |seed| ClusterConfig { seed: Some(seed), ..ClusterConfig::default() };
+        assert_eq!(seeded(1).entropy("identity", 0, 0), seeded(1).entropy("identity", 0, 0));
+        let all = [
+            seeded(1).entropy("identity", 0, 0),
+            seeded(2).entropy("identity", 0, 0),
+            seeded(1).entropy("rng", 0, 0),
+            seeded(1).entropy("identity", 1, 0),
+            seeded(1).entropy("identity", 0, 1),
+            ClusterConfig::default().entropy("identity", 0, 0),
+            ClusterConfig::default().entropy("identity", 0, 0),
+        ];
+        for (i, one) in all.iter().enumerate() {
+            assert!(!all[i + 1..].contains(one));
+        }
+    }
+
+    #[test]
+    fn keys_and_seed_stay_out_of_debug_output() {
+        let config = ClusterConfig { psk: [0xab; 32], seed: Some(777_777), ..ClusterConfig::default() };
+        let text = format!("{config:?}");
+        assert!(!text.contains("171") && !text.contains("777"), "{text}");
+    }
+}

@@ -1,0 +1,18 @@
+//! Many nodes at once: boot a whole mesh on loopback ports, wait for it, change it, break it.
+//!
+//! [`ClusterHarness`] is the way in. It holds no magic: every member is a [`Mesh`](crate::Mesh) with its own UDP
+//! socket and its own task, and they find each other by real handshakes.
+
+mod causes;
+mod config;
+mod error;
+mod harness;
+mod health;
+mod node;
+
+pub use config::{ClusterConfig, MAX_NODES};
+pub use error::ClusterError;
+pub use harness::ClusterHarness;
+pub use health::ClusterHealth;
+pub use meshground_shared::NodeState;
+pub use node::ClusterNode;

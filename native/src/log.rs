@@ -1,0 +1,335 @@
+//! What happened in a cluster, in one order for everybody.
+//!
+//! An [`EventLog`] numbers events densely, folds each into a [`Snapshot`] and hands it to every subscriber. All of
+//! that happens in one short critical section, so a subscriber's snapshot and the events after it fit together
+//! without a gap or an overlap, and everybody sees the same order.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use meshground_shared::{CommandId, Epoch, Event, EventKind, NodeId, Snapshot};
+use tokio::sync::broadcast;
+
+use crate::random;
+
+/// How many events a log keeps for [`EventLog::resume`], unless told otherwise. A subscriber may also fall this
+/// far behind before it loses events.
+pub const DEFAULT_CAPACITY: usize = 4_096;
+
+/// A cluster's events, numbered from 1, and the [`Snapshot`] they fold to.
+#[derive(Debug)]
+pub struct EventLog {
+    epoch: Epoch,
+    began: Instant,
+    capacity: usize,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    snapshot: Snapshot,
+    /// The latest events, at most `capacity`.
+    ring: VecDeque<Arc<Event>>,
+    live: broadcast::Sender<Arc<Event>>,
+}
+
+/// Where things stood, and everything after that.
+#[derive(Debug)]
+pub struct Subscription {
+    /// The fold of every event up to `snapshot.seq`.
+    pub snapshot: Snapshot,
+    /// The events from `snapshot.seq + 1` on.
+    pub events: EventReceiver,
+}
+
+/// One subscriber's end of the log.
+#[derive(Debug)]
+pub struct EventReceiver {
+    live: broadcast::Receiver<Arc<Event>>,
+}
+
+/// Why there is no next event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RecvError {
+    /// The subscriber was too slow; the next call goes on with the oldest event still kept. What it has folded so
+    /// far is worthless: take a new [`Subscription`].
+    #[error("{missed} events were missed: the subscriber was too slow")]
+    Lagged {
+        /// How many events are lost.
+        missed: u64,
+    },
+    /// The log is gone, and everything it held has been received.
+    #[error("the event log is gone")]
+    Closed,
+}
+
+impl EventLog {
+    /// An empty log with a random epoch, which keeps [`DEFAULT_CAPACITY`] events.
+    pub fn new() -> Arc<Self> {
+        Self::with_capacity(DEFAULT_CAPACITY)
+    }
+
+    /// An empty log that keeps `capacity` events (at least 1) for [`resume`](Self::resume).
+    pub fn with_capacity(capacity: usize) -> Arc<Self> {
+        let capacity = capacity.max(1);
+        let epoch = Epoch(u64::from_le_bytes(random::bytes()));
+        let (live, _) = broadcast::channel(capacity);
+        Arc::new(Self {
+            epoch,
+            began: Instant::now(),
+            capacity,
+            inner: Mutex::new(Inner { snapshot: Snapshot::new(epoch), ring: VecDeque::new(), live }),
+        })
+    }
+
+    /// Which life of the log its sequence numbers count in.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Monotonic microseconds since the log began.
+    pub fn now_us(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// How many events it keeps for [`resume`](Self::resume).
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Writes down that `kind` happened, and returns the event as everybody sees it.
+    pub fn append(&self, node: Option<NodeId>, cause: Option<CommandId>, kind: EventKind) -> Arc<Event> {
+        let mut inner = self.lock();
+        let event = Arc::new(Event {
+            seq: inner.snapshot.seq + 1,
+            // Read under the lock, so that time never runs backwards along the log.
+            at_us: self.now_us(),
+            wall_us: wall_us(),
+            node,
+            cause,
+            kind,
+        });
+        inner.snapshot.apply(&event);
+        if inner.ring.len() == self.capacity {
+            inner.ring.pop_front();
+        }
+        inner.ring.push_back(Arc::clone(&event));
+        // Fails when nobody listens, which is nobody's loss.
+        let _ = inner.live.send(Arc::clone(&event));
+        event
+    }
+
+    /// The fold of everything so far.
+    pub fn snapshot(&self) -> Snapshot {
+        self.lock().snapshot.clone()
+    }
+
+    /// Looks at the fold of everything so far without copying it. `look` holds up the log: it must be quick, and
+    /// must not call it.
+    pub fn with_snapshot<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> T {
+        look(&self.lock().snapshot)
+    }
+
+    /// Where things stand, and everything from here on.
+    pub fn subscribe(&self) -> Subscription {
+        let inner = self.lock();
+        Subscription {
+            snapshot: inner.snapshot.clone(),
+            events: EventReceiver { live: inner.live.subscribe() },
+        }
+    }
+
+    /// Goes on after event `seq` of life `epoch`: what was missed since, and everything from here on. `None` when
+    /// that is another life, when `seq` has not happened yet, or when the log does not keep all of it any more; then
+    /// [`subscribe`](Self::subscribe) anew.
+    pub fn resume(&self, epoch: Epoch, seq: u64) -> Option<(Vec<Arc<Event>>, EventReceiver)> {
+        let inner = self.lock();
+        let missed = inner.snapshot.seq.checked_sub(seq)?;
+        let missed = usize::try_from(missed).ok()?;
+        let start = inner.ring.len().checked_sub(missed)?;
+        if epoch != self.epoch {
+            return None;
+        }
+        let events = inner.ring.range(start..).cloned().collect();
+        Some((events, EventReceiver { live: inner.live.subscribe() }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic while holding it can only have come from `with_snapshot`'s closure, which changes nothing.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EventReceiver {
+    /// The next event, as soon as there is one. Cancel-safe: an event is only taken when it is returned.
+    ///
+    /// # Errors
+    /// [`RecvError::Lagged`] when events were lost, [`RecvError::Closed`] when no more can come.
+    pub async fn recv(&mut self) -> Result<Arc<Event>, RecvError> {
+        self.live.recv().await.map_err(|error| match error {
+            broadcast::error::RecvError::Lagged(missed) => RecvError::Lagged { missed },
+            broadcast::error::RecvError::Closed => RecvError::Closed,
+        })
+    }
+
+    /// The next event if it is there already; `None` if it is yet to come.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub fn try_recv(&mut self) -> Result<Option<Arc<Event>>, RecvError> {
+        match self.live.try_recv() {
+            Ok(event) => Ok(Some(event)),
+            Err(broadcast::error::TryRecvError::Empty) => Ok(None),
+            Err(broadcast::error::TryRecvError::Lagged(missed)) => Err(RecvError::Lagged { missed }),
+            Err(broadcast::error::TryRecvError::Closed) => Err(RecvError::Closed),
+        }
+    }
+}
+
+/// Unix time in microseconds, for people; 0 before 1970.
+pub(crate) fn wall_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nothing_much(nodes: u32) -> EventKind {
+        EventKind::ClusterBooting { nodes }
+    }
+
+    fn filled(capacity: usize, events: u32) -> Arc<EventLog> {
+        let log = EventLog::with_capacity(capacity);
+        for n in 0..events {
+            log.append(None, None, nothing_much(n));
+        }
+        log
+    }
+
+    #[test]
+    fn events_are_numbered_densely_from_one_and_time_never_runs_backwards() {
+        let log = EventLog::new();
+        let mut receiver = log.subscribe().events;
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let log = &log;
+                scope.spawn(move || {
+                    for n in 0..250 {
+                        log.append(None, None, nothing_much(thread * 1_000 + n));
+                    }
+                });
+            }
+        });
+        let mut last_at = 0;
+        for seq in 1..=1_000 {
+            let event = receiver.try_recv().unwrap().unwrap();
+            assert_eq!(event.seq, seq);
+            assert!(event.at_us >= last_at);
+            last_at = event.at_us;
+        }
+        assert_eq!(receiver.try_recv(), Ok(None));
+        assert_eq!(log.snapshot().seq, 1_000);
+    }
+
+    #[test]
+    fn every_subscriber_sees_concurrent_appends_in_the_same_order() {
+        let log = EventLog::new();
+        let (mut one, mut other) = (log.subscribe().events, log.subscribe().events);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let log = &log;
+                scope.spawn(move || {
+                    (0..100).for_each(|n| drop(log.append(None, None, nothing_much(thread * 1_000 + n))));
+                });
+            }
+        });
+        for _ in 0..400 {
+            assert_eq!(one.try_recv().unwrap().unwrap(), other.try_recv().unwrap().unwrap());
+        }
+    }
+
+    #[test]
+    fn a_subscription_made_amid_appends_has_neither_gap_nor_overlap() {
+        let log = EventLog::new();
+        std::thread::scope(|scope| {
+            let writer =
+                scope.spawn(|| (0..2_000).for_each(|n| drop(log.append(None, None, nothing_much(n)))));
+            while !writer.is_finished() {
+                let Subscription { mut snapshot, mut events } = log.subscribe();
+                if let Some(event) = events.try_recv().unwrap() {
+                    assert_eq!(event.seq, snapshot.seq + 1);
+                    snapshot.apply(&event);
+                    assert_eq!(snapshot.seq, event.seq);
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn resuming_brings_exactly_what_was_missed_and_then_what_comes() {
+        let log = filled(8, 5);
+        let (missed, mut events) = log.resume(log.epoch(), 2).unwrap();
+        assert_eq!(missed.iter().map(|event| event.seq).collect::<Vec<_>>(), [3, 4, 5]);
+        log.append(None, None, nothing_much(6));
+        assert_eq!(events.try_recv().unwrap().unwrap().seq, 6);
+    }
+
+    #[test]
+    fn resuming_where_the_log_stands_misses_nothing() {
+        let log = filled(8, 5);
+        assert!(log.resume(log.epoch(), 5).unwrap().0.is_empty());
+        let empty = filled(8, 0);
+        assert!(empty.resume(empty.epoch(), 0).unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn resuming_from_the_future_is_refused() {
+        let log = filled(8, 5);
+        assert!(log.resume(log.epoch(), 6).is_none());
+        assert!(log.resume(log.epoch(), u64::MAX).is_none());
+    }
+
+    #[test]
+    fn resuming_another_life_is_refused() {
+        let log = filled(8, 5);
+        assert!(log.resume(Epoch(log.epoch().0 ^ 1), 5).is_none());
+    }
+
+    #[test]
+    fn resuming_works_up_to_exactly_the_oldest_event_kept() {
+        let log = filled(4, 10); // keeps 7, 8, 9 and 10
+        let (missed, _) = log.resume(log.epoch(), 6).unwrap();
+        assert_eq!(missed.iter().map(|event| event.seq).collect::<Vec<_>>(), [7, 8, 9, 10]);
+        assert!(log.resume(log.epoch(), 5).is_none());
+        assert!(log.resume(log.epoch(), 0).is_none());
+    }
+
+    #[test]
+    fn a_subscriber_that_lags_is_told_so() {
+        let log = filled(4, 0);
+        let mut events = log.subscribe().events;
+        (0..10).for_each(|n| drop(log.append(None, None, nothing_much(n))));
+        assert_eq!(events.try_recv(), Err(RecvError::Lagged { missed: 6 }));
+        assert_eq!(events.try_recv().unwrap().unwrap().seq, 7);
+    }
+
+    #[test]
+    fn two_logs_never_share_an_epoch() {
+        assert_ne!(EventLog::new().epoch(), EventLog::new().epoch());
+    }
+
+    #[test]
+    fn a_log_that_is_gone_closes_its_receivers() {
+        let log = filled(4, 0);
+        let mut events = log.subscribe().events;
+        log.append(None, None, nothing_much(0));
+        drop(log);
+        assert_eq!(events.try_recv().unwrap().unwrap().seq, 1);
+        assert_eq!(events.try_recv(), Err(RecvError::Closed));
+    }
+}
