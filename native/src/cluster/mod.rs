@@ -3,12 +3,15 @@
 //! [`ClusterHarness`] is the way in. It holds no magic: every member is a [`Mesh`](crate::Mesh) with its own UDP
 //! socket and its own task, and they find each other by real handshakes.
 
+mod attempt;
 mod causes;
 mod config;
 mod error;
 mod harness;
 mod health;
 mod node;
+mod shared;
+mod state;
 
 pub use config::{ClusterConfig, MAX_NODES};
 pub use error::ClusterError;

@@ -1,0 +1,121 @@
+//! Starting nodes, all or nothing.
+
+use std::{mem, sync::Arc};
+
+use meshground_shared::{CommandId, EventKind};
+
+use super::{
+    ClusterError,
+    shared::Shared,
+    state::{Phase, State},
+};
+use crate::mesh::Mesh;
+
+/// What was started by one operation. Unless that [`finish`](Self::finish)es well, all of it is taken down again;
+/// also when the operation's future is dropped half-way.
+pub(super) struct Attempt<'a> {
+    shared: &'a Arc<Shared>,
+    kind: Kind,
+    cause: Option<CommandId>,
+    /// The index and run of each node started.
+    nodes: Vec<(usize, u64)>,
+    settled: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Boot,
+    Addition,
+    Restart,
+}
+
+impl<'a> Attempt<'a> {
+    pub(super) fn boot(shared: &'a Arc<Shared>, cause: Option<CommandId>) -> Self {
+        Self::of(Kind::Boot, shared, cause)
+    }
+
+    pub(super) fn addition(shared: &'a Arc<Shared>, cause: Option<CommandId>) -> Self {
+        Self::of(Kind::Addition, shared, cause)
+    }
+
+    pub(super) fn restart(shared: &'a Arc<Shared>, cause: Option<CommandId>) -> Self {
+        Self::of(Kind::Restart, shared, cause)
+    }
+
+    fn of(kind: Kind, shared: &'a Arc<Shared>, cause: Option<CommandId>) -> Self {
+        Self { shared, kind, cause, nodes: Vec::new(), settled: false }
+    }
+
+    /// This run of this node was started.
+    pub(super) fn add(&mut self, index: usize, run: u64) {
+        self.nodes.push((index, run));
+    }
+
+    /// Why waiting for it is pointless, if something else has taken down what it started.
+    pub(super) fn interrupted(&self, state: &State) -> Option<ClusterError> {
+        if state.phase != Phase::Up {
+            return Some(ClusterError::Shutdown);
+        }
+        let &(node_index, _) = self.nodes.iter().find(|&&(index, run)| !state.is_current(index, run))?;
+        Some(ClusterError::Spawn {
+            node_index,
+            reason: "it went down while it was joining the mesh".to_owned(),
+        })
+    }
+
+    /// Ends the attempt: when `outcome` is an error, returns once everything it started is down again.
+    pub(super) async fn finish<T>(mut self, outcome: Result<T, ClusterError>) -> Result<T, ClusterError> {
+        match outcome {
+            Ok(done) => {
+                self.settled = true;
+                Ok(done)
+            }
+            Err(error) => {
+                for mesh in self.take_down(&error.to_string()) {
+                    mesh.closed().await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes everything down that is still up, and says so in the log. Nothing here waits.
+    fn take_down(&mut self, reason: &str) -> Vec<Mesh> {
+        if mem::replace(&mut self.settled, true) {
+            return Vec::new();
+        }
+        let Self { shared, kind, cause, ref nodes, .. } = *self;
+        let meshes: Vec<Mesh> = shared.change(|state| {
+            let mut meshes = Vec::new();
+            for &(index, run) in nodes {
+                if state.is_current(index, run) {
+                    meshes.extend(match kind {
+                        Kind::Boot | Kind::Addition => shared.log_shutdown(state, index, cause),
+                        Kind::Restart => shared.log_crash(state, index, cause),
+                    });
+                }
+            }
+            if state.phase == Phase::Up {
+                shared.log.append(None, cause, EventKind::ClusterFailed { reason: reason.to_owned() });
+            }
+            if kind == Kind::Boot {
+                // Nothing is left to stop, and there is nothing more to say about it.
+                state.phase = Phase::Stopped;
+            }
+            meshes
+        });
+        for mesh in &meshes {
+            match kind {
+                Kind::Boot | Kind::Addition => mesh.begin_shutdown(),
+                Kind::Restart => mesh.begin_crash(),
+            }
+        }
+        meshes
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.take_down("it was called off");
+    }
+}

@@ -1,0 +1,269 @@
+//! What the handles of a cluster and its nodes' tasks have in common.
+//!
+//! State and event log change together, under the state's lock (which is always taken before the log's), so that
+//! nobody who looks at both can see one ahead of the other. Nothing under that lock waits, aborts a task or drops
+//! one: a task's end takes the lock itself.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use meshground_node::NodeEvent;
+use meshground_shared::{
+    CommandId, EventKind, Health, NodeId, NodeState, RejectReason, Snapshot, StopReason,
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    ClusterConfig,
+    state::{Phase, Scope, State},
+};
+use crate::{driver::Observer, log::EventLog, mesh::Mesh};
+
+/// A cluster, apart from its handles.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: ClusterConfig,
+    /// How many nodes it was booted with; what depends on the size must be the same for all.
+    pub(super) booted: usize,
+    pub(super) log: Arc<EventLog>,
+    state: Mutex<State>,
+    /// Says that the state has changed.
+    changed: watch::Sender<()>,
+    /// Held by whoever starts nodes, so that one that fails does not fail another.
+    pub(super) starting: tokio::sync::Mutex<()>,
+}
+
+/// What a look at the state found.
+pub(super) enum Look<T> {
+    Done(T),
+    /// Not yet; `progress` rises as it gets there.
+    Waiting {
+        progress: usize,
+    },
+}
+
+impl Shared {
+    pub(super) fn new(config: ClusterConfig, booted: usize) -> Arc<Self> {
+        let log = config.log.clone().unwrap_or_else(EventLog::new);
+        Arc::new(Self {
+            config,
+            booted,
+            log,
+            state: Mutex::new(State::new()),
+            changed: watch::Sender::new(()),
+            starting: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// The state, to look at.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is complete before anything that could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state and wakes whoever waits for it.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.state());
+        self.changed.send_replace(());
+        result
+    }
+
+    /// Looks at every change until `look` is done. `None` when `budget` has passed since the last progress: since
+    /// `look` said more than ever before.
+    pub(super) async fn watch<T>(
+        &self,
+        budget: Duration,
+        mut look: impl FnMut(&State) -> Look<T>,
+    ) -> Option<T> {
+        let mut changed = self.changed.subscribe();
+        let mut best = None;
+        let mut deadline = None;
+        loop {
+            changed.borrow_and_update();
+            match look(&self.state()) {
+                Look::Done(result) => return Some(result),
+                Look::Waiting { progress } if Some(progress) > best => {
+                    best = Some(progress);
+                    // `None` lies beyond what the clock can name.
+                    deadline = Instant::now().checked_add(budget);
+                }
+                Look::Waiting { .. } => {}
+            }
+            // The sender lives in `self`, so only the time can run out.
+            match deadline {
+                Some(deadline) if timeout_at(deadline, changed.changed()).await.is_err() => return None,
+                Some(_) => {}
+                None => drop(changed.changed().await),
+            }
+        }
+    }
+
+    /// Whether the log's snapshot shows every pair in `scope` seeing each other Healthy, each where it runs now.
+    pub(super) fn is_folded(&self, state: &State, scope: Scope) -> bool {
+        self.log.with_snapshot(|snapshot| {
+            state.running().all(|one| {
+                state.running().filter(|other| other.node.index != one.node.index).all(|other| {
+                    !scope.covers(one.node.index, other.node.index)
+                        || shows_healthy(snapshot, one.node.node_id(), &other.node)
+                })
+            })
+        })
+    }
+
+    // Ends.
+
+    /// Takes a running member out of the cluster, and says so in the log. The caller then ends its task.
+    pub(super) fn log_shutdown(
+        &self,
+        state: &mut State,
+        index: usize,
+        cause: Option<CommandId>,
+    ) -> Option<Mesh> {
+        let id = state.members.get(&index)?.node.node_id();
+        self.log.append(Some(id), cause, EventKind::NodeStopped { reason: StopReason::Shutdown });
+        state.causes.stopped(id, cause);
+        state.remove(index).map(|member| member.node.mesh)
+    }
+
+    /// Marks a running member as crashed, and says so in the log. The caller then ends its task.
+    pub(super) fn log_crash(
+        &self,
+        state: &mut State,
+        index: usize,
+        cause: Option<CommandId>,
+    ) -> Option<Mesh> {
+        let member = state.members.get(&index)?;
+        let (id, mesh) = (member.node.node_id(), member.node.mesh.clone());
+        self.log.append(Some(id), cause, EventKind::NodeStopped { reason: StopReason::Crash });
+        state.causes.stopped(id, cause);
+        state.crash(index);
+        Some(mesh)
+    }
+
+    /// Begins to stop the whole cluster, if nobody has, and says so in the log; `leave` also says that every running
+    /// node leaves. Returns the meshes to end.
+    pub(super) fn begin_stop(&self, cause: Option<CommandId>, leave: bool) -> Vec<Mesh> {
+        self.change(|state| {
+            if state.phase != Phase::Up {
+                return Vec::new();
+            }
+            state.phase = Phase::Stopping { cause };
+            self.log.append(None, cause, EventKind::ClusterStopping);
+            let reason = if leave { StopReason::Shutdown } else { StopReason::Crash };
+            for member in state.running() {
+                self.log.append(Some(member.node.node_id()), cause, EventKind::NodeStopped { reason });
+            }
+            let meshes = state.remove_all().into_iter().map(|member| member.node.mesh).collect();
+            self.stop_if_over(state);
+            meshes
+        })
+    }
+
+    /// Says that the cluster has stopped once its last task is gone.
+    fn stop_if_over(&self, state: &mut State) {
+        if let Phase::Stopping { cause } = state.phase
+            && state.tasks == 0
+        {
+            state.phase = Phase::Stopped;
+            self.log.append(None, cause, EventKind::ClusterStopped);
+        }
+    }
+}
+
+/// Whether `snapshot` shows that the node `holder` sees `peer` Healthy where it runs now.
+pub(super) fn shows_healthy(snapshot: &Snapshot, holder: NodeId, peer: &super::ClusterNode) -> bool {
+    let holder = snapshot.nodes.get(&holder).filter(|holder| holder.state == NodeState::Running);
+    holder
+        .and_then(|holder| holder.peers.get(&peer.node_id()))
+        .is_some_and(|session| session.health == Health::Healthy && session.address == peer.local_addr())
+}
+
+/// Listens to one run of one node, in the node's task, and keeps state and log up to date.
+pub(super) struct Listener {
+    shared: Arc<Shared>,
+    id: NodeId,
+    index: usize,
+    run: u64,
+}
+
+impl Listener {
+    pub(super) fn new(shared: Arc<Shared>, id: NodeId, index: usize, run: u64) -> Self {
+        shared.state().tasks += 1;
+        Self { shared, id, index, run }
+    }
+
+    fn record(&self, state: &mut State, event: &NodeEvent) {
+        let Self { shared, id, index, .. } = self;
+        let (id, index) = (*id, *index);
+        match *event {
+            NodeEvent::SessionUp { peer, address, role } => {
+                let cause = state.causes.of_session(id, peer);
+                shared.log.append(Some(id), cause, EventKind::SessionUp { peer, address, role });
+                state.link_up(index, peer, address);
+            }
+            NodeEvent::SessionDown { peer, reason } => {
+                let cause = state.causes.of_finding(peer);
+                shared.log.append(Some(id), cause, EventKind::SessionDown { peer, reason });
+                state.link_down(index, peer);
+            }
+            NodeEvent::Health { peer, from, to, silence } => {
+                let silence_us = u64::try_from(silence.as_micros()).unwrap_or(u64::MAX);
+                let cause = state.causes.of_finding(peer);
+                shared.log.append(Some(id), cause, EventKind::PeerHealth { peer, from, to, silence_us });
+                state.set_health(index, peer, to);
+            }
+            NodeEvent::Rejected { address, reason, count } => {
+                shared.log.append(Some(id), None, EventKind::DatagramRejected { address, reason, count });
+                if reason == RejectReason::PskMismatch {
+                    state.note_refusal(index, address, count);
+                }
+            }
+            NodeEvent::DialFailed { address, ref error, .. } => {
+                state.note_failure(index, address, error.clone());
+            }
+            // Messages and successful dials are the mesh's own business.
+            _ => {}
+        }
+    }
+}
+
+impl Observer for Listener {
+    fn observe(&mut self, event: &NodeEvent) {
+        // The packet path: nothing shared is touched.
+        if matches!(event, NodeEvent::Message { .. } | NodeEvent::Dialed { .. }) {
+            return;
+        }
+        self.shared.change(|state| {
+            if state.is_current(self.index, self.run) {
+                self.record(state, event);
+            }
+        });
+    }
+
+    /// Does nothing when the cluster told it to leave: then it is no member any more.
+    fn leaving(&mut self) {
+        self.shared.change(|state| {
+            if state.is_current(self.index, self.run) {
+                self.shared.log_shutdown(state, self.index, None);
+            }
+        });
+    }
+}
+
+impl Drop for Listener {
+    /// The task is gone. If nobody had told it to go, that was a crash.
+    fn drop(&mut self) {
+        self.shared.change(|state| {
+            if state.is_current(self.index, self.run) {
+                self.shared.log_crash(state, self.index, None);
+            }
+            state.tasks -= 1;
+            self.shared.stop_if_over(state);
+        });
+    }
+}

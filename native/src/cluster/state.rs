@@ -1,0 +1,449 @@
+//! Who is a member, and who sees whom: what every barrier is decided by.
+//!
+//! Kept up to date by the nodes' own events, and always in step with the event log: both change under one lock. Two
+//! counts are carried along, so that asking whether a cluster has converged costs nothing however big it is.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    ops::{Add, Sub},
+};
+
+use meshground_node::{DialError, Identity};
+use meshground_shared::{CommandId, Health, NodeId, NodeState};
+
+use super::{ClusterError, ClusterNode, causes::Causes};
+
+/// After how many of a node's first messages that do not authenticate the pre-shared keys must be presumed to differ.
+/// One could be a stray datagram; three are the first attempt and two repetitions of it.
+const TELLING_REFUSALS: u64 = 3;
+
+/// How many names a message for people lists before it says how many more there are.
+const NAMES_LISTED: usize = 8;
+
+/// A cluster's members and their links.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) phase: Phase,
+    pub(super) members: BTreeMap<usize, Member>,
+    index_of: BTreeMap<NodeId, usize>,
+    /// The running members by address.
+    address_of: BTreeMap<SocketAddr, usize>,
+    /// The index of the next new member.
+    pub(super) next_index: usize,
+    /// How many members run.
+    running: usize,
+    /// The pairs of running members.
+    tally: Tally,
+    pub(super) causes: Causes,
+    /// First messages that did not authenticate, by (who dialled, who refused).
+    refusals: BTreeMap<(usize, usize), u64>,
+    /// Dials that came to nothing, by (who dialled, who was dialled).
+    failures: BTreeMap<(usize, usize), DialError>,
+    /// Tasks that have not ended yet, those of former members included.
+    pub(super) tasks: usize,
+}
+
+/// What a cluster is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Up,
+    Stopping { cause: Option<CommandId> },
+    Stopped,
+}
+
+/// A node that belongs to the cluster, up or crashed.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) node: ClusterNode,
+    pub(super) identity: Identity,
+    pub(super) state: NodeState,
+    /// How often it had been started before. Events of earlier runs are not listened to.
+    pub(super) run: u64,
+    /// Its confirmed sessions, by peer.
+    links: BTreeMap<NodeId, Link>,
+}
+
+/// A session as its holder sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Link {
+    /// Whether it is with the peer as it runs now, and not with a former run of it.
+    current: bool,
+    health: Health,
+}
+
+/// Counts over pairs of running members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Tally {
+    /// Pairs with a session at one end at least.
+    pub(super) paired: usize,
+    /// Ends of pairs that hold a session and find the other Healthy; twice the pairs when all is well.
+    pub(super) healthy: usize,
+}
+
+impl Add for Tally {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { paired: self.paired + other.paired, healthy: self.healthy + other.healthy }
+    }
+}
+
+impl Sub for Tally {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self { paired: self.paired - other.paired, healthy: self.healthy - other.healthy }
+    }
+}
+
+/// Which pairs an operation depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// All of them.
+    Everyone,
+    /// Those of the member with this index.
+    PairsOf(usize),
+}
+
+impl Scope {
+    pub(super) fn covers(self, one: usize, other: usize) -> bool {
+        match self {
+            Self::Everyone => true,
+            Self::PairsOf(index) => index == one || index == other,
+        }
+    }
+}
+
+impl State {
+    pub(super) fn new() -> Self {
+        Self {
+            phase: Phase::Up,
+            members: BTreeMap::new(),
+            index_of: BTreeMap::new(),
+            address_of: BTreeMap::new(),
+            next_index: 0,
+            running: 0,
+            tally: Tally::default(),
+            causes: Causes::default(),
+            refusals: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            tasks: 0,
+        }
+    }
+
+    // Who is there.
+
+    pub(super) fn by_id(&self, id: NodeId) -> Option<&Member> {
+        self.members.get(self.index_of.get(&id)?)
+    }
+
+    /// The member that may be operated on.
+    pub(super) fn expect_member(&self, id: NodeId) -> Result<&Member, ClusterError> {
+        if self.phase != Phase::Up {
+            return Err(ClusterError::Shutdown);
+        }
+        self.by_id(id).ok_or_else(|| ClusterError::Invariant(format!("no member has the id {id}")))
+    }
+
+    /// The running member that may be operated on.
+    pub(super) fn expect_running(&self, id: NodeId, verb: &str) -> Result<&Member, ClusterError> {
+        let member = self.expect_member(id)?;
+        if member.state == NodeState::Running {
+            return Ok(member);
+        }
+        let index = member.node.index;
+        Err(ClusterError::Invariant(format!(
+            "node {index} ({id}) is crashed; it cannot be {verb}, only restarted"
+        )))
+    }
+
+    /// Whether this run of this member is what runs now.
+    pub(super) fn is_current(&self, index: usize, run: u64) -> bool {
+        self.members.get(&index).is_some_and(|member| member.state == NodeState::Running && member.run == run)
+    }
+
+    pub(super) fn running(&self) -> impl Iterator<Item = &Member> {
+        self.members.values().filter(|member| member.state == NodeState::Running)
+    }
+
+    /// Whether every member runs and sees every other one Healthy.
+    pub(super) fn is_whole(&self) -> bool {
+        self.running == self.members.len() && self.is_converged(Scope::Everyone)
+    }
+
+    // Coming and going.
+
+    /// A node came up: a new member, or a new run of a crashed one.
+    pub(super) fn start(&mut self, node: ClusterNode, identity: Identity, run: u64) {
+        let (index, id, address) = (node.index, node.node_id(), node.local_addr());
+        self.next_index = self.next_index.max(index + 1);
+        self.refusals.retain(|&(from, to), _| from != index && to != index);
+        self.failures.retain(|&(from, to), _| from != index && to != index);
+        let member = Member { node, identity, state: NodeState::Running, run, links: BTreeMap::new() };
+        // It has no links yet, and those that others hold to a former run of it are not current: no pair counts.
+        self.members.insert(index, member);
+        self.index_of.insert(id, index);
+        self.address_of.insert(address, index);
+        self.running += 1;
+    }
+
+    /// A running member crashed.
+    pub(super) fn crash(&mut self, index: usize) {
+        self.stop(index);
+        if let Some(member) = self.members.get_mut(&index) {
+            member.state = NodeState::Crashed;
+            member.links.clear();
+        }
+    }
+
+    /// A running member left, and is none any more.
+    pub(super) fn remove(&mut self, index: usize) -> Option<Member> {
+        self.stop(index);
+        let member = self.members.remove(&index)?;
+        let id = member.node.node_id();
+        self.index_of.remove(&id);
+        self.forget_if_gone(id);
+        Some(member)
+    }
+
+    /// Every member goes.
+    pub(super) fn remove_all(&mut self) -> Vec<Member> {
+        self.index_of.clear();
+        self.address_of.clear();
+        self.running = 0;
+        self.tally = Tally::default();
+        std::mem::take(&mut self.members).into_values().collect()
+    }
+
+    fn stop(&mut self, index: usize) {
+        self.tally = self.tally - self.tally_of(index);
+        let Some(member) = self.members.get(&index) else { return };
+        let (id, address) = (member.node.node_id(), member.node.local_addr());
+        self.address_of.remove(&address);
+        self.running -= 1;
+        for other in self.members.values_mut() {
+            if let Some(link) = other.links.get_mut(&id) {
+                link.current = false;
+            }
+        }
+    }
+
+    // Links.
+
+    /// `index` has come to a session with `peer` at `address`.
+    pub(super) fn link_up(&mut self, index: usize, peer: NodeId, address: SocketAddr) {
+        // An old session's event may come after the peer was restarted; its address gives it away.
+        let current = self.by_id(peer).is_some_and(|member| member.node.local_addr() == address);
+        self.set_link(index, peer, Some(Link { current, health: Health::Healthy }));
+        if let Some(&other) = self.index_of.get(&peer).filter(|_| current) {
+            for pair in [(index, other), (other, index)] {
+                self.refusals.remove(&pair);
+                self.failures.remove(&pair);
+            }
+        }
+    }
+
+    /// `index` holds no session with `peer` any more.
+    pub(super) fn link_down(&mut self, index: usize, peer: NodeId) {
+        self.set_link(index, peer, None);
+        self.forget_if_gone(peer);
+    }
+
+    /// `index` changed its verdict on `peer`.
+    pub(super) fn set_health(&mut self, index: usize, peer: NodeId, health: Health) {
+        let link = self.members.get(&index).and_then(|member| member.links.get(&peer)).copied();
+        if let Some(link) = link {
+            self.set_link(index, peer, Some(Link { health, ..link }));
+        }
+    }
+
+    fn set_link(&mut self, index: usize, peer: NodeId, link: Option<Link>) {
+        let other = self.index_of.get(&peer).copied();
+        let before = other.map(|other| self.tally_between(index, other)).unwrap_or_default();
+        if let Some(member) = self.members.get_mut(&index) {
+            match link {
+                Some(link) => member.links.insert(peer, link),
+                None => member.links.remove(&peer),
+            };
+        }
+        let after = other.map(|other| self.tally_between(index, other)).unwrap_or_default();
+        self.tally = self.tally + after - before;
+    }
+
+    /// The running members that hold a session with `peer`.
+    pub(super) fn holders(&self, peer: NodeId) -> impl Iterator<Item = usize> {
+        self.running().filter(move |member| member.links.contains_key(&peer)).map(|member| member.node.index)
+    }
+
+    fn forget_if_gone(&mut self, id: NodeId) {
+        if !self.index_of.contains_key(&id) && self.holders(id).next().is_none() {
+            self.causes.forget(id);
+        }
+    }
+
+    /// `holder`'s session with `peer` as it is now, neither end being down or another run.
+    fn link(&self, holder: usize, peer: usize) -> Option<Link> {
+        let (holder, peer) = (self.members.get(&holder)?, self.members.get(&peer)?);
+        let link = holder.links.get(&peer.node.node_id())?;
+        let valid = holder.state == NodeState::Running && peer.state == NodeState::Running && link.current;
+        valid.then_some(*link)
+    }
+
+    fn sees(&self, holder: usize, peer: usize) -> bool {
+        self.link(holder, peer).is_some_and(|link| link.health == Health::Healthy)
+    }
+
+    fn is_paired(&self, one: usize, other: usize) -> bool {
+        self.link(one, other).is_some() || self.link(other, one).is_some()
+    }
+
+    // Counting.
+
+    fn tally_between(&self, one: usize, other: usize) -> Tally {
+        Tally {
+            paired: usize::from(self.is_paired(one, other)),
+            healthy: usize::from(self.sees(one, other)) + usize::from(self.sees(other, one)),
+        }
+    }
+
+    fn tally_of(&self, index: usize) -> Tally {
+        let others = self.members.keys().filter(|&&other| other != index);
+        others.map(|&other| self.tally_between(index, other)).fold(Tally::default(), Add::add)
+    }
+
+    pub(super) fn tally(&self, scope: Scope) -> Tally {
+        match scope {
+            Scope::Everyone => self.tally,
+            Scope::PairsOf(index) => self.tally_of(index),
+        }
+    }
+
+    /// How many pairs of running members there are.
+    pub(super) fn pairs(&self, scope: Scope) -> usize {
+        let others = self.running.saturating_sub(1);
+        match scope {
+            Scope::Everyone => self.running * others / 2,
+            Scope::PairsOf(_) => others,
+        }
+    }
+
+    /// Whether in every pair both ends see each other Healthy.
+    pub(super) fn is_converged(&self, scope: Scope) -> bool {
+        self.tally(scope).healthy == 2 * self.pairs(scope)
+    }
+
+    // What goes wrong.
+
+    /// `index` was sent `count` first messages from `address` that do not authenticate.
+    pub(super) fn note_refusal(&mut self, index: usize, address: SocketAddr, count: u64) {
+        if let Some(&from) = self.address_of.get(&address)
+            && !self.is_paired(from, index)
+        {
+            *self.refusals.entry((from, index)).or_default() += count;
+        }
+    }
+
+    /// A dial of `index` came to nothing.
+    pub(super) fn note_failure(&mut self, index: usize, address: SocketAddr, error: DialError) {
+        if let Some(&to) = self.address_of.get(&address)
+            && !self.is_paired(index, to)
+        {
+            self.failures.insert((index, to), error);
+        }
+    }
+
+    /// What makes waiting for these pairs' sessions pointless.
+    pub(super) fn hopeless(&self, scope: Scope) -> Option<ClusterError> {
+        let told = self.refusals.iter().find(|&(&(from, to), &count)| {
+            count >= TELLING_REFUSALS && scope.covers(from, to) && !self.is_paired(from, to)
+        });
+        if let Some((&(from, to), _)) = told {
+            return Some(ClusterError::Handshake { from, to, reason: self.describe_refusal(from, to) });
+        }
+        let failed = self.failures.iter().find(|&(&(from, to), error)| {
+            // One that timed out is for the budget to report, with everybody else who is missing.
+            !matches!(error, DialError::TimedOut { .. })
+                && scope.covers(from, to)
+                && !self.is_paired(from, to)
+        });
+        let (&(from, to), error) = failed?;
+        Some(ClusterError::Handshake { from, to, reason: error.to_string() })
+    }
+
+    fn describe_refusal(&self, from: usize, to: usize) -> String {
+        let lonely = |index: usize| self.members.get(&index).is_some_and(|member| member.links.is_empty());
+        let suspect = match (lonely(from), lonely(to)) {
+            (true, false) => {
+                format!("; node {from} has no session with anyone, so the wrong key is probably its own")
+            }
+            (false, true) => {
+                format!("; node {to} has no session with anyone, so the wrong key is probably its own")
+            }
+            _ => String::new(),
+        };
+        format!(
+            "node {to} cannot read what node {from} sends: most likely they hold different pre-shared keys{suspect}"
+        )
+    }
+
+    /// Who lacks a session with whom, for a person.
+    pub(super) fn describe_unpaired(&self, scope: Scope) -> String {
+        self.describe(scope, |one, other| !self.is_paired(one, other))
+    }
+
+    /// Who does not see whom, for a person.
+    pub(super) fn describe_unseen(&self, scope: Scope) -> String {
+        self.describe(scope, |one, other| !(self.sees(one, other) && self.sees(other, one)))
+    }
+
+    /// Names the pairs that `lack` something, by the members that lack most.
+    fn describe(&self, scope: Scope, lack: impl Fn(usize, usize) -> bool) -> String {
+        let running: Vec<usize> = self.running().map(|member| member.node.index).collect();
+        let mut lacking: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (at, &one) in running.iter().enumerate() {
+            for &other in &running[at + 1..] {
+                if scope.covers(one, other) && lack(one, other) {
+                    lacking.entry(one).or_default().push(other);
+                    lacking.entry(other).or_default().push(one);
+                }
+            }
+        }
+        let mut groups = Vec::new();
+        // Whoever lacks most comes first, and the pairs named there are not named again.
+        while let Some((&worst, _)) =
+            lacking.iter().max_by_key(|(index, others)| (others.len(), usize::MAX - **index))
+        {
+            let Some(others) = lacking.remove(&worst) else { break };
+            for other in &others {
+                if let Some(back) = lacking.get_mut(other) {
+                    back.retain(|&index| index != worst);
+                }
+            }
+            lacking.retain(|_, others| !others.is_empty());
+            let nodes = if others.len() == 1 { "node" } else { "nodes" };
+            groups.push(format!("node {worst} with {nodes} {}", list(&others, ", ")));
+        }
+        list(&groups, "; ")
+    }
+}
+
+/// The first few of them, and how many more there are.
+fn list(things: &[impl ToString], separator: &str) -> String {
+    let shown: Vec<String> = things.iter().take(NAMES_LISTED).map(ToString::to_string).collect();
+    let more = things.len() - shown.len();
+    let shown = shown.join(separator);
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_end_in_a_figure() {
+        assert_eq!(list(&[1, 2], ", "), "1, 2");
+        let many: Vec<usize> = (0..20).collect();
+        assert_eq!(list(&many, ", "), "0, 1, 2, 3, 4, 5, 6, 7 and 12 more");
+    }
+}
