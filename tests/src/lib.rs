@@ -1,3 +1,4 @@
 //! What Meshground's whole-system tests are built from.
 
+pub mod relay;
 pub mod sim;
