@@ -20,10 +20,10 @@ use meshground_shared::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(done) => done,
-        Err(_) => panic!("{what}: not within {PATIENCE:?}"),
-    }
+    let Ok(done) = tokio::time::timeout(PATIENCE, future).await else {
+        panic!("{what}: not within {PATIENCE:?}");
+    };
+    done
 }
 
 /// Folds events until the cluster looks as wanted.

@@ -16,10 +16,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PSK: [u8; 32] = [42; 32];
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(done) => done,
-        Err(_) => panic!("{what}: not within {PATIENCE:?}"),
-    }
+    let Ok(done) = tokio::time::timeout(PATIENCE, future).await else {
+        panic!("{what}: not within {PATIENCE:?}");
+    };
+    done
 }
 
 fn here() -> SocketAddr {

@@ -19,15 +19,18 @@ const UNSTRETCHED_NODES: usize = 64;
 /// first retransmission, however many nodes share the processor.
 const DIALS_UNDER_WAY: usize = 512;
 
+/// A node counts the time a dial waits for its turn, and all dials of a booting cluster wait for the same
+/// processor; each pair adds this to every dial's time. A handshake takes a quarter of it or less.
+const TURN: Duration = Duration::from_millis(2);
+
 /// What a cluster is told at boot. Each budget bounds one phase; when it runs out, the operation fails with
 /// [`ClusterError::Timeout`] and what it had started is taken down again.
 #[derive(Clone)]
 pub struct ClusterConfig {
     /// The mesh's pre-shared key; random by default, so that no stranger can join.
     pub psk: [u8; 32],
-    /// The first budget, 5 s by default: how long each single handshake is tried, and the longest a boot, add or
-    /// restart waits for the next handshake to complete. Big clusters may thus take longer in total as long as they
-    /// get on.
+    /// The first budget, 5 s by default: the longest a boot, add or restart waits for the next pair to come to a
+    /// session. Big clusters may thus take longer in total as long as they get on. A single dial has at least as long.
     pub handshake_timeout: Duration,
     /// The second budget, 2 s by default: the time from the first moment at which every pair has a session at one end
     /// to the moment at which every running node holds a confirmed session with every other and sees it Healthy. It
@@ -92,10 +95,11 @@ impl ClusterConfig {
 
     /// What the node with this index is told, in a cluster booted with `nodes` nodes.
     pub(super) fn node_config(&self, index: usize, nodes: usize) -> NodeConfig {
+        let pairs = u32::try_from(nodes * nodes.saturating_sub(1) / 2).unwrap_or(u32::MAX);
         NodeConfig {
             max_datagram: self.max_datagram,
             handshake: HandshakeConfig {
-                budget: self.handshake_timeout,
+                budget: self.handshake_timeout.saturating_add(TURN.saturating_mul(pairs)),
                 max_dials: (DIALS_UNDER_WAY / nodes.max(1)).clamp(1, 16),
                 ..HandshakeConfig::default()
             },
