@@ -162,7 +162,9 @@ impl Tapped {
         let captured = self.relay.captured();
         let to_target = captured.iter().filter(|datagram| datagram.toward == Toward::Target);
         // Padding or not, the one with a 32-byte message is the longest of the recent ones.
-        to_target.rev().take(3).max_by_key(|datagram| datagram.bytes.len()).unwrap().bytes.clone()
+        let longest = to_target.rev().take(3).max_by_key(|datagram| datagram.bytes.len()).unwrap();
+        assert!(longest.bytes.len() > 32 + 16 + 12, "no message, tag and header fit {longest:?}");
+        longest.bytes.clone()
     }
 
     /// Slips `datagrams` in, and asserts that each is counted and nothing else happens.

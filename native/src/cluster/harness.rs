@@ -378,8 +378,7 @@ impl ClusterHarness {
     /// None so far.
     pub async fn shutdown(&self) -> Result<(), ClusterError> {
         let shared = self.shared();
-        let meshes = shared.begin_stop(self.cause, true);
-        for mesh in &meshes {
+        for mesh in shared.begin_stop(self.cause, true) {
             mesh.begin_shutdown();
         }
         let stopped = shared.watch(Duration::MAX, |state| match state.phase {
@@ -387,6 +386,7 @@ impl ClusterHarness {
             Phase::Up | Phase::Stopping { .. } => Look::Waiting { progress: 0 },
         });
         stopped.await;
+        let meshes = shared.state().stopping.clone();
         for mesh in &meshes {
             mesh.closed().await;
         }

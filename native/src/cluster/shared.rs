@@ -158,9 +158,9 @@ impl Shared {
             for member in state.running() {
                 self.log.append(Some(member.node.node_id()), cause, EventKind::NodeStopped { reason });
             }
-            let meshes = state.remove_all().into_iter().map(|member| member.node.mesh).collect();
+            state.stopping = state.remove_all().into_iter().map(|member| member.node.mesh).collect();
             self.stop_if_over(state);
-            meshes
+            state.stopping.clone()
         })
     }
 

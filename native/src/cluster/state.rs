@@ -13,6 +13,7 @@ use meshground_node::{DialError, Identity};
 use meshground_shared::{CommandId, Health, NodeId, NodeState};
 
 use super::{ClusterError, ClusterNode, causes::Causes};
+use crate::mesh::Mesh;
 
 /// After how many of a node's first messages that do not authenticate the pre-shared keys must be presumed to differ.
 /// One could be a stray datagram; three are the first attempt and two repetitions of it.
@@ -42,6 +43,8 @@ pub(super) struct State {
     failures: BTreeMap<(usize, usize), DialError>,
     /// Tasks that have not ended yet, those of former members included.
     pub(super) tasks: usize,
+    /// What ran when the cluster began to stop.
+    pub(super) stopping: Vec<Mesh>,
 }
 
 /// What a cluster is at.
@@ -129,6 +132,7 @@ impl State {
             refusals: BTreeMap::new(),
             failures: BTreeMap::new(),
             tasks: 0,
+            stopping: Vec::new(),
         }
     }
 
