@@ -10,6 +10,8 @@
 mod config;
 mod crypto;
 mod event;
+#[cfg(feature = "floor")]
+pub mod floor;
 mod handshake;
 mod identity;
 mod node;
