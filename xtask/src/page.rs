@@ -66,9 +66,26 @@ fn build_command(workspace: &Workspace, tools: &Tools) -> Result<Command> {
     Ok(trunk)
 }
 
-/// Whether a line of Trunk's or cargo's output blames the failure on `--offline`.
+/// Whether a line of Trunk's or cargo's output blames the failure on the missing network.
+///
+/// Not any mention of `--offline`: Trunk repeats cargo's arguments on every failure.
 fn lacks_network(line: &str) -> bool {
-    ["offline was specified", "without the offline flag", "--offline"]
+    ["offline was specified", "without the offline flag", "in offline mode"]
         .iter()
         .any(|blame| line.contains(blame))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compile_error_is_not_taken_for_a_missing_network() {
+        assert!(lacks_network("attempting to make an HTTP request, but --offline was specified"));
+        assert!(lacks_network("As a reminder, you may wish to retry without the offline flag."));
+        assert!(lacks_network(
+            "couldn't find wasm-bindgen (version: 0.2.130), unable to download in offline mode"
+        ));
+        assert!(!lacks_network(r#"cargo call to executable 'cargo' with args: '["build", "--offline"]'"#));
+    }
 }
