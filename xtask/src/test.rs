@@ -108,10 +108,11 @@ impl Members<'_> {
 }
 
 /// Cargo on the page: for its own target if the toolchain in use has that, otherwise for the host,
-/// where the page compiles as well so that its logic can be tested.
+/// where the page compiles as well so that its logic can be tested. It has no arithmetic that
+/// would need optimised dependencies.
 fn page_cargo(workspace: &Workspace, command: &str, tools: Option<&Tools>) -> Command {
     let mut cargo = workspace.cargo();
-    cargo.args([command, "--locked", "-p", PACKAGE]);
+    cargo.args([command, "--locked", "--profile", "quick", "-p", PACKAGE]);
     if tools.is_some_and(|tools| tools.wasm == Toolchain::InUse) {
         cargo.args(["--target", wasm::TARGET]);
     }
