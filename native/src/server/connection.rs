@@ -305,7 +305,78 @@ fn defect(panic: &(dyn Any + Send)) -> RpcError {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::SinkExt;
+    use meshground_shared::{
+        EventKind, NodeId, PublicKey,
+        rpc::{ClusterSnapshot, NoParams, Outcome, Request, Response},
+    };
+    use tokio::io::{DuplexStream, duplex};
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
     use super::*;
+    use crate::server::ServerConfig;
+
+    async fn connect(app: &Arc<App>) -> (WebSocketStream<DuplexStream>, JoinHandle<()>) {
+        // Next to nothing is on its way unread.
+        let (here, there) = duplex(1024);
+        let socket = WebSocketStream::from_raw_socket(there, Role::Server, None).await;
+        let app = Arc::clone(app);
+        let served = tokio::spawn(async move { serve(socket, &app).await });
+        (WebSocketStream::from_raw_socket(here, Role::Client, None).await, served)
+    }
+
+    /// An app whose snapshot is larger than all that a connection buffers.
+    fn with_a_large_snapshot(keepalive: Duration) -> Arc<App> {
+        let app = App::new(ServerConfig { keepalive, ..ServerConfig::default() });
+        for index in 0..1_000 {
+            let address = "127.0.0.1:9".parse().unwrap();
+            let kind = EventKind::NodeStarted { index, address, public_key: PublicKey([1; 32]) };
+            app.room.log().append(Some(NodeId(index.into())), None, kind);
+        }
+        app
+    }
+
+    #[tokio::test]
+    async fn a_client_that_asks_and_does_not_read_is_refused_more_at_some_point() {
+        let asked = i64::try_from(REQUESTS).unwrap() + 10;
+        let app = with_a_large_snapshot(Duration::from_mins(1));
+        let (mut client, _) = connect(&app).await;
+        for id in 0..asked {
+            let request = Request::new::<ClusterSnapshot>(Id::Number(id), &NoParams {}).unwrap();
+            client.send(Message::text(serde_json::to_string(&request).unwrap())).await.unwrap();
+        }
+        let (mut done, mut refused) = (0, 0);
+        for _ in 0..asked {
+            let Message::Text(text) = client.next().await.unwrap().unwrap() else { panic!("no text") };
+            match serde_json::from_str::<Response>(text.as_str()).unwrap().outcome {
+                Outcome::Result(_) => done += 1,
+                Outcome::Error(error) => {
+                    assert!(error.is(ErrorCode::LimitExceeded), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+        // The first answer may be out, and its place free again, before the last request is read.
+        assert!((REQUESTS..=REQUESTS + 1).contains(&done), "{done} done, {refused} refused");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_never_reads_is_given_up() {
+        let app = with_a_large_snapshot(Duration::from_millis(50));
+        let (mut client, served) = connect(&app).await;
+        let request = Request::new::<ClusterSnapshot>(Id::Number(1), &NoParams {}).unwrap();
+        client.send(Message::text(serde_json::to_string(&request).unwrap())).await.unwrap();
+        timeout(Duration::from_secs(40), served).await.expect("it is given up").unwrap();
+        // What is left in the pipe can be read, and then it ends, short of the whole answer.
+        let end = loop {
+            match client.next().await {
+                Some(Ok(Message::Text(text))) => panic!("{} bytes arrived after all", text.len()),
+                Some(Ok(_)) => {}
+                end => break end,
+            }
+        };
+        assert!(matches!(end, None | Some(Err(_))), "{end:?}");
+    }
 
     #[test]
     fn a_defect_is_told_with_its_reason() {

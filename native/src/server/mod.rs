@@ -129,6 +129,27 @@ struct App {
     closing: watch::Sender<bool>,
 }
 
+impl App {
+    fn new(config: ServerConfig) -> Arc<Self> {
+        let log = config.cluster.log.clone().unwrap_or_else(EventLog::new);
+        let limits = Limits {
+            max_nodes: config.max_nodes,
+            max_message_bytes: MAX_MESSAGE_BYTES,
+            hard_message_bytes: HARD_MESSAGE_BYTES,
+            max_clients: config.max_clients,
+            resume_events: u32::try_from(log.capacity()).unwrap_or(u32::MAX),
+        };
+        Arc::new(Self {
+            room: Room::new(config.cluster, log, config.max_nodes),
+            page: config.page,
+            limits,
+            keepalive: config.keepalive,
+            clients: Arc::new(Semaphore::new(config.max_clients as usize)),
+            closing: watch::Sender::new(false),
+        })
+    }
+}
+
 impl Server {
     /// Listens on the loopback port that `config` asks for. Must be called within a
     /// Tokio runtime.
@@ -143,23 +164,7 @@ impl Server {
         };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(fail)?;
         let address = listener.local_addr().map_err(|source| ServerError::Listen { port, source })?;
-        let log = config.cluster.log.clone().unwrap_or_else(EventLog::new);
-        let limits = Limits {
-            max_nodes: config.max_nodes,
-            max_message_bytes: MAX_MESSAGE_BYTES,
-            hard_message_bytes: HARD_MESSAGE_BYTES,
-            max_clients: config.max_clients,
-            resume_events: u32::try_from(log.capacity()).unwrap_or(u32::MAX),
-        };
-        let app = App {
-            room: Room::new(config.cluster, log, config.max_nodes),
-            page: config.page,
-            limits,
-            keepalive: config.keepalive,
-            clients: Arc::new(Semaphore::new(config.max_clients as usize)),
-            closing: watch::Sender::new(false),
-        };
-        Ok(Self { listener, address, app: Arc::new(app) })
+        Ok(Self { listener, address, app: App::new(config) })
     }
 
     /// Where it listens.
