@@ -1,2 +1,5 @@
 //! The Meshground playground page, compiled to WASM.
-fn main() {}
+
+fn main() {
+    meshground_web::run();
+}

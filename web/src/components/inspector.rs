@@ -1,0 +1,180 @@
+//! One node, closely.
+
+use meshground_shared::{NodeId, NodeSnapshot, NodeState, PeerSnapshot, Snapshot};
+use yew::prelude::*;
+
+use super::{
+    Icon,
+    node_table::sentence_case,
+    parts::{Copy, Life, Verdict, labelled},
+    tick::use_now,
+};
+use crate::{
+    names::Names,
+    shared_ref::Shared,
+    state::{Command, LogClock, Pending, Rtts},
+    text,
+};
+
+/// What the inspector is given.
+#[derive(Properties, PartialEq)]
+pub(crate) struct InspectorProps {
+    /// The node.
+    pub(crate) node: NodeId,
+    /// The cluster it is in.
+    pub(crate) snapshot: Shared<Snapshot>,
+    /// Round-trip times.
+    pub(crate) rtts: Shared<Rtts>,
+    /// What nodes are called.
+    pub(crate) names: Shared<Names>,
+    /// The log's clock.
+    pub(crate) clock: LogClock,
+    /// Whether commands can be given.
+    pub(crate) live: bool,
+    /// Commands under way.
+    pub(crate) pending: Vec<Pending>,
+    /// Called with what the person wants done.
+    pub(crate) on_command: Callback<Command>,
+    /// Called when a person picks a node, or none.
+    pub(crate) on_select: Callback<Option<NodeId>>,
+}
+
+/// Everything known about one node, and what can be done with it.
+#[component]
+pub(crate) fn Inspector(props: &InspectorProps) -> Html {
+    let now_ms = use_now(1_000.0);
+    let id = props.node;
+    let Some(node) = props.snapshot.nodes.get(&id) else { return Html::default() };
+    let key = node.public_key.to_string();
+    let running = node.state == NodeState::Running;
+    let up = text::age(props.clock.elapsed_us(node.started_us, now_ms));
+    let close = props.on_select.reform(|_: MouseEvent| None);
+    html! {
+        <section
+            class="panel inspector" data-testid="inspector" data-node={id.to_string()}
+            aria-labelledby="inspector-title"
+        >
+            <div class="panel-head">
+                <h2 id="inspector-title">{ sentence_case(&props.names.name(id)) }</h2>
+                <Life state={node.state} />
+                <button type="button" class="icon-button push" aria-label="Close" title="Close" onclick={close}>
+                    <Icon name="close" />
+                </button>
+            </div>
+            <Actions
+                node={id} {running} live={props.live} pending={props.pending.clone()}
+                on_command={props.on_command.clone()}
+            />
+            <dl class="facts">
+                <div>
+                    <dt>{ "Id" }</dt>
+                    <dd><code>{ id.to_string() }</code><Copy text={id.to_string()} what="id" /></dd>
+                </div>
+                <div>
+                    <dt>{ "Address" }</dt>
+                    <dd><code>{ node.address.to_string() }</code><Copy text={node.address.to_string()} what="address" /></dd>
+                </div>
+                <div>
+                    <dt>{ "Public key" }</dt>
+                    <dd>
+                        <code class="key" title={key.clone()}>{ format!("{}…{}", &key[..10], &key[56..]) }</code>
+                        <Copy text={key.clone()} what="public key" />
+                    </dd>
+                </div>
+                <div>
+                    <dt>{ "Uptime" }</dt>
+                    <dd data-testid="uptime">{ if running { up } else { "–".to_owned() } }</dd>
+                </div>
+            </dl>
+            { peers(props, node, now_ms) }
+        </section>
+    }
+}
+
+fn peers(props: &InspectorProps, node: &NodeSnapshot, now_ms: f64) -> Html {
+    let mut peers: Vec<(NodeId, &PeerSnapshot)> = node.peers.iter().map(|(&id, peer)| (id, peer)).collect();
+    peers.sort_by_key(|(id, _)| props.snapshot.nodes.get(id).map_or(u32::MAX, |node| node.index));
+    if peers.is_empty() {
+        let why = if node.state == NodeState::Crashed {
+            "Crashed: it holds no sessions. Its peers keep theirs until they are sure."
+        } else {
+            "It holds no session with anyone."
+        };
+        return html! { <p class="tip">{ why }</p> };
+    }
+    let row = |(id, peer): (NodeId, &PeerSnapshot)| {
+        let rtt = props.rtts.get(&(props.node, id));
+        html! {
+            <tr key={id.0} data-testid="peer-row" data-peer={id.to_string()} data-health={text::health_slug(peer.health)}>
+                <th scope="row">
+                    <button type="button" class="row-button" onclick={props.on_select.reform(move |_: MouseEvent| Some(id))}>
+                        { sentence_case(&props.names.name(id)) }
+                    </button>
+                </th>
+                <td><Verdict health={peer.health} /></td>
+                <td class="number">{ rtt.map_or_else(|| "–".to_owned(), |&us| text::duration(u64::from(us))) }</td>
+                <td>{ text::role(peer.role) }</td>
+                <td class="number">{ text::age(props.clock.elapsed_us(peer.since_us, now_ms)) }</td>
+            </tr>
+        }
+    };
+    html! {
+        <div class="scroll peers">
+            <table data-testid="peer-table">
+                <caption class="sr-only">{ "Its sessions, as it sees them" }</caption>
+                <thead>
+                    <tr>
+                        <th scope="col">{ "Peer" }</th>
+                        <th scope="col"><abbr title="This node's verdict">{ "Health" }</abbr></th>
+                        <th scope="col" class="number"><abbr title="Smoothed round-trip time">{ "RTT" }</abbr></th>
+                        <th scope="col"><abbr title="This node's part in the handshake">{ "Role" }</abbr></th>
+                        <th scope="col" class="number">{ "Age" }</th>
+                    </tr>
+                </thead>
+                <tbody>{ for peers.into_iter().map(row) }</tbody>
+            </table>
+        </div>
+    }
+}
+
+#[derive(Properties, PartialEq)]
+struct ActionsProps {
+    node: NodeId,
+    running: bool,
+    live: bool,
+    pending: Vec<Pending>,
+    on_command: Callback<Command>,
+}
+
+#[component]
+fn Actions(props: &ActionsProps) -> Html {
+    let busy = props.pending.iter().any(|pending| pending.command.node() == Some(props.node));
+    let button = |command: Command,
+                  test: &'static str,
+                  fits: bool,
+                  look: &'static str,
+                  icon: &'static str,
+                  label: &'static str| {
+        let pending = props.pending.iter().any(|pending| pending.command == command);
+        let on_command = props.on_command.clone();
+        html! {
+            <button
+                type="button"
+                class={classes!("button", look)}
+                data-testid={test}
+                disabled={!props.live || busy || !fits}
+                aria-busy={pending.then_some("true")}
+                onclick={move |_| on_command.emit(command)}
+            >
+                { labelled(pending, icon, label.into()) }
+            </button>
+        }
+    };
+    html! {
+        <div class="actions" role="group" aria-label="What to do with this node">
+            { button(Command::Crash(props.node), "node-crash", props.running, "danger", "bolt", "Crash") }
+            { button(Command::Shutdown(props.node), "node-shutdown", props.running, "", "leave", "Shut down") }
+            { button(Command::Restart(props.node), "node-restart", !props.running, "", "restart", "Restart") }
+        </div>
+    }
+}

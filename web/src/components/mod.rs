@@ -1,0 +1,28 @@
+//! What people see besides the graph: plain, accessible HTML.
+
+mod banner;
+mod controls;
+mod event_log;
+mod fleet;
+mod header;
+mod icon;
+mod inspector;
+mod legend;
+mod node_table;
+mod notices;
+mod overview;
+mod parts;
+mod session_table;
+mod tick;
+mod welcome;
+
+pub(crate) use banner::Banner;
+pub(crate) use event_log::EventLog;
+pub(crate) use fleet::Fleet;
+pub(crate) use header::Header;
+pub(crate) use icon::Icon;
+pub(crate) use inspector::Inspector;
+pub(crate) use legend::Legend;
+pub(crate) use notices::Notices;
+pub(crate) use overview::Overview;
+pub(crate) use welcome::Welcome;

@@ -1,0 +1,60 @@
+//! The side panel while no node is selected.
+
+use meshground_shared::{NodeState, Snapshot, rpc::Hello};
+use yew::prelude::*;
+
+use crate::{shared_ref::Shared, text, verdicts};
+
+/// What the overview is given.
+#[derive(Properties, PartialEq)]
+pub(crate) struct OverviewProps {
+    /// Who the server is.
+    pub(crate) hello: Option<Shared<Hello>>,
+    /// The cluster.
+    pub(crate) snapshot: Option<Shared<Snapshot>>,
+}
+
+/// How the cluster is, on the whole.
+#[component]
+pub(crate) fn Overview(props: &OverviewProps) -> Html {
+    let row = |label: &'static str, value: Html| html! { <div><dt>{ label }</dt><dd>{ value }</dd></div> };
+    html! {
+        <section class="panel overview" data-testid="overview" aria-labelledby="overview-title">
+            <div class="panel-head"><h2 id="overview-title">{ "Cluster" }</h2></div>
+            <p class="verdict-line">{ verdict(props.snapshot.as_deref()) }</p>
+            if let Some(hello) = &props.hello {
+                <dl class="facts">
+                    { row("Server", html! { format!("{} {}", hello.server.name, hello.server.version) }) }
+                    { row("Protocol", html! { <code>{ &hello.protocol }</code> }) }
+                    { row("A crash is noticed within", text::duration(u64::from(hello.detection_ms) * 1_000).into()) }
+                    { row("Room for", text::count(hello.limits.max_nodes, "node").into()) }
+                </dl>
+            }
+            <p class="tip">{ "Select a node, in the graph or in the table, to inspect it, crash it or let it leave." }</p>
+        </section>
+    }
+}
+
+fn verdict(snapshot: Option<&Snapshot>) -> String {
+    let Some(snapshot) = snapshot else { return "Not known yet.".to_owned() };
+    if snapshot.nodes.is_empty() {
+        return "There is none.".to_owned();
+    }
+    if snapshot.is_converged() {
+        return "Converged: every node sees every other one Healthy.".to_owned();
+    }
+    let number = |many: usize| u32::try_from(many).unwrap_or(u32::MAX);
+    let crashed = snapshot.nodes.values().filter(|node| node.state == NodeState::Crashed).count();
+    let doubted = verdicts::worst(snapshot)
+        .values()
+        .filter(|health| **health > meshground_shared::Health::Healthy)
+        .count();
+    let mut said = Vec::new();
+    if crashed > 0 {
+        said.push(format!("{} crashed", number(crashed)));
+    }
+    if doubted > 0 {
+        said.push(format!("{} under doubt", number(doubted)));
+    }
+    if said.is_empty() { "Converging…".to_owned() } else { format!("Not converged: {}.", said.join(", ")) }
+}

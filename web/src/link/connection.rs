@@ -1,0 +1,357 @@
+//! The WebSocket: connects, subscribes, gives commands, and comes back when it breaks.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::{Rc, Weak},
+};
+
+use meshground_shared::{
+    CommandId,
+    rpc::{
+        BootParams, ClusterBoot, ClusterShutdown, EventsSubscribe, HelloParams, Id, Method, NoParams,
+        NodeCrash, NodeParams, NodeRestart, NodeShutdown, NodeSpawn, Outcome, Push, Request, RpcError,
+        SUBPROTOCOL, ServerMessage, SessionHello, SubscribeParams, Topic,
+    },
+};
+use serde_json::Value;
+use wasm_bindgen::JsCast;
+use web_sys::{Event, MessageEvent, WebSocket};
+
+use super::{Feed, Step, backoff};
+use crate::{
+    dom::{self, Listener, Timer},
+    state::{Action, Command, Failure, LinkState, Pending},
+};
+
+/// Actions that arrive within this many milliseconds become one render.
+const GATHER_MS: f64 = 16.0;
+/// An attempt that has not come to anything by then is given up.
+const PATIENCE_MS: f64 = 8_000.0;
+
+/// The link to the server. A handle: clones are the same link.
+#[derive(Clone)]
+pub(crate) struct Connection(Rc<Link>);
+
+struct Link {
+    url: String,
+    report: Box<dyn Fn(Vec<Action>)>,
+    gathered: RefCell<Vec<Action>>,
+    flush: RefCell<Option<Timer>>,
+    socket: RefCell<Option<Socket>>,
+    /// Gives up an attempt, or begins the next one.
+    timer: RefCell<Option<Timer>>,
+    window: RefCell<Vec<Listener>>,
+    calls: RefCell<HashMap<i64, Call>>,
+    feed: RefCell<Feed>,
+    next: Cell<i64>,
+    failures: Cell<u32>,
+    closed: Cell<bool>,
+}
+
+struct Socket {
+    socket: WebSocket,
+    _listeners: Vec<Listener>,
+}
+
+/// What an answer is for.
+enum Call {
+    Hello,
+    Subscribe,
+    Command { ticket: u64 },
+}
+
+impl Connection {
+    /// Connects to the server this page came from, and reports what happens, several
+    /// actions at a time.
+    pub(crate) fn open(report: impl Fn(Vec<Action>) + 'static) -> Self {
+        let link = Rc::new(Link {
+            url: server_url(),
+            report: Box::new(report),
+            gathered: RefCell::default(),
+            flush: RefCell::default(),
+            socket: RefCell::default(),
+            timer: RefCell::default(),
+            window: RefCell::default(),
+            calls: RefCell::default(),
+            feed: RefCell::default(),
+            next: Cell::new(1),
+            failures: Cell::new(0),
+            closed: Cell::new(false),
+        });
+        // Back on the network: no reason to wait any longer.
+        let weak = Rc::downgrade(&link);
+        let online = Listener::new(&dom::window(), "online", move |_| retry(&weak));
+        link.window.borrow_mut().push(online);
+        link.connect();
+        Self(link)
+    }
+
+    /// Tries again at once instead of waiting; does nothing while connected.
+    pub(crate) fn retry_now(&self) {
+        retry(&Rc::downgrade(&self.0));
+    }
+
+    /// Gives a command. Its answer is reported as [`Action::Answered`].
+    pub(crate) fn give(&self, command: Command) {
+        let link = &self.0;
+        let ticket = u64::try_from(link.next.get()).unwrap_or_default();
+        link.tell(Action::Sent(Pending { ticket, command }));
+        let call = Call::Command { ticket };
+        match command {
+            Command::Boot { nodes, replace } => {
+                link.call::<ClusterBoot>(&BootParams { nodes, replace }, call)
+            }
+            Command::Stop => link.call::<ClusterShutdown>(&NoParams {}, call),
+            Command::Spawn => link.call::<NodeSpawn>(&NoParams {}, call),
+            Command::Shutdown(node) => link.call::<NodeShutdown>(&NodeParams { node }, call),
+            Command::Crash(node) => link.call::<NodeCrash>(&NodeParams { node }, call),
+            Command::Restart(node) => link.call::<NodeRestart>(&NodeParams { node }, call),
+        }
+    }
+
+    /// Ends the link for good.
+    pub(crate) fn close(&self) {
+        self.0.closed.set(true);
+        self.0.window.borrow_mut().clear();
+        self.0.timer.borrow_mut().take();
+        self.0.flush.borrow_mut().take();
+        self.0.retire();
+    }
+}
+
+/// The WebSocket of the server this page came from.
+fn server_url() -> String {
+    let location = dom::window().location();
+    let secure = location.protocol().is_ok_and(|protocol| protocol == "https:");
+    let host = location.host().unwrap_or_default();
+    format!("{}://{host}/ws", if secure { "wss" } else { "ws" })
+}
+
+fn retry(link: &Weak<Link>) {
+    if let Some(link) = link.upgrade()
+        && link.socket.borrow().is_none()
+    {
+        link.connect();
+    }
+}
+
+impl Link {
+    fn connect(self: &Rc<Self>) {
+        if self.closed.get() {
+            return;
+        }
+        let Ok(socket) = WebSocket::new_with_str(&self.url, SUBPROTOCOL) else {
+            self.lost();
+            return;
+        };
+        let on = |kind, react: fn(&Rc<Self>, Event)| {
+            let weak = Rc::downgrade(self);
+            Listener::new(&socket, kind, move |event| {
+                if let Some(link) = weak.upgrade() {
+                    react(&link, event);
+                }
+            })
+        };
+        let listeners = vec![
+            on("open", |link, _| link.opened()),
+            on("message", |link, event| {
+                if let Some(text) = event.dyn_ref::<MessageEvent>().and_then(|event| event.data().as_string())
+                {
+                    link.read(&text);
+                }
+            }),
+            on("close", |link, _| link.lost()),
+        ];
+        *self.socket.borrow_mut() = Some(Socket { socket: socket.clone(), _listeners: listeners });
+        let weak = Rc::downgrade(self);
+        // A server that takes the connection but never answers would hold the page up for ever.
+        let give_up = Timer::after(PATIENCE_MS, move || {
+            if let Some(link) = weak.upgrade() {
+                link.lost();
+            }
+        });
+        *self.timer.borrow_mut() = Some(give_up);
+    }
+
+    fn opened(self: &Rc<Self>) {
+        let client = Some("meshground page".to_owned());
+        self.call::<SessionHello>(&HelloParams { client }, Call::Hello);
+        self.subscribe();
+    }
+
+    fn subscribe(self: &Rc<Self>) {
+        let resume = self.feed.borrow_mut().subscribing();
+        let topics = vec![Topic::Cluster, Topic::Telemetry];
+        self.call::<EventsSubscribe>(&SubscribeParams { topics, resume }, Call::Subscribe);
+    }
+
+    fn call<M: Method>(self: &Rc<Self>, params: &M::Params, call: Call) {
+        let id = self.next.replace(self.next.get() + 1);
+        let request =
+            Request::new::<M>(Id::Number(id), params).and_then(|request| serde_json::to_string(&request));
+        let sent = request.is_ok_and(|text| {
+            (self.socket.borrow().as_ref()).is_some_and(|socket| socket.socket.send_with_str(&text).is_ok())
+        });
+        if sent {
+            self.calls.borrow_mut().insert(id, call);
+        } else {
+            self.fail(call, Failure::Lost);
+        }
+    }
+
+    fn read(self: &Rc<Self>, text: &str) {
+        match serde_json::from_str(text) {
+            Ok(ServerMessage::Notification(notification)) => self.pushed(notification.push),
+            Ok(ServerMessage::Response(response)) => {
+                let Some(Id::Number(id)) = response.id else { return };
+                let Some(call) = self.calls.borrow_mut().remove(&id) else { return };
+                match response.outcome {
+                    Outcome::Result(value) => self.succeed(call, value),
+                    Outcome::Error(error) => self.fail(call, Failure::Refused(error)),
+                }
+            }
+            Err(error) => self.tell(Action::Warn {
+                title: "A message of the server could not be read".to_owned(),
+                message: format!("{error}. Reload the page: it may be older than the server."),
+            }),
+        }
+    }
+
+    fn pushed(self: &Rc<Self>, push: Push) {
+        match push {
+            Push::Event(delivery) => {
+                let step = self.feed.borrow_mut().deliver(&delivery);
+                match step {
+                    Step::Fold => self.tell(Action::Event { event: delivery.event, now_ms: dom::now_ms() }),
+                    Step::Skip => {}
+                    Step::Resubscribe => self.subscribe(),
+                }
+            }
+            Push::Telemetry(frame) => self.tell(Action::Telemetry { frame, now_ms: dom::now_ms() }),
+            Push::Dropped(dropped) => {
+                if self.feed.borrow_mut().dropped(&dropped) {
+                    self.tell(Action::Dropped { count: dropped.count, snapshot: dropped.snapshot });
+                }
+            }
+        }
+    }
+
+    fn succeed(self: &Rc<Self>, call: Call, value: Value) {
+        match call {
+            Call::Hello => match read::<SessionHello>(value) {
+                Ok(hello) => self.tell(Action::Hello(hello)),
+                Err(why) => self.fail(Call::Hello, Failure::Unreadable(why)),
+            },
+            Call::Subscribe => match read::<EventsSubscribe>(value) {
+                Ok(answer) => {
+                    if self.feed.borrow_mut().subscribed(&answer) {
+                        self.failures.set(0);
+                        self.timer.borrow_mut().take();
+                        self.tell(Action::Subscribed { answer, now_ms: dom::now_ms() });
+                        self.tell(Action::Link(LinkState::Live));
+                    } else {
+                        self.subscribe();
+                    }
+                }
+                Err(why) => self.fail(Call::Subscribe, Failure::Unreadable(why)),
+            },
+            Call::Command { ticket } => {
+                // Every command's result carries its id; nothing else of it is needed
+                // here, as the events say the rest.
+                let id = value.get("command").cloned().map(serde_json::from_value::<CommandId>);
+                let outcome = match id {
+                    Some(Err(error)) => Err(Failure::Unreadable(error.to_string())),
+                    Some(Ok(id)) => Ok(Some(id)),
+                    None => Ok(None),
+                };
+                self.tell(Action::Answered { ticket, outcome });
+            }
+        }
+    }
+
+    fn fail(self: &Rc<Self>, call: Call, failure: Failure) {
+        match (call, failure) {
+            (Call::Command { ticket }, failure) => {
+                self.tell(Action::Answered { ticket, outcome: Err(failure) });
+            }
+            (Call::Hello | Call::Subscribe, Failure::Lost) => {}
+            (Call::Hello | Call::Subscribe, Failure::Refused(RpcError { message, .. })) => {
+                self.refuse(message);
+            }
+            (Call::Hello | Call::Subscribe, Failure::Unreadable(why)) => self.refuse(why),
+        }
+    }
+
+    /// The server does not let this page in: say why, and try again later.
+    fn refuse(self: &Rc<Self>, message: String) {
+        let title = "The server did not let this page subscribe".to_owned();
+        self.tell(Action::Warn { title, message });
+        self.lost();
+    }
+
+    /// The connection is gone, or never came about: fails what is outstanding and
+    /// sets the next attempt.
+    fn lost(self: &Rc<Self>) {
+        if self.closed.get() {
+            return;
+        }
+        self.retire();
+        let calls = std::mem::take(&mut *self.calls.borrow_mut());
+        for (_, call) in calls {
+            self.fail(call, Failure::Lost);
+        }
+        let attempt = self.failures.get() + 1;
+        self.failures.set(attempt);
+        let wait_ms = backoff::delay_ms(attempt, js_sys::Math::random());
+        let due_ms = dom::now_ms() + wait_ms;
+        self.tell(Action::Link(if attempt >= backoff::GONE_AFTER {
+            LinkState::Gone { attempt, due_ms }
+        } else {
+            LinkState::Reconnecting { attempt, due_ms }
+        }));
+        let weak = Rc::downgrade(self);
+        let again = Timer::after(wait_ms, move || {
+            if let Some(link) = weak.upgrade() {
+                link.connect();
+            }
+        });
+        replace_later(&self.timer, again);
+    }
+
+    fn retire(&self) {
+        let Some(retired) = self.socket.borrow_mut().take() else { return };
+        // Refused only for a close code that is none.
+        let _ = retired.socket.close();
+        dom::drop_later(retired);
+    }
+
+    /// Reports an action, together with others that arrive about now.
+    fn tell(self: &Rc<Self>, action: Action) {
+        self.gathered.borrow_mut().push(action);
+        if self.flush.borrow().is_some() {
+            return;
+        }
+        let weak = Rc::downgrade(self);
+        let flush = Timer::after(GATHER_MS, move || {
+            let Some(link) = weak.upgrade() else { return };
+            if let Some(done) = link.flush.borrow_mut().take() {
+                dom::drop_later(done);
+            }
+            let actions = std::mem::take(&mut *link.gathered.borrow_mut());
+            (link.report)(actions);
+        });
+        *self.flush.borrow_mut() = Some(flush);
+    }
+}
+
+fn read<M: Method>(value: Value) -> Result<M::Result, String> {
+    serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+/// Puts a new timer in place of one whose closure may be the caller.
+fn replace_later(slot: &RefCell<Option<Timer>>, timer: Timer) {
+    if let Some(old) = slot.borrow_mut().replace(timer) {
+        dom::drop_later(old);
+    }
+}

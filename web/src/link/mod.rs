@@ -1,0 +1,11 @@
+//! The link to the server: one WebSocket, kept up for as long as the page is open.
+//!
+//! [`Feed`] proves that no event was missed and [`backoff`] says when to try
+//! again; both are pure. [`Connection`] is the part that needs a browser.
+
+pub(crate) mod backoff;
+mod connection;
+mod feed;
+
+pub(crate) use connection::Connection;
+pub(crate) use feed::{Feed, Step};

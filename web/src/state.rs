@@ -1,0 +1,446 @@
+//! What the page knows: one value, changed by one reducer.
+//!
+//! It folds the server's snapshot and events with the same code as the server, and
+//! holds no browser object, so that all of it is tested natively.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+};
+
+use meshground_shared::{
+    ClusterPhase, CommandId, Event, EventKind, NodeId, Snapshot, Telemetry,
+    rpc::{Hello, RpcError, Subscribed},
+};
+use yew::Reducible;
+
+use crate::{names::Names, shared_ref::Shared};
+
+/// Events kept for the log panel.
+pub(crate) const LOG_CAPACITY: usize = 500;
+/// Notices shown at a time; an older one makes room.
+const MAX_NOTICES: usize = 3;
+/// Commands whose names are remembered for the log's cause chips.
+const MAX_CAUSES: usize = 200;
+
+/// The link to the server.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum LinkState {
+    /// The first attempt is under way.
+    Connecting,
+    /// Subscribed: what the page shows is current.
+    Live,
+    /// The connection was lost.
+    Reconnecting {
+        /// Failures in a row.
+        attempt: u32,
+        /// When the next attempt is due, in the page's milliseconds.
+        due_ms: f64,
+    },
+    /// Several attempts failed. Still trying, less often.
+    Gone {
+        /// Failures in a row.
+        attempt: u32,
+        /// When the next attempt is due, in the page's milliseconds.
+        due_ms: f64,
+    },
+}
+
+impl LinkState {
+    /// The word tests and styles know it by.
+    pub(crate) fn slug(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Live => "live",
+            Self::Reconnecting { .. } => "reconnecting",
+            Self::Gone { .. } => "gone",
+        }
+    }
+}
+
+/// Something a person asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Boot a cluster, in place of a running one where `replace`.
+    Boot {
+        /// How many nodes.
+        nodes: u32,
+        /// Whether a running cluster makes way.
+        replace: bool,
+    },
+    /// Shut the cluster down.
+    Stop,
+    /// Add a node.
+    Spawn,
+    /// Let a node leave.
+    Shutdown(NodeId),
+    /// Let a node vanish.
+    Crash(NodeId),
+    /// Start a crashed node again.
+    Restart(NodeId),
+}
+
+impl Command {
+    /// The node it is about, if one.
+    pub(crate) fn node(self) -> Option<NodeId> {
+        match self {
+            Self::Boot { .. } | Self::Stop | Self::Spawn => None,
+            Self::Shutdown(node) | Self::Crash(node) | Self::Restart(node) => Some(node),
+        }
+    }
+
+    /// One word for the log's cause chip.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Boot { replace: false, .. } => "boot",
+            Self::Boot { replace: true, .. } => "reboot",
+            Self::Stop => "stop",
+            Self::Spawn => "spawn",
+            Self::Shutdown(_) => "shutdown",
+            Self::Crash(_) => "crash",
+            Self::Restart(_) => "restart",
+        }
+    }
+}
+
+/// A command that has not been answered yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pending {
+    /// The page's own number for it.
+    pub(crate) ticket: u64,
+    /// What was asked.
+    pub(crate) command: Command,
+}
+
+/// Why a command came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The server said no, and why.
+    Refused(RpcError),
+    /// The connection went before the answer came. The server goes on with it.
+    Lost,
+    /// The answer is not what the contract says.
+    Unreadable(String),
+}
+
+/// An error on show until it is dismissed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Notice {
+    /// To dismiss it by.
+    pub(crate) id: u64,
+    /// What failed, in the words of the control.
+    pub(crate) title: String,
+    /// Why.
+    pub(crate) message: String,
+    /// What to do about it; may be empty.
+    pub(crate) hint: String,
+    /// The error's stable name; may be empty.
+    pub(crate) name: String,
+}
+
+/// The log's monotonic clock, as far as the page can tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct LogClock {
+    /// The log's microseconds at the page's millisecond 0.
+    offset_us: Option<f64>,
+}
+
+impl LogClock {
+    /// Learns that the log's clock showed `at_us` not later than the page's `now_ms`.
+    /// Delays only ever make the log seem behind, so the greatest offset is the best.
+    #[allow(clippy::cast_precision_loss)] // microseconds are exact in an f64 for 285 years
+    pub(crate) fn observe(&mut self, at_us: u64, now_ms: f64) {
+        let offset = at_us as f64 - now_ms * 1_000.0;
+        self.offset_us = Some(self.offset_us.map_or(offset, |known| known.max(offset)));
+    }
+
+    /// Microseconds from the log's `since_us` to the page's `now_ms`.
+    #[allow(clippy::cast_precision_loss)]
+    pub(crate) fn elapsed_us(&self, since_us: u64, now_ms: f64) -> f64 {
+        self.offset_us.map_or(0.0, |offset| (offset + now_ms * 1_000.0 - since_us as f64).max(0.0))
+    }
+}
+
+/// Smoothed round-trip times in microseconds, by `(who measured, to whom)`.
+pub(crate) type Rtts = BTreeMap<(NodeId, NodeId), u32>;
+
+/// Everything the page knows.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct State {
+    /// How the link to the server is.
+    pub(crate) link: LinkState,
+    /// Who the server is; none before its first answer.
+    pub(crate) hello: Option<Shared<Hello>>,
+    /// The cluster; none before the first subscription.
+    pub(crate) snapshot: Option<Shared<Snapshot>>,
+    /// The last events, oldest first.
+    pub(crate) log: Shared<VecDeque<Rc<Event>>>,
+    /// Round-trip times.
+    pub(crate) rtts: Shared<Rtts>,
+    /// What nodes are called.
+    pub(crate) names: Shared<Names>,
+    /// The commands this page sent, by id, by name.
+    pub(crate) causes: Shared<BTreeMap<CommandId, &'static str>>,
+    /// The node being looked at.
+    pub(crate) selected: Option<NodeId>,
+    /// Commands under way.
+    pub(crate) pending: Vec<Pending>,
+    /// Errors on show.
+    pub(crate) notices: Vec<Notice>,
+    /// Nodes and microseconds of the last convergence seen.
+    pub(crate) converged: Option<(u32, u64)>,
+    /// The log's clock.
+    pub(crate) clock: LogClock,
+    next_notice: u64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            link: LinkState::Connecting,
+            hello: None,
+            snapshot: None,
+            log: Shared::new(VecDeque::new()),
+            rtts: Shared::new(Rtts::new()),
+            names: Shared::new(Names::default()),
+            causes: Shared::new(BTreeMap::new()),
+            selected: None,
+            pending: Vec::new(),
+            notices: Vec::new(),
+            converged: None,
+            clock: LogClock::default(),
+            next_notice: 0,
+        }
+    }
+}
+
+/// One change.
+#[derive(Debug, Clone)]
+pub(crate) enum Action {
+    /// The link changed.
+    Link(LinkState),
+    /// The server said who it is.
+    Hello(Hello),
+    /// A subscription began, or went on.
+    Subscribed {
+        /// From where.
+        answer: Subscribed,
+        /// The page's milliseconds.
+        now_ms: f64,
+    },
+    /// The next event.
+    Event {
+        /// What happened.
+        event: Event,
+        /// The page's milliseconds.
+        now_ms: f64,
+    },
+    /// Gauges that changed.
+    Telemetry {
+        /// The frame.
+        frame: Telemetry,
+        /// The page's milliseconds.
+        now_ms: f64,
+    },
+    /// The server skipped events for this page; this is where things stand.
+    Dropped {
+        /// How many are missing from the log.
+        count: u64,
+        /// Where things stand.
+        snapshot: Snapshot,
+    },
+    /// A person looks at a node, or at none.
+    Select(Option<NodeId>),
+    /// A command was sent.
+    Sent(Pending),
+    /// A command was answered: with its id, if the answer has one.
+    Answered {
+        /// Which of the page's commands.
+        ticket: u64,
+        /// What came of it.
+        outcome: Result<Option<CommandId>, Failure>,
+    },
+    /// Something went wrong that no command stands for.
+    Warn {
+        /// What.
+        title: String,
+        /// Why.
+        message: String,
+    },
+    /// A person has read a notice.
+    Dismiss(u64),
+}
+
+/// Actions that arrived together: one state, one render.
+pub(crate) struct Batch(pub(crate) Vec<Action>);
+
+impl Reducible for State {
+    type Action = Batch;
+
+    fn reduce(self: Rc<Self>, Batch(actions): Batch) -> Rc<Self> {
+        let mut next = (*self).clone();
+        drop(self);
+        for action in actions {
+            next.apply(action);
+        }
+        Rc::new(next)
+    }
+}
+
+impl State {
+    /// What the cluster is doing; empty before anything is known.
+    pub(crate) fn phase(&self) -> ClusterPhase {
+        self.snapshot.as_ref().map_or(ClusterPhase::Empty, |snapshot| snapshot.phase)
+    }
+
+    /// Whether commands can be given.
+    pub(crate) fn is_live(&self) -> bool {
+        self.link == LinkState::Live
+    }
+
+    /// Folds one action in.
+    pub(crate) fn apply(&mut self, action: Action) {
+        match action {
+            Action::Link(link) => self.link = link,
+            Action::Hello(hello) => self.hello = Some(Shared::new(hello)),
+            Action::Subscribed { answer, now_ms } => {
+                if let Some(snapshot) = answer.snapshot {
+                    self.stand(snapshot);
+                    // The log's clock is somewhere after its last event, so that is a floor.
+                    if let Some(snapshot) = &self.snapshot {
+                        self.clock.observe(snapshot.at_us, now_ms);
+                    }
+                }
+            }
+            Action::Event { event, now_ms } => self.fold(event, now_ms),
+            Action::Telemetry { frame, now_ms } => {
+                self.clock.observe(frame.at_us, now_ms);
+                let samples = frame.links.iter().map(|link| ((link.node, link.peer), link.rtt_us));
+                self.rtts.make_mut().extend(samples);
+            }
+            Action::Dropped { count, snapshot } => {
+                self.stand(snapshot);
+                let message = format!("{count} events are missing from the log below. The graph is current.");
+                self.notify("This page read too slowly", message, "", "events.dropped");
+            }
+            Action::Select(node) => self.selected = node,
+            Action::Sent(pending) => self.pending.push(pending),
+            Action::Answered { ticket, outcome } => self.answered(ticket, outcome),
+            Action::Warn { title, message } => self.notify(&title, message, "", ""),
+            Action::Dismiss(id) => self.notices.retain(|notice| notice.id != id),
+        }
+    }
+
+    fn stand(&mut self, snapshot: Snapshot) {
+        let same_epoch = self.snapshot.as_ref().is_some_and(|old| old.epoch == snapshot.epoch);
+        if !same_epoch {
+            self.log = Shared::new(VecDeque::new());
+            self.names.make_mut().clear();
+            self.causes = Shared::new(BTreeMap::new());
+            self.clock = LogClock::default();
+            self.converged = None;
+        }
+        self.rtts = Shared::new(Rtts::new());
+        self.names.make_mut().learn_all(&snapshot);
+        self.snapshot = Some(Shared::new(snapshot));
+        self.let_go_of_the_departed();
+    }
+
+    fn fold(&mut self, event: Event, now_ms: f64) {
+        let Some(snapshot) = &mut self.snapshot else { return };
+        snapshot.make_mut().apply(&event);
+        self.clock.observe(event.at_us, now_ms);
+        match &event.kind {
+            EventKind::NodeStarted { .. } => self.names.make_mut().learn(&event),
+            EventKind::ClusterConverged { nodes, took_us } => self.converged = Some((*nodes, *took_us)),
+            EventKind::ClusterBooting { .. } | EventKind::ClusterStopped => {
+                self.converged = None;
+                self.rtts = Shared::new(Rtts::new());
+            }
+            EventKind::SessionDown { peer, .. } => {
+                if let Some(node) = event.node {
+                    self.rtts.make_mut().remove(&(node, *peer));
+                }
+            }
+            _ => {}
+        }
+        self.let_go_of_the_departed();
+        let log = self.log.make_mut();
+        if log.len() == LOG_CAPACITY {
+            log.pop_front();
+        }
+        log.push_back(Rc::new(event));
+    }
+
+    fn let_go_of_the_departed(&mut self) {
+        if let (Some(node), Some(snapshot)) = (self.selected, &self.snapshot)
+            && !snapshot.nodes.contains_key(&node)
+        {
+            self.selected = None;
+        }
+    }
+
+    fn answered(&mut self, ticket: u64, outcome: Result<Option<CommandId>, Failure>) {
+        let Some(place) = self.pending.iter().position(|pending| pending.ticket == ticket) else { return };
+        let command = self.pending.remove(place).command;
+        match outcome {
+            Ok(Some(id)) => {
+                let causes = self.causes.make_mut();
+                causes.insert(id, command.word());
+                while causes.len() > MAX_CAUSES {
+                    causes.pop_first();
+                }
+            }
+            Ok(None) => {}
+            Err(failure) => {
+                let title = self.title_of(command);
+                match failure {
+                    Failure::Refused(error) => {
+                        self.notify(&title, error.message, &error.data.hint, &error.data.name);
+                    }
+                    Failure::Lost => self.notify(
+                        &title,
+                        "The connection was lost before the answer came.".to_owned(),
+                        "The server finishes what it has begun; the graph will show it.",
+                        "connection_lost",
+                    ),
+                    Failure::Unreadable(why) => self.notify(
+                        &title,
+                        format!("The server's answer could not be read: {why}."),
+                        "Reload the page: it may be older than the server.",
+                        "unreadable_answer",
+                    ),
+                }
+            }
+        }
+    }
+
+    fn title_of(&self, command: Command) -> String {
+        match command {
+            Command::Boot { nodes: 1, .. } => "Could not boot 1 node".to_owned(),
+            Command::Boot { nodes, .. } => format!("Could not boot {nodes} nodes"),
+            Command::Stop => "Could not shut the cluster down".to_owned(),
+            Command::Spawn => "Could not spawn a node".to_owned(),
+            Command::Shutdown(node) => format!("Could not shut {} down", self.names.name(node)),
+            Command::Crash(node) => format!("Could not crash {}", self.names.name(node)),
+            Command::Restart(node) => format!("Could not restart {}", self.names.name(node)),
+        }
+    }
+
+    fn notify(&mut self, title: &str, message: String, hint: &str, name: &str) {
+        if self.notices.len() == MAX_NOTICES {
+            self.notices.remove(0);
+        }
+        self.next_notice += 1;
+        self.notices.push(Notice {
+            id: self.next_notice,
+            title: title.to_owned(),
+            message,
+            hint: hint.to_owned(),
+            name: name.to_owned(),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

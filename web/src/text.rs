@@ -1,0 +1,230 @@
+//! Figures and events in words.
+
+use meshground_shared::{Event, EventKind, Health, RejectReason, Role, SessionEnd, StopReason};
+
+use crate::names::Names;
+
+/// A kind of event, for the log's filter and its markers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    /// Something came up or came back.
+    Good,
+    /// Something to look at.
+    Warn,
+    /// Something is gone that should not be.
+    Bad,
+    /// Something happened.
+    Plain,
+    /// One of many sessions came up.
+    Quiet,
+}
+
+impl Tone {
+    /// The word styles know it by.
+    pub(crate) fn slug(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Warn => "warn",
+            Self::Bad => "bad",
+            Self::Plain => "plain",
+            Self::Quiet => "quiet",
+        }
+    }
+}
+
+/// How an event is marked in the log.
+pub(crate) fn tone(kind: &EventKind) -> Tone {
+    match kind {
+        EventKind::ClusterConverged { .. } | EventKind::NodeStarted { .. } => Tone::Good,
+        EventKind::ClusterFailed { .. } => Tone::Bad,
+        EventKind::NodeStopped { reason } => match reason {
+            StopReason::Crash => Tone::Bad,
+            StopReason::Shutdown => Tone::Plain,
+        },
+        EventKind::SessionUp { .. } => Tone::Quiet,
+        EventKind::SessionDown { reason, .. } => match reason {
+            SessionEnd::Forgotten => Tone::Bad,
+            SessionEnd::Left | SessionEnd::Closed => Tone::Quiet,
+        },
+        EventKind::PeerHealth { to, .. } => match to {
+            Health::Healthy => Tone::Good,
+            Health::Suspect => Tone::Warn,
+            Health::Unreachable => Tone::Bad,
+        },
+        EventKind::DatagramRejected { .. } => Tone::Warn,
+        EventKind::ClusterBooting { .. } | EventKind::ClusterStopping | EventKind::ClusterStopped => {
+            Tone::Plain
+        }
+    }
+}
+
+/// What happened, as a sentence without its full stop.
+pub(crate) fn sentence(event: &Event, names: &Names) -> String {
+    let who = event.node.map_or_else(|| "The cluster".to_owned(), |id| capital(&names.name(id)));
+    match &event.kind {
+        EventKind::ClusterBooting { nodes } => format!("Booting {}", count(*nodes, "node")),
+        EventKind::ClusterConverged { nodes: 1, took_us } => {
+            format!("Converged in {}: 1 node, on its own", duration(*took_us))
+        }
+        EventKind::ClusterConverged { nodes, took_us } => {
+            format!("Converged in {}: {nodes} nodes, every pair in session", duration(*took_us))
+        }
+        EventKind::ClusterFailed { reason } => format!("Did not converge: {reason}"),
+        EventKind::ClusterStopping => "The cluster is shutting down".to_owned(),
+        EventKind::ClusterStopped => "The cluster has shut down".to_owned(),
+        EventKind::NodeStarted { address, .. } => format!("{who} is up on {address}"),
+        EventKind::NodeStopped { reason: StopReason::Shutdown } => format!("{who} said goodbye and left"),
+        EventKind::NodeStopped { reason: StopReason::Crash } => format!("{who} crashed without a word"),
+        EventKind::SessionUp { peer, role: Role::Initiator, .. } => {
+            format!("{who} opened a session with {}", names.name(*peer))
+        }
+        EventKind::SessionUp { peer, role: Role::Responder, .. } => {
+            format!("{who} accepted a session from {}", names.name(*peer))
+        }
+        EventKind::SessionDown { peer, reason: SessionEnd::Left } => {
+            format!("{who} ended its session with {}, which left", names.name(*peer))
+        }
+        EventKind::SessionDown { peer, reason: SessionEnd::Forgotten } => {
+            format!("{who} forgot {} after too long a silence", names.name(*peer))
+        }
+        EventKind::SessionDown { peer, reason: SessionEnd::Closed } => {
+            format!("{who} closed its session with {}", names.name(*peer))
+        }
+        EventKind::PeerHealth { peer, to: Health::Healthy, .. } => {
+            format!("{who} hears {} again: Healthy", names.name(*peer))
+        }
+        EventKind::PeerHealth { peer, to, silence_us, .. } => format!(
+            "{who} finds {} {} after {} of silence",
+            names.name(*peer),
+            health(*to),
+            duration(*silence_us)
+        ),
+        EventKind::DatagramRejected { address, reason, count: many } => {
+            let many = u32::try_from(*many).unwrap_or(u32::MAX);
+            format!("{who} rejected {} from {address}: {}", count(many, "datagram"), rejection(*reason))
+        }
+    }
+}
+
+/// A verdict, as people write it.
+pub(crate) fn health(health: Health) -> &'static str {
+    match health {
+        Health::Healthy => "Healthy",
+        Health::Suspect => "Suspect",
+        Health::Unreachable => "Unreachable",
+    }
+}
+
+/// A verdict, as styles and tests know it.
+pub(crate) fn health_slug(health: Health) -> &'static str {
+    match health {
+        Health::Healthy => "healthy",
+        Health::Suspect => "suspect",
+        Health::Unreachable => "unreachable",
+    }
+}
+
+/// A part in a handshake.
+pub(crate) fn role(role: Role) -> &'static str {
+    match role {
+        Role::Initiator => "Initiator",
+        Role::Responder => "Responder",
+    }
+}
+
+fn rejection(reason: RejectReason) -> &'static str {
+    match reason {
+        RejectReason::Malformed => "malformed",
+        RejectReason::PskMismatch => "another pre-shared key, or none",
+        RejectReason::StaleInitiation => "a handshake with a stale time",
+        RejectReason::ReplayedInitiation => "a replayed handshake",
+        RejectReason::Overloaded => "too many handshakes under way",
+        RejectReason::UnknownIndex => "no such session here",
+        RejectReason::HandshakeFailed => "a handshake that does not authenticate",
+        RejectReason::BadIdentity => "a false identity",
+        RejectReason::AuthFailed => "altered or made up",
+        RejectReason::Replayed => "replayed",
+        RejectReason::BadFrame => "unreadable frames",
+    }
+}
+
+/// `1 node`, `2 nodes`.
+pub(crate) fn count(many: u32, noun: &str) -> String {
+    if many == 1 { format!("1 {noun}") } else { format!("{many} {noun}s") }
+}
+
+/// A measured time at a precision a person can use: `84 µs`, `1.25 ms`, `812 ms`, `1.50 s`.
+#[allow(clippy::cast_precision_loss)] // shown with three digits
+pub(crate) fn duration(us: u64) -> String {
+    let value = us as f64;
+    match us {
+        0..1_000 => format!("{us} µs"),
+        1_000..9_995 => format!("{:.2} ms", value / 1e3),
+        9_995..99_950 => format!("{:.1} ms", value / 1e3),
+        99_950..999_500 => format!("{:.0} ms", value / 1e3),
+        _ => format!("{:.2} s", value / 1e6),
+    }
+}
+
+/// How long something has lasted: `8 s`, `3 min 20 s`, `2 h 05 min`, `4 d 1 h`.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // non-negative, whole seconds
+pub(crate) fn age(us: f64) -> String {
+    let seconds = (us.max(0.0) / 1e6) as u64;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{} h {:02} min", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use meshground_shared::{NodeId, PublicKey};
+
+    use super::*;
+
+    #[test]
+    fn durations_keep_about_three_digits() {
+        let shown: Vec<String> =
+            [7, 999, 1_250, 9_994, 43_210, 812_345, 999_499, 1_500_000].map(duration).into();
+        assert_eq!(shown, ["7 µs", "999 µs", "1.25 ms", "9.99 ms", "43.2 ms", "812 ms", "999 ms", "1.50 s"]);
+    }
+
+    #[test]
+    fn ages_get_coarser_as_they_grow() {
+        let shown: Vec<String> = [8.9e6, 200e6, 7_500e6, 350_000e6].map(age).into();
+        assert_eq!(shown, ["8 s", "3 min 20 s", "2 h 05 min", "4 d 1 h"]);
+    }
+
+    #[test]
+    fn a_sentence_names_nodes_by_their_place() {
+        let mut names = Names::default();
+        for (id, index) in [(1, 0), (2, 3)] {
+            names.learn(&event(
+                id,
+                EventKind::NodeStarted {
+                    index,
+                    address: "127.0.0.1:1".parse().unwrap(),
+                    public_key: PublicKey([0; 32]),
+                },
+            ));
+        }
+        let kind = EventKind::PeerHealth {
+            peer: NodeId(2),
+            from: Health::Healthy,
+            to: Health::Suspect,
+            silence_us: 712_000,
+        };
+        assert_eq!(sentence(&event(1, kind), &names), "Node 0 finds node 3 Suspect after 712 ms of silence");
+    }
+
+    fn event(node: u64, kind: EventKind) -> Event {
+        Event { seq: 1, at_us: 1, wall_us: 1, node: Some(NodeId(node)), cause: None, kind }
+    }
+}
