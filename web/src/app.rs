@@ -117,7 +117,11 @@ pub(crate) fn App() -> Html {
                             on_select={on_select.clone()}
                         />
                     } else {
-                        <Overview hello={state.hello.clone()} snapshot={state.snapshot.clone()} />
+                        <Overview
+                            hello={state.hello.clone()}
+                            snapshot={state.snapshot.clone()}
+                            converged={state.converged}
+                        />
                     }
                     <EventLog
                         log={state.log.clone()}

@@ -15,6 +15,7 @@ mod dom;
 mod graph;
 mod link;
 mod names;
+mod sessions;
 mod shared_ref;
 mod state;
 mod text;

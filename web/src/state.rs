@@ -324,7 +324,11 @@ impl State {
                 self.notify("This page read too slowly", message, "", "events.dropped");
             }
             Action::Select(node) => self.selected = node,
-            Action::Sent(pending) => self.pending.push(pending),
+            Action::Sent(pending) => {
+                // Who goes on has seen what went wrong before.
+                self.notices.clear();
+                self.pending.push(pending);
+            }
             Action::Answered { ticket, outcome } => self.answered(ticket, outcome),
             Action::Warn { title, message } => self.notify(&title, message, "", ""),
             Action::Dismiss(id) => self.notices.retain(|notice| notice.id != id),

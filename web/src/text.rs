@@ -67,7 +67,7 @@ pub(crate) fn sentence(event: &Event, names: &Names) -> String {
             format!("Converged in {}: 1 node, on its own", duration(*took_us))
         }
         EventKind::ClusterConverged { nodes, took_us } => {
-            format!("Converged in {}: {nodes} nodes, every pair in session", duration(*took_us))
+            format!("Converged in {}: {nodes} nodes, all in session", duration(*took_us))
         }
         EventKind::ClusterFailed { reason } => format!("Did not converge: {reason}"),
         EventKind::ClusterStopping => "The cluster is shutting down".to_owned(),
@@ -76,10 +76,10 @@ pub(crate) fn sentence(event: &Event, names: &Names) -> String {
         EventKind::NodeStopped { reason: StopReason::Shutdown } => format!("{who} said goodbye and left"),
         EventKind::NodeStopped { reason: StopReason::Crash } => format!("{who} crashed without a word"),
         EventKind::SessionUp { peer, role: Role::Initiator, .. } => {
-            format!("{who} opened a session with {}", names.name(*peer))
+            format!("{who} connected to {}", names.name(*peer))
         }
         EventKind::SessionUp { peer, role: Role::Responder, .. } => {
-            format!("{who} accepted a session from {}", names.name(*peer))
+            format!("{who} accepted {}", names.name(*peer))
         }
         EventKind::SessionDown { peer, reason: SessionEnd::Left } => {
             format!("{who} ended its session with {}, which left", names.name(*peer))
@@ -93,12 +93,9 @@ pub(crate) fn sentence(event: &Event, names: &Names) -> String {
         EventKind::PeerHealth { peer, to: Health::Healthy, .. } => {
             format!("{who} hears {} again: Healthy", names.name(*peer))
         }
-        EventKind::PeerHealth { peer, to, silence_us, .. } => format!(
-            "{who} finds {} {} after {} of silence",
-            names.name(*peer),
-            health(*to),
-            duration(*silence_us)
-        ),
+        EventKind::PeerHealth { peer, to, silence_us, .. } => {
+            format!("{who} finds {} {}, silent for {}", names.name(*peer), health(*to), duration(*silence_us))
+        }
         EventKind::DatagramRejected { address, reason, count: many } => {
             let many = u32::try_from(*many).unwrap_or(u32::MAX);
             format!("{who} rejected {} from {address}: {}", count(many, "datagram"), rejection(*reason))
@@ -221,7 +218,7 @@ mod tests {
             to: Health::Suspect,
             silence_us: 712_000,
         };
-        assert_eq!(sentence(&event(1, kind), &names), "Node 0 finds node 3 Suspect after 712 ms of silence");
+        assert_eq!(sentence(&event(1, kind), &names), "Node 0 finds node 3 Suspect, silent for 712 ms");
     }
 
     fn event(node: u64, kind: EventKind) -> Event {

@@ -55,10 +55,12 @@ pub(crate) fn EventLog(props: &EventLogProps) -> Html {
                 data-seq={event.seq.to_string()} data-kind={kind(&event.kind)}>
                 <time class="event-time">{ time_of_day(event.wall_us) }</time>
                 <span class="event-mark" aria-hidden="true" />
-                <span class="event-text">{ text::sentence(event, &props.names) }</span>
-                if let Some(cause) = event.cause {
-                    { chip(cause, props.causes.get(&cause).copied(), &only_cause) }
-                }
+                <p class="event-text">
+                    { text::sentence(event, &props.names) }{ " " }
+                    if let Some(cause) = event.cause {
+                        { chip(cause, props.causes.get(&cause).copied(), &only_cause) }
+                    }
+                </p>
             </li>
         }
     };

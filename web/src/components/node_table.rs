@@ -53,7 +53,7 @@ pub(crate) fn NodeTable(props: &NodeTableProps) -> Html {
                         { sentence_case(&props.names.name(id)) }
                     </button>
                 </th>
-                <td class="mono">{ short_id(id) }</td>
+                <td class="mono medium">{ short_id(id) }</td>
                 <td class="mono wide">{ node.address.to_string() }</td>
                 <td><Life state={node.state} /></td>
                 <td class="number">{ node.peers.len() }</td>
@@ -67,7 +67,7 @@ pub(crate) fn NodeTable(props: &NodeTableProps) -> Html {
             <thead>
                 <tr>
                     <th scope="col">{ "Node" }</th>
-                    <th scope="col">{ "Id" }</th>
+                    <th scope="col" class="medium">{ "Id" }</th>
                     <th scope="col" class="wide">{ "Address" }</th>
                     <th scope="col">{ "State" }</th>
                     <th scope="col" class="number">

@@ -12,6 +12,8 @@ pub(crate) struct OverviewProps {
     pub(crate) hello: Option<Shared<Hello>>,
     /// The cluster.
     pub(crate) snapshot: Option<Shared<Snapshot>>,
+    /// Nodes and microseconds of the last convergence.
+    pub(crate) converged: Option<(u32, u64)>,
 }
 
 /// How the cluster is, on the whole.
@@ -24,6 +26,9 @@ pub(crate) fn Overview(props: &OverviewProps) -> Html {
             <p class="verdict-line">{ verdict(props.snapshot.as_deref()) }</p>
             if let Some(hello) = &props.hello {
                 <dl class="facts">
+                    if let Some((_, took_us)) = props.converged {
+                        { row("Last converged in", text::duration(took_us).into()) }
+                    }
                     { row("Server", html! { format!("{} {}", hello.server.name, hello.server.version) }) }
                     { row("Protocol", html! { <code>{ &hello.protocol }</code> }) }
                     { row("A crash is noticed within", text::duration(u64::from(hello.detection_ms) * 1_000).into()) }

@@ -1,11 +1,12 @@
 //! The sessions, one row each.
 
-use meshground_shared::{Edge, Health, NodeId, Snapshot};
+use meshground_shared::{NodeId, Snapshot};
 use yew::prelude::*;
 
 use super::{node_table::sentence_case, parts::Verdict, tick::use_now};
 use crate::{
     names::Names,
+    sessions::{self, Session},
     shared_ref::Shared,
     state::{LogClock, Rtts},
     text,
@@ -36,53 +37,25 @@ const HIDDEN_ROWS: usize = 300;
 #[component]
 pub(crate) fn SessionTable(props: &SessionTableProps) -> Html {
     let now_ms = use_now(1_000.0);
-    let edges = use_memo(props.snapshot.clone(), |snapshot| {
-        snapshot.as_ref().map(|snapshot| (snapshot.edges(), snapshot.half_edges())).unwrap_or_default()
+    let sessions = use_memo(props.snapshot.clone(), |snapshot| {
+        Shared::new(snapshot.as_ref().map(|snapshot| sessions::list(snapshot)).unwrap_or_default())
     });
-    let (edges, halves) = &*edges;
-    if !props.open && edges.len() + halves.len() > HIDDEN_ROWS {
-        return Html::default();
-    }
-    let Some(snapshot) = &props.snapshot else { return Html::default() };
-    let node = |id: NodeId| {
-        let on_select = props.on_select.clone();
+    // Gauges come ten times a second; people read, and rows are redrawn, once a second.
+    #[allow(clippy::cast_possible_truncation)] // whole seconds
+    let calm = use_memo((now_ms as i64, props.snapshot.clone()), |_| (props.rtts.clone(), props.clock));
+    let rows = if props.open || sessions.len() <= HIDDEN_ROWS {
         html! {
-            <button type="button" class="row-button" onclick={move |_| on_select.emit(Some(id))}>
-                { sentence_case(&props.names.name(id)) }
-            </button>
+            <Rows
+                sessions={(*sessions).clone()}
+                rtts={calm.0.clone()}
+                clock={calm.1}
+                {now_ms}
+                names={props.names.clone()}
+                on_select={props.on_select.clone()}
+            />
         }
-    };
-    let since = |holder: NodeId, peer: NodeId| {
-        let session = snapshot.nodes.get(&holder).and_then(|node| node.peers.get(&peer));
-        session.map(|session| text::age(props.clock.elapsed_us(session.since_us, now_ms)))
-    };
-    let rtt = |a: NodeId, b: NodeId| {
-        let rtt = props.rtts.get(&(a, b)).or_else(|| props.rtts.get(&(b, a)));
-        rtt.map_or_else(|| "–".to_owned(), |&us| text::duration(u64::from(us)))
-    };
-    let whole = |&Edge { a, b, health }: &Edge| {
-        html! {
-            <tr key={format!("{a}{b}")} data-testid="edge-row" data-a={a.to_string()} data-b={b.to_string()}
-                data-health={text::health_slug(health)}>
-                <th scope="row">{ node(a) }</th>
-                <td>{ node(b) }</td>
-                <td><Verdict {health} /></td>
-                <td class="number">{ rtt(a, b) }</td>
-                <td class="number wide">{ since(a, b) }</td>
-            </tr>
-        }
-    };
-    let half = |&(holder, peer, health): &(NodeId, NodeId, Health)| {
-        html! {
-            <tr key={format!("{holder}{peer}")} class="half" data-testid="half-edge-row"
-                data-a={holder.to_string()} data-b={peer.to_string()} data-health={text::health_slug(health)}>
-                <th scope="row">{ node(holder) }</th>
-                <td>{ node(peer) }<span class="aside">{ "does not hold it" }</span></td>
-                <td><Verdict {health} /></td>
-                <td class="number">{ "–" }</td>
-                <td class="number wide">{ since(holder, peer) }</td>
-            </tr>
-        }
+    } else {
+        Html::default()
     };
     html! {
         <table data-testid="session-table">
@@ -96,13 +69,62 @@ pub(crate) fn SessionTable(props: &SessionTableProps) -> Html {
                     <th scope="col" class="number wide">{ "Age" }</th>
                 </tr>
             </thead>
-            <tbody>
-                if edges.is_empty() && halves.is_empty() {
-                    <tr class="empty"><td colspan="5">{ "No sessions." }</td></tr>
-                }
-                { for edges.iter().map(whole) }
-                { for halves.iter().map(half) }
-            </tbody>
+            { rows }
         </table>
+    }
+}
+
+#[derive(Properties, PartialEq)]
+struct RowsProps {
+    sessions: Shared<Vec<Session>>,
+    rtts: Shared<Rtts>,
+    clock: LogClock,
+    now_ms: f64,
+    names: Shared<Names>,
+    on_select: Callback<Option<NodeId>>,
+}
+
+#[component]
+fn Rows(props: &RowsProps) -> Html {
+    let node = |id: NodeId| {
+        let pick = props.on_select.reform(move |_: MouseEvent| Some(id));
+        html! {
+            <button type="button" class="row-button" onclick={pick}>
+                { sentence_case(&props.names.name(id)) }
+            </button>
+        }
+    };
+    let rtt = |a: NodeId, b: NodeId| {
+        let rtt = props.rtts.get(&(a, b)).or_else(|| props.rtts.get(&(b, a)));
+        rtt.map_or_else(|| "–".to_owned(), |&us| text::duration(u64::from(us)))
+    };
+    let row = |session: &Session| {
+        let &Session { from, to, health, both, since_us } = session;
+        html! {
+            <tr
+                key={format!("{from}{to}")}
+                data-testid={if both { "edge-row" } else { "half-edge-row" }}
+                data-a={from.to_string()}
+                data-b={to.to_string()}
+                data-health={text::health_slug(health)}
+            >
+                <th scope="row">{ node(from) }</th>
+                <td>
+                    { node(to) }
+                    if !both { <span class="aside">{ "does not hold it" }</span> }
+                </td>
+                <td><Verdict {health} /></td>
+                <td class="number">{ if both { rtt(from, to) } else { "–".to_owned() } }</td>
+                <td class="number wide">{ text::age(props.clock.elapsed_us(since_us, props.now_ms)) }</td>
+            </tr>
+        }
+    };
+    html! {
+        <tbody>
+            if props.sessions.is_empty() {
+                <tr class="empty"><td colspan="5">{ "No sessions." }</td></tr>
+            }
+            { for props.sessions.iter().map(row) }
+        </tbody>
     }
 }

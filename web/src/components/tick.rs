@@ -4,7 +4,7 @@ use yew::prelude::*;
 
 use crate::dom::{self, Timer};
 
-/// The page's milliseconds, anew every `every_ms`.
+/// The page's milliseconds, anew every `every_ms`; the same for renders in between.
 #[hook]
 pub(crate) fn use_now(every_ms: f64) -> f64 {
     let now = use_state(dom::now_ms);
@@ -15,6 +15,5 @@ pub(crate) fn use_now(every_ms: f64) -> f64 {
             move || drop(timer)
         });
     }
-    // A render for another reason in between shows the time of then.
-    now.max(dom::now_ms())
+    *now
 }

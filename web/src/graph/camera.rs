@@ -34,6 +34,13 @@ pub(crate) struct Viewport {
     pub(crate) height: f64,
 }
 
+impl Viewport {
+    /// The middle of what is free of buttons.
+    pub(crate) fn middle(self) -> Point {
+        Point::new(self.width / 2.0, (self.height - FOOT) / 2.0)
+    }
+}
+
 /// What part of the world is seen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Camera {
@@ -49,7 +56,9 @@ struct View {
 }
 
 /// Room around the ring for labels, in CSS pixels.
-const MARGIN: f64 = 64.0;
+const MARGIN: f64 = 60.0;
+/// Room at the bottom for the legend and the camera's buttons.
+const FOOT: f64 = 36.0;
 const MIN_ZOOM: f64 = 0.4;
 const MAX_ZOOM: f64 = 12.0;
 
@@ -61,7 +70,7 @@ impl Camera {
 
     /// Pixels per unit at which the ring fits.
     pub(crate) fn fit_scale(viewport: Viewport) -> f64 {
-        (viewport.width.min(viewport.height) / 2.0 - MARGIN).max(24.0)
+        (viewport.width.min(viewport.height - FOOT) / 2.0 - MARGIN).max(24.0)
     }
 
     /// Pixels per unit.
@@ -72,9 +81,10 @@ impl Camera {
     /// Where a place of the world is on the screen.
     pub(crate) fn project(&self, world: Point, viewport: Viewport) -> Point {
         let view = self.seen(viewport);
+        let middle = viewport.middle();
         Point::new(
-            (world.x - view.center.x) * view.scale + viewport.width / 2.0,
-            (world.y - view.center.y) * view.scale + viewport.height / 2.0,
+            (world.x - view.center.x) * view.scale + middle.x,
+            (world.y - view.center.y) * view.scale + middle.y,
         )
     }
 
@@ -91,7 +101,7 @@ impl Camera {
         let mut view = self.seen(viewport);
         let fit = Self::fit_scale(viewport);
         let scale = (view.scale * factor).clamp(fit * MIN_ZOOM, fit * MAX_ZOOM);
-        let from_middle = Point::new(anchor.x - viewport.width / 2.0, anchor.y - viewport.height / 2.0);
+        let from_middle = Point::new(anchor.x - viewport.middle().x, anchor.y - viewport.middle().y);
         view.center.x += from_middle.x / view.scale - from_middle.x / scale;
         view.center.y += from_middle.y / view.scale - from_middle.y / scale;
         view.scale = scale;

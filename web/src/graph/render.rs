@@ -51,6 +51,10 @@ pub(crate) struct Drawn {
 
 /// Below this many nodes there is room for ids.
 const ID_LABELS: usize = 28;
+/// The same on a narrow screen.
+const ID_LABELS_NARROW: usize = 9;
+/// A screen narrower than this has no room beside the ring.
+const NARROW: f64 = 520.0;
 /// Up to this many lines of the node in focus carry their round-trip time.
 const RTT_LABELS: usize = 16;
 /// Up to this many nodes, a bad line carries its verdict's sign.
@@ -112,7 +116,7 @@ impl Frame<'_> {
     /// Many edges are drawn faint, so that a dense mesh stays a texture and not a blot.
     fn edge_strength(&self) -> f64 {
         let edges = self.scene.edges().len().max(1) as f64;
-        (5.0 / edges.sqrt()).clamp(0.13, 0.8)
+        (4.4 / edges.sqrt()).clamp(0.07, 0.8)
     }
 
     fn draw_guide(&self) {
@@ -133,7 +137,9 @@ impl Frame<'_> {
         let (start, end) = (self.place(from), self.place(to));
         let context = self.context;
         let bad = line.health != Health::Healthy;
+        let dense = self.scene.members() > 32;
         let base = match (any_lit && focus, half || bad) {
+            (true, _) if dense => 0.6,
             (true, _) => 0.95,
             (false, true) => strength.max(0.55),
             (false, false) => strength,
@@ -143,6 +149,7 @@ impl Frame<'_> {
         context.set_stroke_style_str(self.palette.health(line.health));
         let fine = self.scene.edges().len() > 200;
         context.set_line_width(match (any_lit && focus, bad) {
+            (true, _) if dense => 1.3,
             (true, _) => 2.0,
             (false, true) => 1.8,
             (false, false) if fine => 0.9,
@@ -281,13 +288,21 @@ impl Frame<'_> {
         let around = TAU * self.scene.ring_radius() * self.camera.scale(self.viewport);
         let spacing = around / self.scene.members().max(1) as f64;
         let special = self.hovered == Some(id) || self.selected == Some(id) || self.cursor == Some(id);
-        let with_id = special || spacing >= 17.0 && self.scene.members() <= ID_LABELS;
+        let narrow = self.viewport.width < NARROW;
+        let room = if narrow { ID_LABELS_NARROW } else { ID_LABELS };
+        let with_id = special || spacing >= 17.0 && self.scene.members() <= room;
         let tiny = radius < 8.0 || body.state == NodeState::Crashed;
         if !with_id && !(tiny && spacing >= 11.0) {
             return;
         }
         let out = body.outwards;
         let gap = radius + if special { 14.0 } else { 9.0 };
+        // On a narrow screen there is room above and below, not beside.
+        let out = match (narrow && with_id, out.y < 0.0) {
+            (false, _) => out,
+            (true, true) => Point::new(0.0, -1.0),
+            (true, false) => Point::new(0.0, 1.0),
+        };
         let (x, y) = (at.x + out.x * gap, at.y + out.y * gap);
         context.set_text_align(match out.x {
             x if x > 0.25 => "left",

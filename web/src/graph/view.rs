@@ -137,7 +137,7 @@ impl GraphView {
     /// Zooms around the middle.
     pub(crate) fn zoom(&self, factor: f64) {
         let mut inner = self.0.borrow_mut();
-        let middle = Point::new(inner.viewport.width / 2.0, inner.viewport.height / 2.0);
+        let middle = inner.viewport.middle();
         inner.zoom(factor, middle);
     }
 

@@ -29,6 +29,13 @@ const GATHER_MS: f64 = 16.0;
 /// An attempt that has not come to anything by then is given up.
 const PATIENCE_MS: f64 = 8_000.0;
 
+/// How often to look whether the server has fallen silent.
+const WATCH_MS: f64 = 5_000.0;
+/// A server that has said nothing for this long is asked whether it is still there.
+const SILENCE_MS: f64 = 20_000.0;
+/// A server that does not answer that within this time is not.
+const GRACE_MS: f64 = 10_000.0;
+
 /// The link to the server. A handle: clones are the same link.
 #[derive(Clone)]
 pub(crate) struct Connection(Rc<Link>);
@@ -46,6 +53,11 @@ struct Link {
     feed: RefCell<Feed>,
     next: Cell<i64>,
     failures: Cell<u32>,
+    /// When the server was last heard, in the page's milliseconds.
+    heard_ms: Cell<f64>,
+    /// When it was last asked whether it is still there.
+    asked_ms: Cell<f64>,
+    watch: RefCell<Option<Timer>>,
     closed: Cell<bool>,
 }
 
@@ -77,12 +89,22 @@ impl Connection {
             feed: RefCell::default(),
             next: Cell::new(1),
             failures: Cell::new(0),
+            heard_ms: Cell::new(0.0),
+            asked_ms: Cell::new(0.0),
+            watch: RefCell::default(),
             closed: Cell::new(false),
         });
         // Back on the network: no reason to wait any longer.
         let weak = Rc::downgrade(&link);
         let online = Listener::new(&dom::window(), "online", move |_| retry(&weak));
         link.window.borrow_mut().push(online);
+        let weak = Rc::downgrade(&link);
+        let watch = Timer::every(WATCH_MS, move || {
+            if let Some(link) = weak.upgrade() {
+                link.watch();
+            }
+        });
+        *link.watch.borrow_mut() = Some(watch);
         link.connect();
         Self(link)
     }
@@ -115,6 +137,7 @@ impl Connection {
         self.0.closed.set(true);
         self.0.window.borrow_mut().clear();
         self.0.timer.borrow_mut().take();
+        self.0.watch.borrow_mut().take();
         self.0.flush.borrow_mut().take();
         self.0.retire();
     }
@@ -175,9 +198,13 @@ impl Link {
     }
 
     fn opened(self: &Rc<Self>) {
+        self.hello();
+        self.subscribe();
+    }
+
+    fn hello(self: &Rc<Self>) {
         let client = Some("meshground page".to_owned());
         self.call::<SessionHello>(&HelloParams { client }, Call::Hello);
-        self.subscribe();
     }
 
     fn subscribe(self: &Rc<Self>) {
@@ -200,7 +227,28 @@ impl Link {
         }
     }
 
+    /// Finds out that a connection has died without a word, as it does when a laptop
+    /// sleeps or changes networks.
+    fn watch(self: &Rc<Self>) {
+        let settled =
+            self.failures.get() == 0 && self.calls.borrow().values().all(|call| matches!(call, Call::Hello));
+        if self.socket.borrow().is_none() || !settled {
+            return;
+        }
+        let now_ms = dom::now_ms();
+        let (heard_ms, asked_ms) = (self.heard_ms.get(), self.asked_ms.get());
+        if asked_ms <= heard_ms {
+            if now_ms - heard_ms > SILENCE_MS {
+                self.asked_ms.set(now_ms);
+                self.hello();
+            }
+        } else if now_ms - asked_ms > GRACE_MS {
+            self.lost();
+        }
+    }
+
     fn read(self: &Rc<Self>, text: &str) {
+        self.heard_ms.set(dom::now_ms());
         match serde_json::from_str(text) {
             Ok(ServerMessage::Notification(notification)) => self.pushed(notification.push),
             Ok(ServerMessage::Response(response)) => {

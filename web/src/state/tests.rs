@@ -130,9 +130,20 @@ fn notices_make_room_for_newer_ones() {
     let mut state = State::default();
     for ticket in 0..9 {
         state.apply(Action::Sent(Pending { ticket, command: Command::Spawn }));
+    }
+    for ticket in 0..9 {
         state.apply(Action::Answered { ticket, outcome: Err(refused()) });
     }
     assert_eq!(state.notices.len(), MAX_NOTICES);
+}
+
+#[test]
+fn the_next_command_clears_what_went_wrong_before() {
+    let mut state = two_nodes();
+    state.apply(Action::Sent(Pending { ticket: 1, command: Command::Crash(B) }));
+    state.apply(Action::Answered { ticket: 1, outcome: Err(refused()) });
+    state.apply(Action::Sent(Pending { ticket: 2, command: Command::Crash(B) }));
+    assert!(state.notices.is_empty());
 }
 
 #[test]
