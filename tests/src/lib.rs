@@ -1,5 +1,7 @@
 //! What Meshground's whole-system tests are built from.
 
+#[cfg(feature = "browser")]
+pub mod browser;
 pub mod relay;
 pub mod sim;
 pub mod ws;
