@@ -8,7 +8,10 @@ use std::{
     io::ErrorKind,
     net::SocketAddr,
     pin::pin,
-    sync::{Arc, LazyLock},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant as StdInstant},
 };
 
@@ -171,6 +174,10 @@ impl Driver {
                 self.carry_out(command);
             }
             self.tick(emptied);
+            if !emptied {
+                // Nothing above waits while there is more to read: let others run.
+                tokio::task::yield_now().await;
+            }
             if self.errors > ERRORS_BEFORE_PAUSE {
                 self.errors = 0;
                 tokio::time::sleep(ERROR_PAUSE).await;
@@ -324,8 +331,29 @@ pub(crate) fn now() -> Now {
     Now { instant: Instant::from_micros(micros), wall: WallTime(wall_us()) }
 }
 
+/// The present, for a node that is born now: its wall time is later than that of every node born before in this
+/// process, even if the clock has been set back. A node's life is known by it, and peers keep to the later of two.
+pub(crate) fn birth() -> Now {
+    static LATEST: AtomicU64 = AtomicU64::new(0);
+    let now = now();
+    let later = |latest: u64| now.wall.0.max(latest.saturating_add(1));
+    let latest = LATEST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |latest| Some(later(latest)));
+    Now { wall: WallTime(later(latest.unwrap_or_default())), ..now }
+}
+
 fn std_instant(instant: Instant) -> StdInstant {
     let after = Duration::from_micros(instant.as_micros());
     // Beyond what the clock can name: as good as never.
     START.checked_add(after).unwrap_or_else(|| StdInstant::now() + Duration::from_hours(24))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_nodes_of_a_process_are_born_at_the_same_time() {
+        let births: Vec<u64> = (0..1_000).map(|_| birth().wall.0).collect();
+        assert!(births.is_sorted_by(|earlier, later| earlier < later));
+    }
 }

@@ -128,7 +128,7 @@ impl EventLog {
     }
 
     /// Looks at the fold of everything so far without copying it. `look` holds up the log: it must be quick, and
-    /// must not call it.
+    /// must call neither it nor the cluster that writes to it.
     pub fn with_snapshot<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> T {
         look(&self.lock().snapshot)
     }

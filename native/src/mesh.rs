@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    driver::{Command, Driver, Observer, now},
+    driver::{Command, Driver, Observer, birth},
     random,
 };
 
@@ -182,7 +182,7 @@ impl MeshBuilder {
         let runtime = Handle::try_current().map_err(|_| MeshError::NoRuntime)?;
         let identity = self.identity.unwrap_or_else(|| Identity::from_seed(random::bytes()));
         let rng_seed = self.rng_seed.unwrap_or_else(random::bytes);
-        let node = Node::new(self.config, identity, rng_seed, now())?;
+        let node = Node::new(self.config, identity, rng_seed, birth())?;
         let bind = |address| {
             let socket = std::net::UdpSocket::bind(address)?;
             socket.set_nonblocking(true)?;

@@ -833,3 +833,30 @@ async fn dialling_a_closed_port_fails_by_its_budget_and_the_node_lives_on() {
     let b = MeshBuilder::new(here, [3; 32]).build().await.unwrap();
     assert_eq!(within("connect", a.connect(b.local_addr())).await, Ok(b.node_id()));
 }
+
+#[tokio::test]
+async fn a_slow_reader_loses_the_oldest_messages_and_is_told_how_many() {
+    let here: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let a = MeshBuilder::new(here, [3; 32]).build().await.unwrap();
+    let b = MeshBuilder::new(here, [3; 32]).build().await.unwrap();
+    within("connect", a.connect(b.local_addr())).await.unwrap();
+    let mut inbox = b.messages();
+    let mut sent = 0_u64;
+    let fill = async {
+        while b.stats().await.unwrap()[0].traffic.datagrams_in < 1_500 {
+            a.send(b.node_id(), &sent.to_be_bytes()).await.unwrap();
+            sent += 1;
+        }
+    };
+    within("1,500 datagrams", fill).await;
+    within("the end", b.crash()).await;
+    let mut kept = Vec::new();
+    while let Some(message) = within("a kept message", inbox.recv()).await {
+        kept.push(message.payload);
+    }
+    assert_eq!(kept.len(), meshground::mesh::MESSAGE_QUEUE);
+    assert!(inbox.missed() > 0);
+    assert!(kept.is_sorted(), "the ones kept are in order");
+    let last = u64::from_be_bytes(*kept.last().unwrap().first_chunk().unwrap());
+    assert!(last + 50 > sent, "the latest are kept: {last} of {sent}");
+}

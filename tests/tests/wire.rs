@@ -2,6 +2,10 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -36,9 +40,13 @@ fn marker(label: u8) -> [u8; 32] {
     unique.map(|byte| byte ^ 0x5a)
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
+}
+
 /// Whether `bytes` contain `secret`, as it is or in hexadecimal.
 fn gives_away(bytes: &[u8], secret: &[u8]) -> bool {
-    let lower: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let lower = hex(secret);
     let upper = lower.to_uppercase();
     [secret, lower.as_bytes(), upper.as_bytes()]
         .into_iter()
@@ -96,8 +104,8 @@ async fn nothing_that_names_a_node_or_a_message_crosses_the_wire_in_clear() {
     // The same search must find all of it where it is in the clear.
     let stranger = tokio::net::UdpSocket::bind(here()).await.unwrap();
     for (name, secret) in &secrets {
-        let hex: String = secret.iter().map(|byte| format!("{byte:02X}")).collect();
-        for control in [[b"control", secret.as_slice()].concat(), format!("control {hex}").into_bytes()] {
+        let text = format!("control {}", hex(secret).to_uppercase()).into_bytes();
+        for control in [[b"control", secret.as_slice()].concat(), text] {
             stranger.send_to(&control, relay.address()).await.unwrap();
             let found = async {
                 while !relay.captured().iter().any(|datagram| datagram.bytes == control) {
@@ -270,4 +278,32 @@ async fn a_replayed_first_message_is_counted_and_opens_nothing() {
     let captured = tapped.relay.captured();
     let first = captured.iter().find(|datagram| datagram.toward == Toward::Target).unwrap().bytes.clone();
     tapped.slip_in_and_see_them_rejected(&[first], Some(RejectReason::ReplayedInitiation)).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_rubbish_stops_neither_a_node_nor_its_runtime() {
+    let mut tapped = Tapped::new().await;
+    let target = tapped.target();
+    let flooding = Arc::new(AtomicBool::new(true));
+    let flood = {
+        let (flooding, address) = (Arc::clone(&flooding), target.local_addr());
+        std::thread::spawn(move || {
+            let socket = std::net::UdpSocket::bind(here()).unwrap();
+            while flooding.load(Ordering::Relaxed) {
+                // A full buffer is fine: so much the more of a flood.
+                let _ = socket.send_to(&[0xff; 64], address);
+            }
+        })
+    };
+    // The runtime has one thread only: a node that never paused would keep all of this from happening.
+    let answers = async {
+        while target.rejected(RejectReason::Malformed).await.unwrap() < 10_000 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    within("answers amid the flood", answers).await;
+    flooding.store(false, Ordering::Relaxed);
+    flood.join().unwrap();
+    tapped.prove_alive().await;
+    assert_eq!((target.peer_count(), tapped.dialer.peer_count()), (1, 1), "the session lives on");
 }
