@@ -285,16 +285,19 @@ async fn a_flood_of_rubbish_stops_neither_a_node_nor_its_runtime() {
     let mut tapped = Tapped::new().await;
     let target = tapped.target();
     let flooding = Arc::new(AtomicBool::new(true));
-    let flood = {
-        let (flooding, address) = (Arc::clone(&flooding), target.local_addr());
-        std::thread::spawn(move || {
-            let socket = std::net::UdpSocket::bind(here()).unwrap();
-            while flooding.load(Ordering::Relaxed) {
-                // A full buffer is fine: so much the more of a flood.
-                let _ = socket.send_to(&[0xff; 64], address);
-            }
+    // Several of them, so that the node never finds its socket empty.
+    let flood: Vec<_> = (0..4)
+        .map(|_| {
+            let (flooding, address) = (Arc::clone(&flooding), target.local_addr());
+            std::thread::spawn(move || {
+                let socket = std::net::UdpSocket::bind(here()).unwrap();
+                while flooding.load(Ordering::Relaxed) {
+                    // A full buffer is fine: so much the more of a flood.
+                    let _ = socket.send_to(&[0xff; 64], address);
+                }
+            })
         })
-    };
+        .collect();
     // The runtime has one thread only: a node that never paused would keep all of this from happening.
     let answers = async {
         while target.rejected(RejectReason::Malformed).await.unwrap() < 10_000 {
@@ -303,7 +306,7 @@ async fn a_flood_of_rubbish_stops_neither_a_node_nor_its_runtime() {
     };
     within("answers amid the flood", answers).await;
     flooding.store(false, Ordering::Relaxed);
-    flood.join().unwrap();
+    flood.into_iter().for_each(|thread| thread.join().unwrap());
     tapped.prove_alive().await;
     assert_eq!((target.peer_count(), tapped.dialer.peer_count()), (1, 1), "the session lives on");
 }
