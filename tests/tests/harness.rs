@@ -99,12 +99,21 @@ fn assert_converged(cluster: &ClusterHarness, n: usize) {
 /// This process's sockets at these addresses, in a form in which they can be found again.
 #[cfg(target_os = "linux")]
 fn sockets(addresses: &[SocketAddr]) -> Vec<String> {
-    let table = std::fs::read_to_string("/proc/self/net/udp").unwrap();
+    let inode_in = |table: &str, port: &str| {
+        let rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+        rows.into_iter().find(|row| row[1].ends_with(port)).map(|row| row[9].to_owned())
+    };
     let inode_of = |address: &SocketAddr| {
         let port = format!(":{:04X}", address.port());
-        let row = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
-        let row = row.into_iter().find(|row| row[1].ends_with(&port)).expect("the socket is open");
-        format!("socket:[{}]", row[9])
+        let begun = Instant::now();
+        // The kernel writes the table piece by piece, and skips a row when other sockets come and go meanwhile.
+        while begun.elapsed() < PATIENCE {
+            let table = std::fs::read_to_string("/proc/self/net/udp").unwrap();
+            if let Some(inode) = inode_in(&table, &port) {
+                return format!("socket:[{inode}]");
+            }
+        }
+        panic!("no socket is open at {address}");
     };
     addresses.iter().map(inode_of).collect()
 }
