@@ -114,11 +114,6 @@ impl Client {
         in_time("the frame to be taken", self.socket.send(message)).await.expect("the connection lives");
     }
 
-    /// As [`send`](Self::send), for when the server may hang up in the middle.
-    pub async fn try_send(&mut self, message: Message) -> Result<(), Error> {
-        in_time("the frame to be taken", self.socket.send(message)).await
-    }
-
     /// Sends a text that need not be a request.
     pub async fn send_text(&mut self, text: impl Into<String>) {
         self.send(Message::text(text.into())).await;
@@ -158,9 +153,11 @@ impl Client {
         self.call::<SessionHello>(&HelloParams::default()).await.expect("a hello is always answered");
     }
 
-    /// Subscribes, and mirrors what is told from then on. Not for a resumption.
+    /// Subscribes, and mirrors what is told from then on. What came before the answer
+    /// belongs to an earlier subscription and is forgotten.
     pub async fn mirror(&mut self) -> Mirror {
         let subscribed = self.subscribe(&SubscribeParams::default()).await;
+        self.pushed.clear();
         Mirror::new(subscribed.snapshot.expect("a new subscription begins with a snapshot"))
     }
 
@@ -179,7 +176,12 @@ impl Client {
         }
     }
 
-    /// What the server has said unasked and nobody has looked at.
+    /// Forgets what the server has said unasked and nobody has looked at.
+    pub fn forget_unread(&mut self) {
+        self.pushed.clear();
+    }
+
+    /// How much the server has said unasked that nobody has looked at.
     pub fn unread(&self) -> usize {
         self.pushed.len()
     }

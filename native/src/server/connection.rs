@@ -35,7 +35,7 @@ const REQUESTS: usize = 32;
 /// A connection is given up after this many silent keepalive periods.
 const SILENT_PERIODS: u32 = 3;
 /// How long a client that was told why its connection ends has to read it.
-const LINGER: Duration = Duration::from_secs(2);
+const LINGER: Duration = Duration::from_secs(5);
 
 /// What one connection's tasks share.
 struct Session {
