@@ -306,7 +306,12 @@ async fn a_second_subscription_replaces_the_first() {
         // Nothing of the one before may follow the answer: the mirror would notice.
         let mut mirror = client.mirror().await;
         for _ in 0..5 {
-            mirror.take(client.next_event().await);
+            match client.next_push().await {
+                Push::Event(delivery) => drop(mirror.take(delivery)),
+                // On a busy machine the log may run away from it; another time, then.
+                Push::Dropped(_) => break,
+                Push::Telemetry(unasked) => panic!("{unasked:?}"),
+            }
         }
     }
     busy.abort();
