@@ -119,6 +119,7 @@ pub(crate) fn App() -> Html {
                     } else {
                         <Overview
                             hello={state.hello.clone()}
+                            live={state.is_live()}
                             snapshot={state.snapshot.clone()}
                             converged={state.converged}
                         />

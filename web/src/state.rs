@@ -361,6 +361,9 @@ impl State {
                 self.converged = None;
                 self.rtts = Shared::new(Rtts::new());
             }
+            EventKind::NodeStopped { .. } => {
+                self.rtts.make_mut().retain(|(node, _), _| Some(*node) != event.node);
+            }
             EventKind::SessionDown { peer, .. } => {
                 if let Some(node) = event.node {
                     self.rtts.make_mut().remove(&(node, *peer));

@@ -10,7 +10,7 @@ pub(crate) fn Legend() -> Html {
             <li><span class="swatch healthy" aria-hidden="true" />{ "Healthy" }</li>
             <li><span class="swatch suspect" aria-hidden="true" />{ "Suspect" }</li>
             <li><span class="swatch unreachable" aria-hidden="true" />{ "Unreachable" }</li>
-            <li><span class="swatch half" aria-hidden="true" />{ "One end only" }</li>
+            <li><span class="swatch half" aria-hidden="true" />{ "One-sided" }</li>
         </ul>
     }
 }

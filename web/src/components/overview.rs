@@ -10,6 +10,8 @@ use crate::{shared_ref::Shared, text, verdicts};
 pub(crate) struct OverviewProps {
     /// Who the server is.
     pub(crate) hello: Option<Shared<Hello>>,
+    /// Whether what is known is current.
+    pub(crate) live: bool,
     /// The cluster.
     pub(crate) snapshot: Option<Shared<Snapshot>>,
     /// Nodes and microseconds of the last convergence.
@@ -23,7 +25,10 @@ pub(crate) fn Overview(props: &OverviewProps) -> Html {
     html! {
         <section class="panel overview" data-testid="overview" aria-labelledby="overview-title">
             <div class="panel-head"><h2 id="overview-title">{ "Cluster" }</h2></div>
-            <p class="verdict-line">{ verdict(props.snapshot.as_deref()) }</p>
+            <p class="verdict-line">
+                if !props.live && props.snapshot.is_some() { { "When last seen: " } }
+                { verdict(props.snapshot.as_deref()) }
+            </p>
             if let Some(hello) = &props.hello {
                 <dl class="facts">
                     if let Some((_, took_us)) = props.converged {

@@ -56,7 +56,7 @@ struct View {
 }
 
 /// Room around the ring for labels, in CSS pixels.
-const MARGIN: f64 = 60.0;
+const MARGIN: f64 = 54.0;
 /// Room at the bottom for the legend and the camera's buttons.
 const FOOT: f64 = 36.0;
 const MIN_ZOOM: f64 = 0.4;

@@ -12,7 +12,10 @@ use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{HtmlCanvasElement, KeyboardEvent, PointerEvent, ResizeObserver, WheelEvent};
 use yew::prelude::*;
 
-use self::{camera::Point, view::GraphView};
+use self::{
+    camera::Point,
+    view::{Click, GraphView},
+};
 use crate::{
     components::{Icon, Legend},
     dom::{self, Listener},
@@ -114,8 +117,10 @@ pub(crate) fn Graph(props: &GraphProps) -> Html {
         Callback::from(move |event: PointerEvent| {
             let click =
                 view.borrow().as_ref().and_then(|graph| graph.release(event.pointer_id(), place(&event)));
-            if let Some(node) = click {
-                on_select.emit(node);
+            match click {
+                Some(Click::Node(node)) => on_select.emit(Some(node)),
+                Some(Click::Ground) => on_select.emit(None),
+                None => {}
             }
         })
     };

@@ -144,7 +144,9 @@ impl Frame<'_> {
             (false, true) => strength.max(0.55),
             (false, false) => strength,
         };
-        let alpha = if any_lit && !focus { base * 0.28 } else { base };
+        // A passing look dims the rest more than a lasting selection.
+        let aside = if self.hovered.is_some() { 0.28 } else { 0.45 };
+        let alpha = if any_lit && !focus { base * aside } else { base };
         context.set_global_alpha(alpha * line.presence);
         context.set_stroke_style_str(self.palette.health(line.health));
         let fine = self.scene.edges().len() > 200;
@@ -292,7 +294,7 @@ impl Frame<'_> {
         let room = if narrow { ID_LABELS_NARROW } else { ID_LABELS };
         let with_id = special || spacing >= 17.0 && self.scene.members() <= room;
         let tiny = radius < 8.0 || body.state == NodeState::Crashed;
-        if !with_id && !(tiny && spacing >= 11.0) {
+        if !(with_id || tiny && spacing >= 11.0) {
             return;
         }
         let out = body.outwards;

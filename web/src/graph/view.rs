@@ -44,6 +44,15 @@ struct Inner {
     on_frame: Option<Closure<dyn FnMut(f64)>>,
 }
 
+/// What a click hit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Click {
+    /// A node.
+    Node(NodeId),
+    /// Nothing.
+    Ground,
+}
+
 /// A pointer that is down.
 struct Finger {
     id: i32,
@@ -186,14 +195,14 @@ impl GraphView {
         inner.wake();
     }
 
-    /// A pointer went up. Gives what a click there means: a node, or none; or nothing
-    /// where it was no click.
-    pub(crate) fn release(&self, id: i32, at: Point) -> Option<Option<NodeId>> {
+    /// A pointer went up. Gives what it clicked, unless it dragged.
+    pub(crate) fn release(&self, id: i32, at: Point) -> Option<Click> {
         let mut inner = self.0.borrow_mut();
         let was_down = inner.fingers.iter().any(|finger| finger.id == id);
         inner.fingers.retain(|finger| finger.id != id);
         inner.hover(Some(at));
-        (was_down && inner.fingers.is_empty() && !inner.dragged).then(|| inner.node_at(at))
+        let clicked = was_down && inner.fingers.is_empty() && !inner.dragged;
+        clicked.then(|| inner.node_at(at).map_or(Click::Ground, Click::Node))
     }
 
     /// The pointer left, or the browser took it for scrolling.

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Actions that arrive within this many milliseconds become one render.
-const GATHER_MS: f64 = 16.0;
+const GATHER_MS: f64 = 24.0;
 /// An attempt that has not come to anything by then is given up.
 const PATIENCE_MS: f64 = 8_000.0;
 
@@ -122,7 +122,7 @@ impl Connection {
         let call = Call::Command { ticket };
         match command {
             Command::Boot { nodes, replace } => {
-                link.call::<ClusterBoot>(&BootParams { nodes, replace }, call)
+                link.call::<ClusterBoot>(&BootParams { nodes, replace }, call);
             }
             Command::Stop => link.call::<ClusterShutdown>(&NoParams {}, call),
             Command::Spawn => link.call::<NodeSpawn>(&NoParams {}, call),
@@ -194,7 +194,7 @@ impl Link {
                 link.lost();
             }
         });
-        *self.timer.borrow_mut() = Some(give_up);
+        replace_later(&self.timer, give_up);
     }
 
     fn opened(self: &Rc<Self>) {
