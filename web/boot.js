@@ -9,15 +9,18 @@ try {
   // Storage may be forbidden; then the system's theme it is.
 }
 
+// Not in the page itself: without JavaScript nothing is being loaded.
+const starting = document.getElementById("starting-text");
+if (starting) starting.textContent = "Loading the playground…";
+
 try {
   const { default: init } = await import("/meshground-web.js");
   await init({ module_or_path: "/meshground-web_bg.wasm" });
 } catch (error) {
-  const text = document.getElementById("starting-text");
-  if (!text) throw error;
+  if (!starting) throw error;
   document.getElementById("starting").setAttribute("role", "alert");
   const reason = error instanceof Error ? error.message : String(error);
-  text.textContent =
+  starting.textContent =
     typeof WebAssembly === "object"
       ? `The playground could not be loaded (${reason}). Reload the page; if that does not help, the server may have gone.`
       : "This browser has no WebAssembly, which the playground needs. Any current browser has it.";

@@ -91,7 +91,12 @@ fn whole(ms: f64) -> i32 {
 /// Drops something that holds a closure which may be running right now; a closure
 /// must not be dropped from inside itself.
 pub(crate) fn drop_later<T: 'static>(value: T) {
-    let then = Closure::once_into_js(move || drop(value));
+    next_turn(move || drop(value));
+}
+
+/// Calls `then` in another turn of the event loop.
+pub(crate) fn next_turn(then: impl FnOnce() + 'static) {
+    let then = Closure::once_into_js(then);
     let call: &Function = then.unchecked_ref();
     // Fails only outside a window.
     let _ = window().set_timeout_with_callback(call);

@@ -40,6 +40,7 @@ struct Inner {
     fingers: Vec<Finger>,
     dragged: bool,
     last_frame_ms: Option<f64>,
+    drawn_ms: f64,
     requested: Option<i32>,
     on_frame: Option<Closure<dyn FnMut(f64)>>,
 }
@@ -62,8 +63,12 @@ struct Finger {
 
 /// A hand trembles by less than this many pixels.
 const TREMBLE: f64 = 4.0;
+/// With more edges than this, drawing takes its time on a machine without a GPU;
+const MANY_EDGES: usize = 600;
+/// so frames are at least this many milliseconds apart.
+const MANY_EDGES_MS: f64 = 45.0;
 /// A pause longer than this many seconds is not made up for in one leap.
-const LONGEST_STEP: f64 = 0.05;
+const LONGEST_STEP: f64 = 0.1;
 
 impl GraphView {
     /// The graph on `canvas`; none where the browser has no 2D canvas.
@@ -85,6 +90,7 @@ impl GraphView {
             fingers: Vec::new(),
             dragged: false,
             last_frame_ms: None,
+            drawn_ms: 0.0,
             requested: None,
             on_frame: None,
         };
@@ -256,6 +262,11 @@ fn on_frame(this: &Weak<RefCell<Inner>>, now_ms: f64) {
     let Some(this) = this.upgrade() else { return };
     let mut inner = this.borrow_mut();
     inner.requested = None;
+    if inner.scene.edges().len() > MANY_EDGES && now_ms - inner.drawn_ms < MANY_EDGES_MS {
+        inner.wake();
+        return;
+    }
+    inner.drawn_ms = now_ms;
     let step = inner.last_frame_ms.map_or(0.016, |last| ((now_ms - last) / 1e3).clamp(0.0, LONGEST_STEP));
     let moving = inner.scene.advance(step, dom::prefers_reduced_motion());
     inner.draw();

@@ -26,6 +26,8 @@ use crate::{
 
 /// Actions that arrive within this many milliseconds become one render.
 const GATHER_MS: f64 = 24.0;
+/// The same where a render takes long: a big mesh, a slow machine.
+const GATHER_LONGEST_MS: f64 = 250.0;
 /// An attempt that has not come to anything by then is given up.
 const PATIENCE_MS: f64 = 8_000.0;
 
@@ -45,6 +47,8 @@ struct Link {
     report: Box<dyn Fn(Vec<Action>)>,
     gathered: RefCell<Vec<Action>>,
     flush: RefCell<Option<Timer>>,
+    /// How long to gather actions for one render.
+    gather_ms: Cell<f64>,
     socket: RefCell<Option<Socket>>,
     /// Gives up an attempt, or begins the next one.
     timer: RefCell<Option<Timer>>,
@@ -82,6 +86,7 @@ impl Connection {
             report: Box::new(report),
             gathered: RefCell::default(),
             flush: RefCell::default(),
+            gather_ms: Cell::new(GATHER_MS),
             socket: RefCell::default(),
             timer: RefCell::default(),
             window: RefCell::default(),
@@ -381,13 +386,20 @@ impl Link {
             return;
         }
         let weak = Rc::downgrade(self);
-        let flush = Timer::after(GATHER_MS, move || {
+        let flush = Timer::after(self.gather_ms.get(), move || {
             let Some(link) = weak.upgrade() else { return };
             if let Some(done) = link.flush.borrow_mut().take() {
                 dom::drop_later(done);
             }
             let actions = std::mem::take(&mut *link.gathered.borrow_mut());
+            let began_ms = dom::now_ms();
             (link.report)(actions);
+            // The render follows in this turn of the event loop. Rendering twice as
+            // rarely as it takes leaves time for the person; nothing is left out.
+            dom::next_turn(move || {
+                let took_ms = dom::now_ms() - began_ms;
+                link.gather_ms.set((2.0 * took_ms).clamp(GATHER_MS, GATHER_LONGEST_MS));
+            });
         });
         *self.flush.borrow_mut() = Some(flush);
     }
