@@ -343,6 +343,8 @@ impl State {
             self.causes = Shared::new(BTreeMap::new());
             self.clock = LogClock::default();
             self.converged = None;
+            // Another server's refusals say nothing about this one.
+            self.notices.clear();
         }
         self.rtts = Shared::new(Rtts::new());
         self.names.make_mut().learn_all(&snapshot);

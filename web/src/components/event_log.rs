@@ -135,7 +135,7 @@ fn chip(cause: CommandId, word: Option<&'static str>, filter: &UseStateHandle<Op
             type="button" class="cause" title={format!("Caused by command {cause}. Show only what it caused.")}
             onclick={move |_| filter.set(Some(cause))}
         >
-            { cause_word(cause, word) }
+            { word.map_or_else(|| cause_word(cause, None), str::to_owned) }
         </button>
     }
 }
