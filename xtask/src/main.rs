@@ -1,9 +1,9 @@
 //! Builds, runs and tests Meshground: `cargo xtask <command>`.
 //!
-//! - [`demo`], [`test`]: the commands that are more than one line.
+//! - [`demo`], [`mod@test`]: the commands that are more than one line.
 //! - [`page`], [`server`]: what gets built; [`stamp`] tells when that can be skipped.
 //! - [`tools`], [`wasm`], [`browser`], [`apt`]: finding what the build needs, and installing it.
-//! - [`step`]: announcing, timing and running; everything above goes through it.
+//! - [`mod@step`]: announcing, timing and running; everything above goes through it.
 //! - [`workspace`]: where things are, and which versions are pinned.
 
 mod apt;
