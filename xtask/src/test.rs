@@ -174,7 +174,12 @@ impl Report {
             };
             println!("{mark}  {title:<26}  {rest}");
         }
-        let verdict = if self.succeeded() { "passed" } else { "FAILED" };
+        let complete = !self.rows.iter().any(|(_, _, outcome)| matches!(outcome, Outcome::NotRun(_)));
+        let verdict = match (self.succeeded(), complete) {
+            (true, true) => "passed",
+            (true, false) => "passed, but NOT EVERYTHING RAN,",
+            (false, _) => "FAILED",
+        };
         println!("\n{verdict} in {}", seconds(self.started.elapsed()));
         if self.succeeded() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
