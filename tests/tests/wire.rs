@@ -306,7 +306,9 @@ async fn a_flood_of_rubbish_stops_neither_a_node_nor_its_runtime() {
     };
     within("answers amid the flood", answers).await;
     flooding.store(false, Ordering::Relaxed);
-    flood.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in flood {
+        thread.join().unwrap();
+    }
     tapped.prove_alive().await;
     assert_eq!((target.peer_count(), tapped.dialer.peer_count()), (1, 1), "the session lives on");
 }

@@ -18,10 +18,10 @@ const SIZES: [usize; 5] = [2, 5, 16, 32, 64];
 /// Runs of each; the median counts.
 const RUNS: usize = 5;
 
-// Figures for people: nobody boots 2^52 nodes.
+/// What `total` comes to per node.
 #[allow(clippy::cast_precision_loss)]
-fn share(total_kb: f64, n: usize) -> f64 {
-    total_share(kb, n)
+fn per_node(total: f64, n: usize) -> f64 {
+    total / n as f64
 }
 
 type Error = Box<dyn std::error::Error>;
@@ -79,7 +79,7 @@ fn table() -> Result<(), Error> {
             let floor = micros(all_handshakes(n, cores, run as u64));
             boots.push(boot);
             shutdowns.push(shutdown);
-            memory.push(share(kb, n));
+            memory.push(per_node(kb, n));
             ratios.push(boot / floor);
             floors.push(floor);
         }
