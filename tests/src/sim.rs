@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use meshground_node::{Health, Identity, Instant, Node, NodeConfig, NodeEvent, NodeId, Now, Role, WallTime};
+use meshground_node::{
+    DialId, Health, Identity, Instant, Node, NodeConfig, NodeEvent, NodeId, Now, Role, WallTime,
+};
 use rand_chacha::{
     ChaCha20Rng,
     rand_core::{RngCore, SeedableRng},
@@ -66,8 +68,21 @@ pub struct Member {
     pub events: Vec<(Instant, NodeEvent)>,
     /// How far its wall clock is ahead, in microseconds.
     pub skew_us: u64,
+    /// What came in while it stood still, and the node meanwhile.
+    still: Option<(Node, Vec<Datagram>)>,
+    /// How many events it had told when its present life began.
+    born_at: usize,
+    /// Its wall clock at that moment.
+    incarnation: WallTime,
     config: NodeConfig,
     identity: Identity,
+}
+
+impl Member {
+    /// What it told in its present life, in order.
+    pub fn told(&self) -> impl Iterator<Item = &NodeEvent> {
+        self.events[self.born_at..].iter().map(|(_, event)| event)
+    }
 }
 
 /// The network and its members.
@@ -81,6 +96,8 @@ pub struct Network {
     pub tap: Option<Vec<Datagram>>,
     /// Pairs of addresses between which nothing passes, first to second.
     pub cuts: Vec<(SocketAddr, SocketAddr)>,
+    /// How often a node's timer went off.
+    pub timeouts: u64,
     now: Instant,
     rng: ChaCha20Rng,
     under_way: BTreeMap<(Instant, u64), Datagram>,
@@ -97,6 +114,7 @@ impl Network {
             members: Vec::new(),
             tap: None,
             cuts: Vec::new(),
+            timeouts: 0,
             now: Instant::from_micros(1),
             rng: ChaCha20Rng::seed_from_u64(seed),
             under_way: BTreeMap::new(),
@@ -110,7 +128,17 @@ impl Network {
     pub fn add(&mut self, config: NodeConfig) -> usize {
         let identity = Identity::from_seed(self.random_seed());
         let address = self.fresh_address();
-        let member = Member { node: None, address, events: Vec::new(), skew_us: 0, config, identity };
+        let member = Member {
+            node: None,
+            address,
+            events: Vec::new(),
+            skew_us: 0,
+            still: None,
+            born_at: 0,
+            incarnation: WallTime::default(),
+            config,
+            identity,
+        };
         self.members.push(member);
         let number = self.members.len() - 1;
         self.start(number);
@@ -128,18 +156,47 @@ impl Network {
         self.start(number);
     }
 
+    /// Starts a crashed member under the same identity where it was.
+    pub fn restart_in_place(&mut self, number: usize) {
+        self.start(number);
+    }
+
+    /// Has a running member stand still, as on a blocked thread: datagrams wait for it.
+    pub fn freeze(&mut self, number: usize) {
+        let member = &mut self.members[number];
+        member.still = member.node.take().map(|node| (node, Vec::new()));
+    }
+
+    /// Has it go on: what waited first, then its timers, as a driver does.
+    pub fn thaw(&mut self, number: usize) {
+        let member = &mut self.members[number];
+        let Some((node, waiting)) = member.still.take() else { return };
+        member.node = Some(node);
+        for datagram in &waiting {
+            self.inject(datagram);
+        }
+        self.act(number, Node::handle_timeout);
+    }
+
     fn start(&mut self, number: usize) {
         let seed = self.random_seed();
-        let now = self.now_at(number);
+        let mut now = self.now_at(number);
         let member = &mut self.members[number];
+        // A driver must see to it that no life begins before an earlier one did.
+        if now.wall <= member.incarnation {
+            member.skew_us += member.incarnation.0 - now.wall.0 + 1;
+            now.wall = WallTime(member.incarnation.0 + 1);
+        }
+        member.incarnation = now.wall;
+        member.born_at = member.events.len();
         let node = Node::new(member.config.clone(), member.identity.clone(), seed, now);
         member.node = Some(node.expect("the test's configuration is valid"));
     }
 
     /// Has one member dial another's address.
-    pub fn dial(&mut self, from: usize, to: usize) {
+    pub fn dial(&mut self, from: usize, to: usize) -> DialId {
         let address = self.members[to].address;
-        self.act(from, |node, now| node.connect(now, address, None));
+        self.act(from, |node, now| node.connect(now, address, None))
     }
 
     /// Has every pair dial, each in a random direction, some in both at once.
@@ -147,8 +204,8 @@ impl Network {
         for a in 0..self.members.len() {
             for b in a + 1..self.members.len() {
                 match self.below(4) {
-                    0 => self.dial(a, b),
-                    1 => self.dial(b, a),
+                    0 => _ = self.dial(a, b),
+                    1 => _ = self.dial(b, a),
                     _ => {
                         self.dial(a, b);
                         self.dial(b, a);
@@ -172,6 +229,12 @@ impl Network {
 
     /// Hands a datagram to whoever has its address, now and unharmed.
     pub fn inject(&mut self, datagram: &Datagram) {
+        let still =
+            self.members.iter_mut().filter(|m| m.address == datagram.to).find_map(|m| m.still.as_mut());
+        if let Some((_, waiting)) = still {
+            waiting.push(datagram.clone());
+            return;
+        }
         let Some(number) = self.members.iter().position(|m| m.address == datagram.to && m.node.is_some())
         else {
             return;
@@ -215,6 +278,7 @@ impl Network {
                 self.inject(&datagram);
             }
         } else if let Some((_, number)) = timeout {
+            self.timeouts += 1;
             self.act(number, Node::handle_timeout);
         }
         true

@@ -1,6 +1,9 @@
 //! The node under a bad network, in virtual time. A failing seed replays exactly:
 //! `SEED=17 cargo test -p meshground-tests --test simulator`.
 
+#[path = "simulator/upheaval.rs"]
+mod upheaval;
+
 use std::time::Duration;
 
 use meshground_node::{Health, NodeConfig, NodeEvent, RejectReason, SessionEnd};

@@ -1,0 +1,219 @@
+//! Everything at once, in random order: nodes crash, come back, leave, dial again and lose
+//! each other while the network and their clocks misbehave. Then calm.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use meshground_node::{DialId, Node, NodeConfig, NodeEvent, Suite};
+use meshground_tests::sim::{Faults, Network};
+
+use super::{PSK, seeds};
+
+/// Nodes' clocks differ by at most this; more than ten seconds and they do not talk.
+const MAX_SKEW_US: u64 = 9_000_000;
+
+/// What befalls the network, one after the other.
+#[derive(Debug, Clone, Copy)]
+enum Blow {
+    Crash(usize),
+    Restart { number: usize, in_place: bool },
+    Leave(usize),
+    Dial(usize, usize),
+    CutOneWay(usize, usize),
+    Mend,
+    Skew(usize, u64),
+    Weather(Faults),
+    StandStill(usize, Duration),
+    Send(usize, usize),
+}
+
+fn below(net: &mut Network, bound: usize) -> usize {
+    usize::try_from(net.below(bound as u64)).expect("below a usize")
+}
+
+struct Upheaval {
+    net: Network,
+    /// The dials of each member's present life.
+    dials: BTreeMap<usize, Vec<DialId>>,
+}
+
+impl Upheaval {
+    fn new(seed: u64) -> Self {
+        let mut net = Network::new(seed, Faults::NONE);
+        for _ in 0..2 + net.below(4) {
+            // The default budget: dials also end in failure, at every stage.
+            let mut config = NodeConfig::new(PSK);
+            config.suite = [None, Some(Suite::Aes256Gcm), Some(Suite::ChaCha20Poly1305)][below(&mut net, 3)];
+            config.handshake.max_dials = 1 + below(&mut net, 3);
+            if below(&mut net, 2) == 0 {
+                config.liveness.forget = Duration::from_secs(3);
+            }
+            net.add(config);
+        }
+        Self { net, dials: BTreeMap::new() }
+    }
+
+    fn is_running(&self, number: usize) -> bool {
+        self.net.members[number].node.is_some()
+    }
+
+    fn random_member(&mut self) -> usize {
+        let count = self.net.members.len();
+        below(&mut self.net, count)
+    }
+
+    fn random_blow(&mut self) -> Blow {
+        let (a, b) = (self.random_member(), self.random_member());
+        match self.net.below(16) {
+            0 => Blow::Crash(a),
+            1..=3 => Blow::Restart { number: a, in_place: self.net.below(2) == 0 },
+            4 => Blow::Leave(a),
+            5..=8 => Blow::Dial(a, b),
+            9..=10 => Blow::CutOneWay(a, b),
+            11 => Blow::Mend,
+            12 => Blow::Skew(a, self.net.below(MAX_SKEW_US)),
+            13 => {
+                let mut percent =
+                    |most| f64::from(u32::try_from(self.net.below(most)).expect("small")) / 100.0;
+                let (loss, duplication, corruption) = (percent(60), percent(30), percent(10));
+                let jitter = Duration::from_micros(self.net.below(100_000));
+                Blow::Weather(Faults { loss, duplication, corruption, jitter, ..Faults::NONE })
+            }
+            14 => Blow::StandStill(a, Duration::from_millis(self.net.below(3_000))),
+            _ => Blow::Send(a, b),
+        }
+    }
+
+    fn strike(&mut self, blow: Blow) {
+        match blow {
+            Blow::Crash(number) => self.net.crash(number),
+            Blow::Restart { number, in_place } => {
+                self.net.crash(number);
+                self.dials.remove(&number);
+                if in_place {
+                    self.net.restart_in_place(number);
+                } else {
+                    self.net.restart(number);
+                }
+            }
+            Blow::Leave(number) if self.is_running(number) => {
+                self.net.act(number, Node::leave);
+                self.every_dial_ended_once(number);
+                self.net.crash(number);
+            }
+            Blow::Dial(from, to) if self.is_running(from) => {
+                let dial = self.net.dial(from, to);
+                self.dials.entry(from).or_default().push(dial);
+            }
+            Blow::CutOneWay(from, to) => {
+                let cut = (self.net.members[from].address, self.net.members[to].address);
+                self.net.cuts.push(cut);
+            }
+            Blow::Mend => self.net.cuts.clear(),
+            Blow::Skew(number, us) => self.net.members[number].skew_us = us,
+            Blow::Weather(faults) => self.net.faults = faults,
+            Blow::StandStill(number, time) => {
+                self.net.freeze(number);
+                self.net.run_for(time);
+                self.net.thaw(number);
+            }
+            Blow::Send(from, to) if self.is_running(from) => {
+                let id = self.net.id(to);
+                // Without a session it is refused, which is fine too.
+                let _ = self.net.act(from, |node, now| node.send(now, id, b"noise"));
+            }
+            Blow::Leave(_) | Blow::Dial(..) | Blow::Send(..) => {}
+        }
+    }
+
+    /// Ends all misfortune, then has every pair dial once more.
+    fn calm_down(&mut self) {
+        self.net.faults = Faults::NONE;
+        self.net.cuts.clear();
+        for number in 0..self.net.members.len() {
+            if !self.is_running(number) {
+                self.strike(Blow::Restart { number, in_place: number % 2 == 0 });
+            }
+        }
+        let pause = Duration::from_millis(self.net.below(5_000));
+        self.net.run_for(pause);
+        for a in 0..self.net.members.len() {
+            for b in a + 1..self.net.members.len() {
+                let (from, to) = if self.net.below(2) == 0 { (a, b) } else { (b, a) };
+                self.strike(Blow::Dial(from, to));
+            }
+        }
+        self.net.run_for(Duration::from_secs(20));
+    }
+
+    fn every_dial_ended_once(&self, number: usize) {
+        let mut ended: BTreeMap<DialId, u32> = BTreeMap::new();
+        for event in self.net.members[number].told() {
+            if let NodeEvent::Dialed { dial, .. } | NodeEvent::DialFailed { dial, .. } = event {
+                *ended.entry(*dial).or_default() += 1;
+            }
+        }
+        let expected: BTreeMap<DialId, u32> =
+            self.dials.get(&number).into_iter().flatten().map(|dial| (*dial, 1)).collect();
+        assert_eq!(ended, expected, "how often each dial of member {number} ended");
+    }
+
+    fn all_is_well(&mut self) {
+        let n = self.net.members.len();
+        for a in 0..n {
+            self.every_dial_ended_once(a);
+            let row: Vec<_> = (0..n).map(|b| self.net.verdict(a, b)).collect();
+            assert!(self.net.is_converged(), "verdicts of member {a} and others: {row:?}");
+            let shown = format!("{:?}", self.net.members[a].node);
+            let peers = n - 1;
+            assert!(shown.contains(&format!("peers: {peers}, slots: {peers},")), "leftovers: {shown}");
+        }
+        let sessions = self.net.sessions();
+        for pair in sessions.chunks(2) {
+            assert_eq!(pair[0], pair[1], "the two ends of a session disagree");
+        }
+        assert_eq!(sessions.len(), n * (n - 1));
+    }
+
+    fn messages_pass_exactly_once(&mut self) {
+        self.net.faults.duplication = 1.0;
+        let n = self.net.members.len();
+        for from in 0..n {
+            for to in (0..n).filter(|to| *to != from) {
+                let id = self.net.id(to);
+                self.net.act(from, |node, now| node.send(now, id, b"at last")).expect("a session");
+            }
+        }
+        let before = self.net.timeouts;
+        self.net.run_for(Duration::from_secs(1));
+        let calls = self.net.timeouts - before;
+        assert!(calls < 20 * (n * n) as u64, "timers went off {calls} times in a second at {n} nodes");
+        for to in 0..n {
+            let got = self.net.members[to]
+                .told()
+                .filter(|event| matches!(event, NodeEvent::Message { payload, .. } if payload == b"at last"));
+            assert_eq!(got.count(), n - 1, "messages at {to}");
+        }
+    }
+}
+
+#[test]
+fn after_any_upheaval_and_one_more_dial_all_is_well() {
+    for seed in seeds(400) {
+        let mut upheaval = Upheaval::new(seed);
+        println!("seed {seed}: {} nodes", upheaval.net.members.len());
+        for _ in 0..10 + upheaval.net.below(30) {
+            let blow = upheaval.random_blow();
+            println!("{:?}: {blow:?}", upheaval.net.now_at(0).instant);
+            upheaval.strike(blow);
+            let pause = match upheaval.net.below(3) {
+                0 => upheaval.net.below(3_000),
+                1 => upheaval.net.below(6_000_000),
+                _ => 0,
+            };
+            upheaval.net.run_for(Duration::from_micros(pause));
+        }
+        upheaval.calm_down();
+        upheaval.all_is_well();
+        upheaval.messages_pass_exactly_once();
+    }
+}
