@@ -51,7 +51,7 @@ impl HandshakeFloor {
         };
         let mut responder = Responder::read_initiation(&mut self.b, suite, noise, 2, &mut self.rng)
             .expect("message 1 authenticates");
-        let response = responder.respond(&self.b);
+        let response = responder.respond(&self.b).expect("the initiator's key is sound");
         let Ok(Header::Response { noise, .. }) = Header::parse(&response) else {
             panic!("message 2 parses");
         };

@@ -105,7 +105,7 @@ fn seed(rng: &mut ChaCha20Rng) -> [u8; 32] {
 }
 
 /// What both ends must agree on beyond the keys: the protocol's version and the suite.
-const fn prologue(suite: Suite) -> &'static [u8] {
+pub(super) const fn prologue(suite: Suite) -> &'static [u8] {
     match suite {
         Suite::Aes256Gcm => b"meshground 1 \x01",
         Suite::ChaCha20Poly1305 => b"meshground 1 \x02",

@@ -57,8 +57,9 @@ impl Responder {
         &self.initiation
     }
 
-    /// Writes message 2. Call once.
-    pub(crate) fn respond(&mut self, noise: &Noise) -> [u8; RESPONSE_LEN] {
+    /// Writes message 2. Call once. Message 1 authenticates whatever its ephemeral key is; one
+    /// with which no secret can be agreed (a point of small order) is refused here.
+    pub(crate) fn respond(&mut self, noise: &Noise) -> Result<[u8; RESPONSE_LEN], Refusal> {
         let header = response_header(self.opening.sender_index);
         let mut response = [0; RESPONSE_LEN];
         response[..header.len()].copy_from_slice(&header);
@@ -68,8 +69,8 @@ impl Responder {
         self.prepared
             .state
             .write_message(&payload, &mut response[header.len()..])
-            .expect("the buffer has the message's fixed length");
-        response
+            .map_err(|_| Refusal::Crypto)?;
+        Ok(response)
     }
 
     /// Reads message 3. On success the session stands.
@@ -98,7 +99,7 @@ impl Responder {
         *self.prepared.state = noise.same_responder(self.suite, self.prepared.seed);
         let mut payload = [0; INITIATION_NOISE_LEN];
         self.prepared.state.read_message(&self.initiation, &mut payload).map_err(|_| Refusal::Crypto)?;
-        self.respond(noise);
+        self.respond(noise)?;
         self.spoiled = false;
         Ok(())
     }
@@ -107,5 +108,95 @@ impl Responder {
 impl fmt::Debug for Responder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Responder").field("suite", &self.suite).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::rand_core::SeedableRng;
+    use snow::{
+        Builder, Error,
+        params::{CipherChoice, DHChoice, HashChoice},
+        resolvers::{CryptoResolver, DefaultResolver},
+        types::{Cipher, Dh, Hash, Random},
+    };
+
+    use super::*;
+    use crate::identity::Identity;
+
+    /// A curve whose every public key is the point zero.
+    struct ZeroDh;
+
+    impl Dh for ZeroDh {
+        fn name(&self) -> &'static str {
+            "25519"
+        }
+        fn pub_len(&self) -> usize {
+            32
+        }
+        fn priv_len(&self) -> usize {
+            32
+        }
+        fn set(&mut self, _: &[u8]) {}
+        fn generate(&mut self, _: &mut dyn Random) -> Result<(), Error> {
+            Ok(())
+        }
+        fn pubkey(&self) -> &[u8] {
+            &[0; 32]
+        }
+        fn privkey(&self) -> &[u8] {
+            &[0; 32]
+        }
+        fn dh(&self, _: &[u8], _: &mut [u8]) -> Result<(), Error> {
+            Err(Error::Dh)
+        }
+    }
+
+    struct ZeroRandom;
+
+    impl Random for ZeroRandom {
+        fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Error> {
+            out.fill(0);
+            Ok(())
+        }
+    }
+
+    struct ZeroResolver;
+
+    impl CryptoResolver for ZeroResolver {
+        fn resolve_rng(&self) -> Option<Box<dyn Random>> {
+            Some(Box::new(ZeroRandom))
+        }
+        fn resolve_dh(&self, _: &DHChoice) -> Option<Box<dyn Dh>> {
+            Some(Box::new(ZeroDh))
+        }
+        fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
+            DefaultResolver.resolve_hash(choice)
+        }
+        fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
+            DefaultResolver.resolve_cipher(choice)
+        }
+    }
+
+    #[test]
+    fn an_ephemeral_key_of_small_order_is_refused_though_the_message_authenticates() {
+        let psk = [42; 32];
+        for suite in Suite::ALL {
+            let mut forger =
+                Builder::with_resolver(suite.noise_name().parse().unwrap(), Box::new(ZeroResolver))
+                    .psk(0, &psk)
+                    .and_then(|builder| builder.local_private_key(&[1; 32]))
+                    .and_then(|builder| builder.prologue(super::super::noise::prologue(suite)))
+                    .and_then(Builder::build_initiator)
+                    .unwrap();
+            let mut message = [0; INITIATION_NOISE_LEN];
+            forger.write_message(&[0; Opening::LEN], &mut message).unwrap();
+            assert_eq!(message[..32], [0; 32]);
+            let mut noise = Noise::new(psk, Identity::from_seed([1; 32]), 1);
+            let mut rng = ChaCha20Rng::from_seed([2; 32]);
+            let mut responder = Responder::read_initiation(&mut noise, suite, &message, 7, &mut rng)
+                .expect("it authenticates");
+            assert_eq!(responder.respond(&noise), Err(Refusal::Crypto));
+        }
     }
 }

@@ -68,11 +68,11 @@ impl Node {
         if !self.yields_to(now, from, ephemeral) {
             return Ok(());
         }
+        let response = responder.respond(&self.noise).map_err(|_| RejectReason::HandshakeFailed)?;
         let crowded = self.answers.by_ephemeral.len() >= self.config.handshake.max_answers;
         if crowded && let Some(oldest) = self.answers.by_age.front() {
             self.drop_answer(*oldest);
         }
-        let response = responder.respond(&self.noise);
         self.outbox.push_back((from, response.to_vec()));
         let answer = Answer { responder, address: from, response, resends: 0 };
         self.slots.insert(index, Slot::Answer(Box::new(answer)));
