@@ -4,6 +4,9 @@ use std::{fmt, time::Duration};
 
 use crate::crypto::Suite;
 
+/// Pings are a third of a heartbeat apart at times; no network is that much faster.
+const MIN_HEARTBEAT: Duration = Duration::from_millis(1);
+
 /// Everything a node's behaviour depends on, besides its identity and its inputs.
 #[derive(Clone)]
 pub struct NodeConfig {
@@ -35,7 +38,7 @@ pub struct HandshakeConfig {
 }
 
 /// How peers' lives are judged. The three limits count from the last authenticated
-/// packet and must rise: `heartbeat < suspect < unreachable < forget`.
+/// packet and must rise: `1 ms <= heartbeat < suspect < unreachable < forget`.
 #[derive(Debug, Clone)]
 pub struct LivenessConfig {
     /// A heartbeat is sent to a peer after this long without sending anything to it.
@@ -55,7 +58,7 @@ pub enum ConfigError {
     #[error("max_datagram is {0} bytes; it must lie between 512 and 65,507")]
     MaxDatagram(usize),
     /// The liveness limits do not rise.
-    #[error("liveness limits must rise: 0 < heartbeat < suspect < unreachable < forget")]
+    #[error("liveness limits must rise: 1 ms <= heartbeat < suspect < unreachable < forget")]
     Liveness,
     /// A handshake figure is zero.
     #[error("handshake.{0} must not be zero")]
@@ -83,8 +86,8 @@ impl NodeConfig {
             return Err(ConfigError::MaxDatagram(self.max_datagram));
         }
         let live = &self.liveness;
-        let rising = [Duration::ZERO, live.heartbeat, live.suspect, live.unreachable, live.forget];
-        if !rising.is_sorted_by(|a, b| a < b) {
+        let rising = [live.heartbeat, live.suspect, live.unreachable, live.forget];
+        if live.heartbeat < MIN_HEARTBEAT || !rising.is_sorted_by(|a, b| a < b) {
             return Err(ConfigError::Liveness);
         }
         let shake = &self.handshake;

@@ -36,8 +36,11 @@ impl Instant {
 impl Add<Duration> for Instant {
     type Output = Self;
 
+    /// Rounds up: a wait that was rounded down would be over before its time had come,
+    /// and whoever waits for that would never get anywhere.
     fn add(self, by: Duration) -> Self {
-        Self(self.0.saturating_add(micros(by)))
+        let part = u64::from(!by.subsec_nanos().is_multiple_of(1_000));
+        Self(self.0.saturating_add(micros(by)).saturating_add(part))
     }
 }
 
@@ -68,6 +71,21 @@ pub struct Now {
 }
 
 /// A duration in whole microseconds, saturating.
-pub(crate) fn micros(duration: Duration) -> u64 {
+fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_never_over_too_early() {
+        let start = Instant::from_micros(5);
+        assert_eq!(start + Duration::ZERO, start);
+        assert_eq!(start + Duration::from_nanos(1), Instant::from_micros(6));
+        assert_eq!(start + Duration::from_micros(1), Instant::from_micros(6));
+        assert_eq!(start + Duration::from_nanos(1_001), Instant::from_micros(7));
+        assert_eq!(start + Duration::MAX, Instant::from_micros(u64::MAX));
+    }
 }

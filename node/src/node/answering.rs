@@ -106,7 +106,7 @@ impl Node {
     /// Two dials that cross: of the two, the one with the lower ephemeral key goes on.
     /// Both ends see both keys, so they agree. Returns whether to answer `theirs`.
     fn yields_to(&mut self, now: Now, from: SocketAddr, theirs: &Ephemeral) -> bool {
-        let pause = self.config.handshake.retransmit * 4;
+        let pause = self.config.handshake.retransmit.saturating_mul(4);
         for (index, slot) in &self.slots {
             if let Slot::Dial(dial) = slot
                 && dial.request.address == from

@@ -21,6 +21,11 @@ const FRESH_ATTEMPT: Duration = Duration::from_secs(5);
 /// How far the pause between two sendings grows, as a multiple of the first.
 const MAX_BACKOFF: u32 = 8;
 
+/// The pause after `pause`, when the first was `first`.
+fn longer(pause: Duration, first: Duration) -> Duration {
+    pause.saturating_mul(2).min(first.saturating_mul(MAX_BACKOFF))
+}
+
 /// What [`Node::connect`] was asked.
 #[derive(Debug, Clone)]
 pub(super) struct DialRequest {
@@ -84,7 +89,7 @@ impl Node {
         }
         dial.request.sent += 1;
         self.outbox.push_back((dial.request.address, dial.initiator.initiation().to_vec()));
-        dial.pause = (dial.pause * 2).min(self.config.handshake.retransmit * MAX_BACKOFF);
+        dial.pause = longer(dial.pause, self.config.handshake.retransmit);
         self.timers.set(Timer::Slot(index), (now.instant + dial.pause).min(dial.request.deadline));
     }
 
@@ -95,7 +100,7 @@ impl Node {
             return self.dial_anew_or_fail(now, index, request);
         }
         self.outbox.push_back((half.session.address, half.confirm.to_vec()));
-        half.pause = (half.pause * 2).min(self.config.handshake.retransmit * MAX_BACKOFF);
+        half.pause = longer(half.pause, self.config.handshake.retransmit);
         self.timers.set(Timer::Slot(index), (now.instant + half.pause).min(half.request.deadline));
     }
 

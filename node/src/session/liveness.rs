@@ -7,10 +7,7 @@ use std::time::Duration;
 
 use meshground_shared::Health;
 
-use crate::{
-    config::LivenessConfig,
-    time::{Instant, micros},
-};
+use crate::{config::LivenessConfig, time::Instant};
 
 /// What is known of one peer's life.
 #[derive(Debug)]
@@ -89,7 +86,8 @@ impl Liveness {
     pub(crate) fn measured(&mut self, sample: Duration) {
         self.rtt = Some(match self.rtt {
             None => sample,
-            Some(smooth) => Duration::from_micros((7 * micros(smooth) + micros(sample)) / 8),
+            // The sample is as long as the peer says: it echoes any stamp it likes.
+            Some(smooth) => smooth / 8 * 7 + sample / 8,
         });
     }
 
@@ -134,13 +132,15 @@ impl Liveness {
             // A ping that stays unanswered is repeated soon: one lost datagram must not
             // cost a third of the time until suspicion.
             Health::Healthy if last_ping > self.last_heard => {
-                last_ping + soon.max(self.rtt.unwrap_or_default() * 2)
+                last_ping + soon.max(self.rtt.unwrap_or_default().saturating_mul(2))
             }
             // Whoever was silent longest pings; the echo is the other's heartbeat. But
             // nobody goes without a measurement for long.
-            Health::Healthy => (self.last_sent + self.interval).min(last_ping + config.heartbeat * 4),
+            Health::Healthy => {
+                (self.last_sent + self.interval).min(last_ping + config.heartbeat.saturating_mul(4))
+            }
             Health::Suspect => last_ping + soon,
-            Health::Unreachable => last_ping + config.heartbeat * 3,
+            Health::Unreachable => last_ping + config.heartbeat.saturating_mul(3),
         }
     }
 }
@@ -224,5 +224,16 @@ mod tests {
         live.measured(Duration::from_micros(800));
         live.measured(Duration::from_micros(1_600));
         assert_eq!(live.rtt(), Some(Duration::from_micros(900)));
+    }
+
+    #[test]
+    fn an_absurd_echo_does_not_overflow() {
+        let config = LivenessConfig::default();
+        let mut live = Liveness::new(at(0), &config);
+        for _ in 0..100 {
+            live.measured(Duration::from_micros(u64::MAX));
+        }
+        live.pinged(at(1), &config, 1.0);
+        assert_eq!(live.next_check(&config), at(700), "it is judged as before");
     }
 }
