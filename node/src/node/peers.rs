@@ -66,7 +66,9 @@ impl Node {
                 self.timers.set(Timer::Slot(old_index), now.instant + AFTERLIFE);
                 self.heard(now.instant, id);
             } else {
-                self.slots.remove(&old_index);
+                // With it goes what it had replaced: a farewell of that life, late on its
+                // way, must not end this one.
+                self.drop_sessions(id);
                 self.peers.remove(&id);
             }
         }
@@ -182,6 +184,12 @@ impl Node {
             return;
         }
         self.timers.clear(Timer::Peer(id));
+        self.drop_sessions(id);
+        self.events.push_back(NodeEvent::SessionDown { peer: id, reason });
+    }
+
+    /// Drops every session with `id`, replaced ones too.
+    fn drop_sessions(&mut self, id: NodeId) {
         let theirs: Vec<u32> = self
             .slots
             .iter()
@@ -192,6 +200,5 @@ impl Node {
             self.slots.remove(&index);
             self.timers.clear(Timer::Slot(index));
         }
-        self.events.push_back(NodeEvent::SessionDown { peer: id, reason });
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use meshground_node::ConfigError;
+use meshground_node::{ConfigError, Health, Node};
 use meshground_tests::sim::{Faults, Network};
 
-use super::config;
+use super::{config, converged};
 
 #[test]
 fn limits_with_fractions_of_a_microsecond_do_not_hang_a_node() {
@@ -47,4 +47,30 @@ fn a_heartbeat_too_short_to_wait_for_is_refused() {
     assert_eq!(hasty.validate(), Err(ConfigError::Liveness));
     hasty.liveness.heartbeat = Duration::from_millis(1);
     assert_eq!(hasty.validate(), Ok(()));
+}
+
+/// A farewell of an earlier life, sent over a session that had just been replaced, must
+/// not end the session with the next life.
+#[test]
+fn a_leave_of_an_earlier_life_does_not_end_the_session_with_the_next() {
+    let mut net = converged(1, 2);
+    // Member 0 dials again, but nothing comes back: only the other end installs the session.
+    let (own, other) = (net.members[0].address, net.members[1].address);
+    net.dial(0, 1);
+    let initiation = net.intercept().pop_front().expect("message 1");
+    net.inject(&initiation);
+    let response = net.intercept().pop_front().expect("message 2");
+    net.inject(&response);
+    let confirm = net.intercept().pop_front().expect("message 3");
+    net.inject(&confirm);
+    net.intercept();
+    net.act(0, Node::leave);
+    let farewell = net.intercept().pop_front().expect("a leave");
+    assert_eq!((farewell.from, farewell.to), (own, other));
+    net.crash(0);
+    net.restart(0);
+    net.dial(0, 1);
+    net.run_until(Duration::from_secs(1), Network::is_converged).expect("it is back");
+    net.inject(&farewell);
+    assert_eq!(net.verdict(1, 0), Some(Health::Healthy), "an old farewell ended a new session");
 }
