@@ -4,7 +4,7 @@ use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
 use meshground_shared::{NodeId, RejectReason};
 
-use super::{Node, Slot};
+use super::{Node, Slot, peers::AFTERLIFE};
 use crate::{
     event::{DialError, DialId, NodeEvent},
     handshake::{Initiator, Refusal, takes_precedence},
@@ -50,7 +50,9 @@ pub(super) struct Dial {
 /// holds the keys too.
 #[derive(Debug)]
 pub(super) struct HalfOpen {
-    pub(super) request: DialRequest,
+    /// `None` once the dial has ended, or has begun anew. The responder may well hold
+    /// the session; so this end listens on.
+    pub(super) request: Option<DialRequest>,
     pub(super) session: Session,
     confirm: [u8; CONFIRM_LEN],
     since: Instant,
@@ -67,7 +69,7 @@ impl Node {
     }
 
     fn dials_under_way(&self) -> usize {
-        self.slots.values().filter(|slot| matches!(slot, Slot::Dial(_) | Slot::HalfOpen(_))).count()
+        self.slots.values().filter(|slot| slot.dial().is_some()).count()
     }
 
     fn begin_dial(&mut self, now: Now, mut request: DialRequest) {
@@ -85,7 +87,8 @@ impl Node {
         let Some(Slot::Dial(dial)) = self.slots.get_mut(&index) else { return };
         if Self::is_over(now.instant, &dial.request, dial.since) {
             let request = dial.request.clone();
-            return self.dial_anew_or_fail(now, index, request);
+            self.slots.remove(&index);
+            return self.dial_anew_or_fail(now, request);
         }
         dial.request.sent += 1;
         self.outbox.push_back((dial.request.address, dial.initiator.initiation().to_vec()));
@@ -95,21 +98,28 @@ impl Node {
 
     pub(super) fn on_half_open_timeout(&mut self, now: Now, index: u32) {
         let Some(Slot::HalfOpen(half)) = self.slots.get_mut(&index) else { return };
-        if Self::is_over(now.instant, &half.request, half.since) {
-            let request = half.request.clone();
-            return self.dial_anew_or_fail(now, index, request);
+        let Some(request) = &half.request else {
+            self.slots.remove(&index);
+            return;
+        };
+        if Self::is_over(now.instant, request, half.since) {
+            let request = request.clone();
+            half.request = None;
+            let life = self.config.liveness.forget.saturating_add(AFTERLIFE);
+            self.timers.set(Timer::Slot(index), now.instant + life);
+            return self.dial_anew_or_fail(now, request);
         }
+        let deadline = request.deadline;
         self.outbox.push_back((half.session.address, half.confirm.to_vec()));
         half.pause = longer(half.pause, self.config.handshake.retransmit);
-        self.timers.set(Timer::Slot(index), (now.instant + half.pause).min(half.request.deadline));
+        self.timers.set(Timer::Slot(index), (now.instant + half.pause).min(deadline));
     }
 
     fn is_over(now: Instant, request: &DialRequest, since: Instant) -> bool {
         now >= request.deadline || now.saturating_since(since) >= FRESH_ATTEMPT
     }
 
-    fn dial_anew_or_fail(&mut self, now: Now, index: u32, request: DialRequest) {
-        self.slots.remove(&index);
+    fn dial_anew_or_fail(&mut self, now: Now, request: DialRequest) {
         if now.instant < request.deadline {
             self.begin_dial(now, request);
         } else {
@@ -162,7 +172,7 @@ impl Node {
         self.outbox.push_back((request.address, confirm.to_vec()));
         let pause = self.config.handshake.retransmit;
         self.timers.set(Timer::Slot(index), (now.instant + pause).min(request.deadline));
-        let half = HalfOpen { request, session, confirm, since: now.instant, pause };
+        let half = HalfOpen { request: Some(request), session, confirm, since: now.instant, pause };
         self.slots.insert(index, Slot::HalfOpen(Box::new(half)));
         Ok(())
     }
@@ -188,12 +198,10 @@ impl Node {
             .collect();
         for index in settled {
             self.timers.clear(Timer::Slot(index));
-            if let Some(Slot::Dial(dial)) = self.slots.get(&index) {
-                self.events.push_back(NodeEvent::Dialed { dial: dial.request.id, peer });
-            } else if let Some(Slot::HalfOpen(half)) = self.slots.get(&index) {
-                self.events.push_back(NodeEvent::Dialed { dial: half.request.id, peer });
+            let slot = self.slots.remove(&index);
+            if let Some(request) = slot.as_ref().and_then(Slot::dial) {
+                self.events.push_back(NodeEvent::Dialed { dial: request.id, peer });
             }
-            self.slots.remove(&index);
         }
         let (settled, waiting): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.queued_dials).into_iter().partition(meant);
@@ -205,13 +213,7 @@ impl Node {
     /// Takes every dial away, wherever it stands.
     pub(super) fn take_dials(&mut self) -> Vec<DialRequest> {
         let mut requests: Vec<DialRequest> = self.queued_dials.drain(..).collect();
-        for slot in self.slots.values() {
-            match slot {
-                Slot::Dial(dial) => requests.push(dial.request.clone()),
-                Slot::HalfOpen(half) => requests.push(half.request.clone()),
-                Slot::Answer(_) | Slot::Session(_) => {}
-            }
-        }
+        requests.extend(self.slots.values().filter_map(Slot::dial).cloned());
         requests
     }
 

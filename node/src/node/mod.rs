@@ -85,6 +85,17 @@ enum Slot {
     Session(Box<Session>),
 }
 
+impl Slot {
+    /// The dial that waits for this slot to become a session.
+    fn dial(&self) -> Option<&DialRequest> {
+        match self {
+            Self::Dial(dial) => Some(&dial.request),
+            Self::HalfOpen(half) => half.request.as_ref(),
+            Self::Answer(_) | Self::Session(_) => None,
+        }
+    }
+}
+
 impl Node {
     /// A node that knows nobody yet. Give each node, and each life of one, another
     /// `rng_seed`: everything random in it grows from there.

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long a replaced session still receives what was sent before the peer knew.
-const AFTERLIFE: Duration = Duration::from_secs(10);
+pub(super) const AFTERLIFE: Duration = Duration::from_secs(10);
 
 /// Someone this node holds a confirmed session with.
 #[derive(Debug)]
@@ -137,8 +137,10 @@ impl Node {
         self.timers.clear(Timer::Slot(index));
         let peer = half.session.peer;
         self.install(now, index, half.session);
-        self.events.push_back(NodeEvent::Dialed { dial: half.request.id, peer });
-        self.start_dials(now);
+        if let Some(request) = half.request {
+            self.events.push_back(NodeEvent::Dialed { dial: request.id, peer });
+            self.start_dials(now);
+        }
     }
 
     fn heard(&mut self, now: Instant, id: NodeId) {

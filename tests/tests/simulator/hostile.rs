@@ -2,10 +2,17 @@
 
 use std::time::Duration;
 
-use meshground_node::{ConfigError, Health, Node};
+use meshground_node::{ConfigError, Health, Node, NodeEvent};
 use meshground_tests::sim::{Faults, Network};
 
 use super::{config, converged};
+
+fn dial_ends(net: &Network, number: usize) -> Vec<&NodeEvent> {
+    net.members[number]
+        .told()
+        .filter(|event| matches!(event, NodeEvent::Dialed { .. } | NodeEvent::DialFailed { .. }))
+        .collect()
+}
 
 #[test]
 fn limits_with_fractions_of_a_microsecond_do_not_hang_a_node() {
@@ -73,4 +80,30 @@ fn a_leave_of_an_earlier_life_does_not_end_the_session_with_the_next() {
     net.run_until(Duration::from_secs(1), Network::is_converged).expect("it is back");
     net.inject(&farewell);
     assert_eq!(net.verdict(1, 0), Some(Health::Healthy), "an old farewell ended a new session");
+}
+
+/// The dialing end never learns that its message 3 arrived, and gives up; the other end
+/// has replaced the session the two had.
+#[test]
+fn a_dial_that_fails_halfway_does_not_cost_the_session_there_was() {
+    let mut net = Network::new(1, Faults::NONE);
+    let mut default = config();
+    default.handshake.budget = Duration::from_secs(5);
+    let (a, b) = (net.add(default.clone()), net.add(default));
+    net.dial(a, b);
+    net.run_for(Duration::from_secs(20));
+    assert!(net.is_converged());
+    net.dial(a, b);
+    net.run_for(Duration::from_micros(2_500));
+    let cut = (net.members[b].address, net.members[a].address);
+    net.cuts.push(cut);
+    net.intercept().iter().for_each(|datagram| net.inject(datagram));
+    net.run_for(Duration::from_secs(20));
+    assert!(matches!(dial_ends(&net, a)[..], [NodeEvent::Dialed { .. }, NodeEvent::DialFailed { .. }]));
+    net.cuts.clear();
+    net.run_until(Duration::from_secs(3), Network::is_converged).expect("a mended cut heals");
+    net.run_for(Duration::from_secs(15));
+    assert!(net.is_converged());
+    let sessions = net.sessions();
+    assert_eq!(sessions[0], sessions[1]);
 }
