@@ -55,8 +55,11 @@ impl Node {
             return self.answer_again(*index, from, message);
         }
         if self.seen.contains(ephemeral) {
-            let lost_its_duel = !self.yields_to(now, from, ephemeral);
-            return if lost_its_duel { Ok(()) } else { Err(RejectReason::ReplayedInitiation) };
+            return if self.outbids(from, ephemeral) {
+                Ok(())
+            } else {
+                Err(RejectReason::ReplayedInitiation)
+            };
         }
         let index = self.fresh_index();
         let mut responder = Responder::read_initiation(&mut self.noise, suite, message, index, &mut self.rng)
@@ -65,7 +68,7 @@ impl Node {
             return Err(RejectReason::StaleInitiation);
         }
         self.seen.insert(*ephemeral, now.instant);
-        if !self.yields_to(now, from, ephemeral) {
+        if self.outbids(from, ephemeral) {
             return Ok(());
         }
         let response = responder.respond(&self.noise).map_err(|_| RejectReason::HandshakeFailed)?;
@@ -73,6 +76,7 @@ impl Node {
         if crowded && let Some(oldest) = self.answers.by_age.front() {
             self.drop_answer(*oldest);
         }
+        self.pause_dials(now, from);
         self.outbox.push_back((from, response.to_vec()));
         let answer = Answer { responder, address: from, response, resends: 0 };
         self.slots.insert(index, Slot::Answer(Box::new(answer)));
@@ -104,22 +108,25 @@ impl Node {
     }
 
     /// Two dials that cross: of the two, the one with the lower ephemeral key goes on.
-    /// Both ends see both keys, so they agree. Returns whether to answer `theirs`.
-    fn yields_to(&mut self, now: Now, from: SocketAddr, theirs: &Ephemeral) -> bool {
+    /// Both ends see both keys, so they agree. Returns whether an own one does.
+    fn outbids(&self, from: SocketAddr, theirs: &Ephemeral) -> bool {
+        self.slots.values().any(|slot| {
+            matches!(slot, Slot::Dial(dial) if dial.request.address == from && dial.initiator.ephemeral() < theirs)
+        })
+    }
+
+    /// Has own dials to `address` wait, as a dial from there has just been answered; should
+    /// it come to nothing, they go on.
+    fn pause_dials(&mut self, now: Now, address: SocketAddr) {
         let pause = self.config.handshake.retransmit.saturating_mul(4);
         for (index, slot) in &self.slots {
             if let Slot::Dial(dial) = slot
-                && dial.request.address == from
+                && dial.request.address == address
             {
-                if dial.initiator.ephemeral() < theirs {
-                    return false;
-                }
-                // Ours waits; should theirs come to nothing, it goes on.
                 let resume = (now.instant + pause).min(dial.request.deadline);
                 self.timers.set(Timer::Slot(*index), resume);
             }
         }
-        true
     }
 
     /// Message 3.

@@ -107,3 +107,27 @@ fn a_dial_that_fails_halfway_does_not_cost_the_session_there_was() {
     let sessions = net.sessions();
     assert_eq!(sessions[0], sessions[1]);
 }
+
+#[test]
+fn a_replayed_initiation_does_not_hold_up_a_dial() {
+    for seed in 0..8 {
+        let mut net = converged(seed, 2);
+        let (a, b) = (net.members[0].address, net.members[1].address);
+        let Some(recorded) = net.tap.take().into_iter().flatten().find(|d| d.bytes[0] == 1 && d.to == a)
+        else {
+            continue;
+        };
+        assert_eq!(recorded.from, b);
+        net.crash(1);
+        net.run_for(Duration::from_secs(1));
+        net.tap = Some(Vec::new());
+        net.dial(0, 1);
+        for _ in 0..40 {
+            net.inject(&recorded);
+            net.run_for(Duration::from_millis(100));
+        }
+        let tap = net.tap.take().expect("tapped");
+        let sent = tap.iter().filter(|d| d.from == a && d.bytes[0] == 1).count();
+        assert_eq!(sent, 5, "seed {seed}: at 0, 200, 600, 1,400 and 3,000 ms");
+    }
+}
