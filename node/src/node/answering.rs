@@ -138,10 +138,20 @@ impl Node {
         message: &[u8; CONFIRM_NOISE_LEN],
     ) -> Result<(), RejectReason> {
         let answer = match self.slots.get_mut(&index) {
+            // The initiator has no reason to move meanwhile; someone who copies its message
+            // from another address would lead the session there.
+            Some(Slot::Answer(answer)) if answer.address != from => {
+                return Err(RejectReason::HandshakeFailed);
+            }
             Some(Slot::Answer(answer)) => answer,
             Some(Slot::Session(session)) if session.role == Role::Responder => {
-                if session.has_received() || session.address != from {
+                if session.address != from {
                     return Err(RejectReason::Replayed);
+                }
+                match &session.confirmed_by {
+                    None => return Err(RejectReason::Replayed),
+                    Some(confirm) if **confirm != *message => return Err(RejectReason::HandshakeFailed),
+                    Some(_) => {}
                 }
                 // The packet that told the initiator of success was lost: send another.
                 let stamp = now.instant.as_micros();
@@ -159,7 +169,8 @@ impl Node {
         if established.peer == self.id() {
             return Err(RejectReason::BadIdentity);
         }
-        let session = Session::new(established, from, self.config.max_datagram);
+        let mut session = Session::new(established, from, self.config.max_datagram);
+        session.confirmed_by = Some(Box::new(*message));
         self.install(now, index, session);
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::{
     crypto::{Aead, TAG_LEN},
     event::Traffic,
     handshake::Established,
-    packet::{DATA_HEADER_LEN, Frame, Frames, data_header},
+    packet::{CONFIRM_NOISE_LEN, DATA_HEADER_LEN, Frame, Frames, data_header},
     time::WallTime,
 };
 
@@ -34,6 +34,8 @@ pub(crate) struct Session {
     pub(crate) incarnation: u64,
     /// When the initiator began the handshake, by its own wall clock.
     pub(crate) begun: WallTime,
+    /// The message 3 that confirmed it, until a packet shows that the initiator knows.
+    pub(crate) confirmed_by: Option<Box<[u8; CONFIRM_NOISE_LEN]>>,
     /// Datagrams and bytes so far.
     pub(crate) traffic: Traffic,
     remote_index: u32,
@@ -57,6 +59,7 @@ impl Session {
             role,
             incarnation,
             begun,
+            confirmed_by: None,
             traffic: Traffic::default(),
             remote_index,
             send_key,
@@ -113,14 +116,10 @@ impl Session {
         let (header, sealed) = datagram.split_at_mut(DATA_HEADER_LEN);
         let body = self.receive_key.open(counter, header, sealed).map_err(|_| RejectReason::AuthFailed)?;
         self.window.record(counter);
+        self.confirmed_by = None;
         let frames = Frames::parse(body).map_err(|_| RejectReason::BadFrame)?;
         self.traffic.datagrams_in += 1;
         self.traffic.bytes_in += len;
         Ok(frames)
-    }
-
-    /// Whether any authentic packet has come in over this session.
-    pub(crate) fn has_received(&self) -> bool {
-        !self.window.is_empty()
     }
 }

@@ -43,11 +43,6 @@ impl ReplayWindow {
         let (word, bit) = place(counter);
         self.ring[word] |= bit;
     }
-
-    /// Whether anything was recorded.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.next == 0
-    }
 }
 
 fn place(counter: u64) -> (usize, u64) {

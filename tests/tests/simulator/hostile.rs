@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use meshground_node::{ConfigError, Health, Node, NodeEvent};
-use meshground_tests::sim::{Faults, Network};
+use meshground_tests::sim::{Datagram, Faults, Network};
 
-use super::{config, converged};
+use super::{PATIENCE, config, converged, rejected};
 
 fn dial_ends(net: &Network, number: usize) -> Vec<&NodeEvent> {
     net.members[number]
@@ -130,4 +130,45 @@ fn a_replayed_initiation_does_not_hold_up_a_dial() {
         let sent = tap.iter().filter(|d| d.from == a && d.bytes[0] == 1).count();
         assert_eq!(sent, 5, "seed {seed}: at 0, 200, 600, 1,400 and 3,000 ms");
     }
+}
+
+#[test]
+fn a_forged_confirmation_of_a_session_is_not_answered() {
+    let mut net = Network::new(1, Faults::NONE);
+    let (a, b) = (net.add(config()), net.add(config()));
+    net.dial(a, b);
+    for _ in 0..2 {
+        let datagram = net.intercept().pop_front().expect("the handshake goes on");
+        net.inject(&datagram);
+    }
+    let confirm = net.intercept().pop_front().expect("message 3");
+    net.inject(&confirm);
+    assert_eq!(net.intercept().len(), 1, "a ping");
+    net.inject(&confirm);
+    assert_eq!(net.intercept().len(), 1, "the ping was lost: another");
+    let before = rejected(&net, b);
+    for byte in 8..confirm.bytes.len() {
+        let mut forged = confirm.clone();
+        forged.bytes[byte] ^= 1;
+        net.inject(&forged);
+        assert!(net.intercept().is_empty(), "byte {byte}: it was answered");
+    }
+    assert_eq!(rejected(&net, b) - before, confirm.bytes.len() as u64 - 8);
+    net.inject(&confirm);
+    net.run_until(PATIENCE, Network::is_converged).expect("the real one still counts");
+}
+
+#[test]
+fn a_confirmation_from_elsewhere_does_not_lead_the_session_astray() {
+    let mut net = Network::new(1, Faults::NONE);
+    let (a, b) = (net.add(config()), net.add(config()));
+    net.dial(a, b);
+    for _ in 0..2 {
+        let datagram = net.intercept().pop_front().expect("the handshake goes on");
+        net.inject(&datagram);
+    }
+    let confirm = net.intercept().pop_front().expect("message 3");
+    net.inject(&Datagram { from: ([127, 0, 0, 1], 9).into(), ..confirm.clone() });
+    net.inject(&confirm);
+    net.run_until(Duration::from_millis(10), Network::is_converged).expect("the real one still counts");
 }
