@@ -19,6 +19,10 @@ impl ReplayWindow {
     /// Whether `counter` is new. Ask before decrypting, [`record`](Self::record) after:
     /// only an authentic packet may move the window.
     pub(crate) fn is_new(&self, counter: u64) -> bool {
+        if counter == u64::MAX {
+            // Noise reserves it, and no window could move past it.
+            return false;
+        }
         if counter >= self.next {
             return true;
         }
@@ -38,7 +42,7 @@ impl ReplayWindow {
                 let (word, _) = place((last_word + step) * WORD_BITS);
                 self.ring[word] = 0;
             }
-            self.next = counter.saturating_add(1);
+            self.next = counter + 1;
         }
         let (word, bit) = place(counter);
         self.ring[word] |= bit;
@@ -89,6 +93,14 @@ mod tests {
         assert!(accept(&mut window, 3 + WORDS as u64 * WORD_BITS - 64), "same bit as an old counter");
         assert!(accept(&mut window, u64::MAX - 1));
         assert!(!accept(&mut window, 3));
+    }
+
+    #[test]
+    fn the_highest_counter_of_all_is_never_accepted() {
+        let mut window = ReplayWindow::default();
+        assert!(!accept(&mut window, u64::MAX));
+        assert!(accept(&mut window, u64::MAX - 1));
+        assert!(!accept(&mut window, u64::MAX - 1) && !accept(&mut window, u64::MAX));
     }
 
     #[test]
