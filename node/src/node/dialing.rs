@@ -64,7 +64,11 @@ impl Node {
     pub(super) fn start_dials(&mut self, now: Now) {
         while self.dials_under_way() < self.config.handshake.max_dials {
             let Some(request) = self.queued_dials.pop_front() else { return };
-            self.begin_dial(now, request);
+            if now.instant < request.deadline {
+                self.begin_dial(now, request);
+            } else {
+                self.time_out(&request);
+            }
         }
     }
 
@@ -123,10 +127,14 @@ impl Node {
         if now.instant < request.deadline {
             self.begin_dial(now, request);
         } else {
-            let budget = self.config.handshake.budget;
-            self.fail_dial(&request, DialError::TimedOut { budget, sent: request.sent });
+            self.time_out(&request);
             self.start_dials(now);
         }
+    }
+
+    fn time_out(&mut self, request: &DialRequest) {
+        let budget = self.config.handshake.budget;
+        self.fail_dial(request, DialError::TimedOut { budget, sent: request.sent });
     }
 
     /// Message 2.

@@ -223,9 +223,6 @@ impl Node {
         };
         if let Err(reason) = outcome {
             self.rejections.count(now.instant, reason, from, &mut self.timers);
-            if reason == RejectReason::Overloaded {
-                self.start_dials(now);
-            }
         }
     }
 

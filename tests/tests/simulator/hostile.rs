@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meshground_node::{ConfigError, Health, Node, NodeEvent};
+use meshground_node::{ConfigError, Health, Node, NodeConfig, NodeEvent};
 use meshground_tests::sim::{Datagram, Faults, Network};
 
 use super::{PATIENCE, config, converged, rejected};
@@ -171,4 +171,20 @@ fn a_confirmation_from_elsewhere_does_not_lead_the_session_astray() {
     net.inject(&Datagram { from: ([127, 0, 0, 1], 9).into(), ..confirm.clone() });
     net.inject(&confirm);
     net.run_until(Duration::from_millis(10), Network::is_converged).expect("the real one still counts");
+}
+
+#[test]
+fn dials_that_waited_too_long_fail_without_a_datagram() {
+    let mut net = Network::new(1, Faults::NONE);
+    let mut narrow = NodeConfig::new(super::PSK);
+    narrow.handshake.max_dials = 1;
+    let (a, b) = (net.add(narrow.clone()), net.add(narrow));
+    net.crash(b);
+    net.tap = Some(Vec::new());
+    for _ in 0..50 {
+        net.dial(a, b);
+    }
+    net.run_for(Duration::from_secs(5));
+    assert_eq!(dial_ends(&net, a).len(), 50, "all within the budget");
+    assert!(net.tap.take().expect("tapped").len() < 10);
 }
