@@ -100,7 +100,7 @@ pub enum DialError {
     /// The one who answered could not prove who it is.
     #[error("whoever answered could not prove its identity")]
     Unproven,
-    /// The address is this node's own.
+    /// Nobody answered, and what was sent came back: the address is this node's own.
     #[error("the address is this node's own")]
     Itself,
     /// The node is leaving.

@@ -68,6 +68,9 @@ impl Node {
             return Err(RejectReason::StaleInitiation);
         }
         self.seen.insert(*ephemeral, now.instant);
+        if self.is_own(ephemeral) {
+            return Err(RejectReason::ReplayedInitiation);
+        }
         if self.outbids(from, ephemeral) {
             return Ok(());
         }
@@ -105,6 +108,19 @@ impl Node {
             }
             _ => Err(RejectReason::ReplayedInitiation),
         }
+    }
+
+    /// Whether message 1 is one of this node's own: either it dials itself, or someone
+    /// sends back what it sent. Answered, the second could end a sound dial; so neither is,
+    /// but if nobody else answers, the dial will say why.
+    fn is_own(&mut self, ephemeral: &Ephemeral) -> bool {
+        let own = self.slots.values_mut().find_map(|slot| match slot {
+            Slot::Dial(dial) if dial.initiator.ephemeral() == ephemeral => Some(dial),
+            _ => None,
+        });
+        let Some(dial) = own else { return false };
+        dial.request.echoed = true;
+        true
     }
 
     /// Two dials that cross: of the two, the one with the lower ephemeral key goes on.

@@ -35,6 +35,8 @@ pub(super) struct DialRequest {
     pub(super) deadline: Instant,
     /// How often message 1 went out.
     pub(super) sent: u32,
+    /// It came back.
+    pub(super) echoed: bool,
 }
 
 /// Message 1 is out; waiting for message 2.
@@ -134,7 +136,12 @@ impl Node {
 
     fn time_out(&mut self, request: &DialRequest) {
         let budget = self.config.handshake.budget;
-        self.fail_dial(request, DialError::TimedOut { budget, sent: request.sent });
+        let error = if request.echoed {
+            DialError::Itself
+        } else {
+            DialError::TimedOut { budget, sent: request.sent }
+        };
+        self.fail_dial(request, error);
     }
 
     /// Message 2.

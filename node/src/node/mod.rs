@@ -158,6 +158,7 @@ impl Node {
             expect,
             deadline: now.instant + self.config.handshake.budget,
             sent: 0,
+            echoed: false,
         };
         if self.left {
             self.fail_dial(&request, DialError::Left);

@@ -188,3 +188,23 @@ fn dials_that_waited_too_long_fail_without_a_datagram() {
     assert_eq!(dial_ends(&net, a).len(), 50, "all within the budget");
     assert!(net.tap.take().expect("tapped").len() < 10);
 }
+
+#[test]
+fn a_node_whose_own_messages_come_back_at_it_still_reaches_whom_it_dials() {
+    let mut net = Network::new(1, Faults::NONE);
+    let (a, b) = (net.add(config()), net.add(config()));
+    let (own, other) = (net.members[a].address, net.members[b].address);
+    net.dial(a, b);
+    let initiation = net.intercept().pop_front().expect("message 1");
+    // Someone sends everything back, as if it came from the other end.
+    let mut echo = vec![initiation.clone()];
+    for _ in 0..4 {
+        for datagram in std::mem::take(&mut echo) {
+            net.inject(&Datagram { from: other, to: own, bytes: datagram.bytes });
+            echo.extend(net.intercept());
+        }
+    }
+    net.inject(&initiation);
+    net.run_until(PATIENCE, Network::is_converged).expect("nothing was lost");
+    assert!(matches!(dial_ends(&net, a)[..], [NodeEvent::Dialed { .. }]), "{:?}", net.members[a].events);
+}
