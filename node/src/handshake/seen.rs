@@ -33,6 +33,11 @@ impl SeenInitiations {
         self.keys.contains(ephemeral)
     }
 
+    /// Lets one come again, as if it had not been seen.
+    pub(crate) fn forget(&mut self, ephemeral: &Ephemeral) {
+        self.keys.remove(ephemeral);
+    }
+
     /// Remembers one until no replay of it can be fresh any more.
     pub(crate) fn insert(&mut self, ephemeral: Ephemeral, now: Instant) {
         while let Some((since, oldest)) = self.by_age.front() {

@@ -8,7 +8,7 @@ use std::{
 
 use meshground_shared::{RejectReason, Role};
 
-use super::{Node, Slot};
+use super::{Node, Slot, dialing::Dial};
 use crate::{
     crypto::Suite,
     handshake::{Ephemeral, Refusal, Responder, SeenInitiations},
@@ -55,11 +55,16 @@ impl Node {
             return self.answer_again(*index, from, message);
         }
         if self.seen.contains(ephemeral) {
-            return if self.outbids(from, ephemeral) {
-                Ok(())
-            } else {
-                Err(RejectReason::ReplayedInitiation)
-            };
+            let patience = self.duel_pause();
+            match self.rival(from, ephemeral) {
+                Some(own) if own.outbid == Some(*ephemeral) => {
+                    if now.instant.saturating_since(own.since) < patience {
+                        return Ok(());
+                    }
+                    own.outbid = None;
+                }
+                _ => return Err(RejectReason::ReplayedInitiation),
+            }
         }
         let index = self.fresh_index();
         let mut responder = Responder::read_initiation(&mut self.noise, suite, message, index, &mut self.rng)
@@ -71,7 +76,11 @@ impl Node {
         if self.is_own(ephemeral) {
             return Err(RejectReason::ReplayedInitiation);
         }
-        if self.outbids(from, ephemeral) {
+        let patience = self.duel_pause();
+        if let Some(own) = self.rival(from, ephemeral)
+            && now.instant.saturating_since(own.since) < patience
+        {
+            own.outbid = Some(*ephemeral);
             return Ok(());
         }
         let response = responder.respond(&self.noise).map_err(|_| RejectReason::HandshakeFailed)?;
@@ -124,17 +133,28 @@ impl Node {
     }
 
     /// Two dials that cross: of the two, the one with the lower ephemeral key goes on.
-    /// Both ends see both keys, so they agree. Returns whether an own one does.
-    fn outbids(&self, from: SocketAddr, theirs: &Ephemeral) -> bool {
-        self.slots.values().any(|slot| {
-            matches!(slot, Slot::Dial(dial) if dial.request.address == from && dial.initiator.ephemeral() < theirs)
+    /// Both ends see both keys, so they agree. Returns the own one if it is that.
+    ///
+    /// It goes before the other only for a while: one that has long waited for its answer
+    /// may be one that the other end never hears or will not take. Then theirs is answered
+    /// too, and should both come to stand, precedence decides.
+    fn rival(&mut self, from: SocketAddr, theirs: &Ephemeral) -> Option<&mut Dial> {
+        self.slots.values_mut().find_map(|slot| match slot {
+            Slot::Dial(dial) if dial.request.address == from && dial.initiator.ephemeral() < theirs => {
+                Some(&mut **dial)
+            }
+            _ => None,
         })
+    }
+
+    fn duel_pause(&self) -> Duration {
+        self.config.handshake.retransmit.saturating_mul(4)
     }
 
     /// Has own dials to `address` wait, as a dial from there has just been answered; should
     /// it come to nothing, they go on.
     fn pause_dials(&mut self, now: Now, address: SocketAddr) {
-        let pause = self.config.handshake.retransmit.saturating_mul(4);
+        let pause = self.duel_pause();
         for (index, slot) in &self.slots {
             if let Slot::Dial(dial) = slot
                 && dial.request.address == address

@@ -7,7 +7,7 @@ use meshground_shared::{NodeId, RejectReason};
 use super::{Node, Slot, peers::AFTERLIFE};
 use crate::{
     event::{DialError, DialId, NodeEvent},
-    handshake::{Initiator, Refusal, takes_precedence},
+    handshake::{Ephemeral, Initiator, Refusal, takes_precedence},
     packet::{CONFIRM_LEN, RESPONSE_NOISE_LEN},
     session::Session,
     time::{Instant, Now},
@@ -44,7 +44,9 @@ pub(super) struct DialRequest {
 pub(super) struct Dial {
     pub(super) request: DialRequest,
     pub(super) initiator: Initiator,
-    since: Instant,
+    /// The last message 1 that was not answered because this dial went before it.
+    pub(super) outbid: Option<Ephemeral>,
+    pub(super) since: Instant,
     pause: Duration,
 }
 
@@ -85,15 +87,19 @@ impl Node {
         request.sent += 1;
         let pause = self.config.handshake.retransmit;
         self.timers.set(Timer::Slot(index), (now.instant + pause).min(request.deadline));
-        let dial = Dial { request, initiator, since: now.instant, pause };
+        let dial = Dial { request, initiator, outbid: None, since: now.instant, pause };
         self.slots.insert(index, Slot::Dial(Box::new(dial)));
     }
 
     pub(super) fn on_dial_timeout(&mut self, now: Now, index: u32) {
         let Some(Slot::Dial(dial)) = self.slots.get_mut(&index) else { return };
         if Self::is_over(now.instant, &dial.request, dial.since) {
-            let request = dial.request.clone();
+            let (request, outbid) = (dial.request.clone(), dial.outbid);
             self.slots.remove(&index);
+            // The other end still tries with it, and now it shall be answered.
+            if let Some(ephemeral) = outbid {
+                self.seen.forget(&ephemeral);
+            }
             return self.dial_anew_or_fail(now, request);
         }
         dial.request.sent += 1;

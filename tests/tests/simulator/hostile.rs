@@ -208,3 +208,22 @@ fn a_node_whose_own_messages_come_back_at_it_still_reaches_whom_it_dials() {
     net.run_until(PATIENCE, Network::is_converged).expect("nothing was lost");
     assert!(matches!(dial_ends(&net, a)[..], [NodeEvent::Dialed { .. }]), "{:?}", net.members[a].events);
 }
+
+/// One end's clock is behind, and its dial has waited so long that the other finds it stale.
+#[test]
+fn a_dial_that_the_other_end_will_not_take_does_not_stand_in_its_way() {
+    for seed in 0..16 {
+        let mut net = Network::new(seed, Faults::NONE);
+        let (behind, right) = (net.add(config()), net.add(config()));
+        net.members[right].skew_us = 9_500_000;
+        net.dial(behind, right);
+        net.intercept();
+        for _ in 0..10 {
+            net.run_for(Duration::from_millis(100));
+            net.intercept();
+        }
+        net.dial(right, behind);
+        net.run_until(Duration::from_secs(2), Network::is_converged)
+            .unwrap_or_else(|| panic!("seed {seed}: one dial stood in the other's way"));
+    }
+}
