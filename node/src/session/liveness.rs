@@ -9,10 +9,17 @@ use meshground_shared::Health;
 
 use crate::{config::LivenessConfig, time::Instant};
 
+/// How often, between two packets of a peer, this node is excused for having stood still.
+/// One that always runs late hears its living peers in between; without an end to it, it
+/// would hardly ever see that one has died.
+const EXCUSES: u32 = 3;
+
 /// What is known of one peer's life.
 #[derive(Debug)]
 pub(crate) struct Liveness {
     last_heard: Instant,
+    /// Pauses excused since then.
+    excused: u32,
     last_sent: Instant,
     last_ping: Option<Instant>,
     /// The heartbeat interval, jittered anew after each ping so that peers do not fall
@@ -38,6 +45,7 @@ impl Liveness {
     pub(crate) fn new(now: Instant, config: &LivenessConfig) -> Self {
         Self {
             last_heard: now,
+            excused: 0,
             last_sent: now,
             last_ping: None,
             interval: config.heartbeat,
@@ -66,6 +74,7 @@ impl Liveness {
     pub(crate) fn heard(&mut self, now: Instant) -> Option<(Health, Duration)> {
         let silence = self.silence(now);
         self.last_heard = self.last_heard.max(now);
+        self.excused = 0;
         let before = std::mem::replace(&mut self.health, Health::Healthy);
         (before != Health::Healthy).then_some((before, silence))
     }
@@ -92,8 +101,12 @@ impl Liveness {
     }
 
     /// This node itself stood still for `pause`: time in which no peer could have been
-    /// heard does not count against any.
+    /// heard does not count against any, unless it happens again and again.
     pub(crate) fn excuse(&mut self, pause: Duration, now: Instant) {
+        if self.excused == EXCUSES {
+            return;
+        }
+        self.excused += 1;
         self.last_heard = (self.last_heard + pause).min(now);
     }
 

@@ -227,3 +227,20 @@ fn a_dial_that_the_other_end_will_not_take_does_not_stand_in_its_way() {
             .unwrap_or_else(|| panic!("seed {seed}: one dial stood in the other's way"));
     }
 }
+
+#[test]
+fn a_driver_that_is_always_late_sees_a_crash_all_the_same() {
+    let mut net = converged(1, 12);
+    net.crash(11);
+    // Member 0 runs for a moment every 250 ms.
+    for _ in 0..10 {
+        net.freeze(0);
+        net.run_for(Duration::from_millis(250));
+        net.thaw(0);
+        net.run_for(Duration::from_millis(2));
+    }
+    assert_eq!(net.verdict(0, 11), Some(Health::Unreachable), "a crash stays hidden");
+    for alive in 1..11 {
+        assert_eq!(net.verdict(0, alive), Some(Health::Healthy));
+    }
+}
