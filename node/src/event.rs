@@ -11,7 +11,8 @@ use crate::time::Instant;
 #[non_exhaustive]
 pub enum NodeEvent {
     /// A session with `peer` is confirmed: both ends have proved that they hold its
-    /// keys. Comes again when a new session replaces one, as after a restart.
+    /// keys. Comes again when a new session replaces one, if the peer has restarted or if
+    /// anything told here has changed.
     SessionUp {
         /// Who.
         peer: NodeId,
@@ -61,13 +62,14 @@ pub enum NodeEvent {
         /// Why.
         error: DialError,
     },
-    /// Datagrams were thrown away. At most ten such events a second and reason.
+    /// Datagrams were thrown away. Told ten times a second at most, and then of at most 32
+    /// sources apart; what came from others is counted under one of them.
     Rejected {
         /// Where the last came from.
         address: SocketAddr,
         /// What was wrong.
         reason: RejectReason,
-        /// How many, since the last event of this reason.
+        /// How many, since the last round of such events.
         count: u64,
     },
 }
@@ -147,7 +149,7 @@ pub struct PeerView {
     pub health: Health,
     /// Smoothed round-trip time (RFC 6298 weights); `None` before the first echo.
     pub rtt: Option<Duration>,
-    /// When the session was confirmed.
+    /// Since when there has been a session with this life of the peer.
     pub since: Instant,
     /// Datagrams and bytes exchanged with this peer over this session.
     pub traffic: Traffic,
