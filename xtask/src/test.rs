@@ -27,6 +27,8 @@ pub(crate) struct Options {
 
 /// The cargo feature of `tests/` that its browser tests require.
 const BROWSER_FEATURE: &str = "browser";
+/// The member that runs natively and in WASM.
+const NODE: &str = "meshground-node";
 const BROWSER_TESTS: &str = "tests in a real browser";
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
@@ -55,6 +57,13 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
             "-D",
             "warnings",
         ]))
+    });
+    report.step("node, in WASM", |step| {
+        // It has primitives of its own there, which no native check sees.
+        let tools = tools.as_ref().ok_or_else(|| anyhow!("it needs the tools"))?;
+        let mut cargo = tools.wasm.cargo(workspace)?;
+        cargo.args(["check", "--locked", "--profile", "quick", "-p", NODE, "--target", wasm::TARGET]);
+        step.run(cargo.env("CARGO_TARGET_DIR", workspace.target().join("wasm")))
     });
     let all = Members { browser: false, ..all };
     report.step("tests", |step| step.show(&mut all.cargo("test")));
