@@ -18,6 +18,10 @@ use crate::{
 /// end may have lost its half of it, and the first message would soon be too old.
 const FRESH_ATTEMPT: Duration = Duration::from_secs(5);
 
+/// After this long a half-open session does: where the other end has lost its half, no
+/// repetition of message 3 will ever be answered.
+const FRESH_HALF_OPEN: Duration = Duration::from_millis(1_500);
+
 /// How far the pause between two sendings grows, as a multiple of the first.
 const MAX_BACKOFF: u32 = 8;
 
@@ -93,7 +97,7 @@ impl Node {
 
     pub(super) fn on_dial_timeout(&mut self, now: Now, index: u32) {
         let Some(Slot::Dial(dial)) = self.slots.get_mut(&index) else { return };
-        if Self::is_over(now.instant, &dial.request, dial.since) {
+        if Self::is_over(now.instant, &dial.request, dial.since + FRESH_ATTEMPT) {
             let (request, outbid) = (dial.request.clone(), dial.outbid);
             self.slots.remove(&index);
             // The other end still tries with it, and now it shall be answered.
@@ -114,7 +118,7 @@ impl Node {
             self.slots.remove(&index);
             return;
         };
-        if Self::is_over(now.instant, request, half.since) {
+        if Self::is_over(now.instant, request, half.since + FRESH_HALF_OPEN) {
             let request = request.clone();
             half.request = None;
             let life = self.config.liveness.forget.saturating_add(AFTERLIFE);
@@ -127,8 +131,8 @@ impl Node {
         self.timers.set(Timer::Slot(index), (now.instant + half.pause).min(deadline));
     }
 
-    fn is_over(now: Instant, request: &DialRequest, since: Instant) -> bool {
-        now >= request.deadline || now.saturating_since(since) >= FRESH_ATTEMPT
+    fn is_over(now: Instant, request: &DialRequest, stale: Instant) -> bool {
+        now >= request.deadline.min(stale)
     }
 
     fn dial_anew_or_fail(&mut self, now: Now, request: DialRequest) {

@@ -244,3 +244,21 @@ fn a_driver_that_is_always_late_sees_a_crash_all_the_same() {
         assert_eq!(net.verdict(0, alive), Some(Health::Healthy));
     }
 }
+
+#[test]
+fn a_dial_whose_other_half_is_lost_begins_anew_within_its_budget() {
+    let mut net = Network::new(1, Faults::NONE);
+    let default_budget = NodeConfig::new(super::PSK);
+    let (a, b) = (net.add(default_budget.clone()), net.add(default_budget));
+    net.dial(a, b);
+    for _ in 0..2 {
+        let message = net.intercept().pop_front().expect("the handshake goes on");
+        net.inject(&message);
+    }
+    assert_eq!(net.intercept().len(), 1, "message 3 is lost");
+    net.crash(b);
+    net.restart_in_place(b);
+    net.run_for(Duration::from_secs(5));
+    assert!(net.is_converged());
+    assert!(matches!(dial_ends(&net, a)[..], [NodeEvent::Dialed { .. }]), "{:?}", dial_ends(&net, a));
+}
