@@ -1,6 +1,6 @@
 //! The Meshground playground page.
 //!
-//! One reducer-held [`state`] folds what the server says; Yew components show it;
+//! One reducer-held `state` folds what the server says; Yew components show it;
 //! the peer graph is drawn on a canvas outside the virtual DOM. What needs no
 //! browser (state, layout, camera, backoff, sentences) is plain Rust and is tested
 //! natively; the rest only runs in WASM.
