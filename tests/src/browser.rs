@@ -6,7 +6,13 @@
 
 #![allow(clippy::missing_panics_doc)]
 
-use std::{env, process::Stdio, time::Duration};
+use std::{
+    env,
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpStream},
+    process::Stdio,
+    time::Duration,
+};
 
 use fantoccini::{
     Client, ClientBuilder, Locator,
@@ -36,8 +42,27 @@ const WAIT: &str = "
 #[derive(Debug)]
 pub struct Browser {
     client: Client,
-    // Ends with this, should a test panic before `close`.
     driver: Child,
+    port: u16,
+    session: String,
+}
+
+impl Drop for Browser {
+    /// A test panicked before [`close`](Browser::close). A driver that is merely killed leaves
+    /// its browser behind; so the session is ended first, which closes it.
+    fn drop(&mut self) {
+        if self.driver.id().is_none() {
+            return;
+        }
+        let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)) else { return };
+        let request = format!(
+            "DELETE /session/{} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            self.session
+        );
+        // Whatever is answered, the driver is killed next.
+        let _ = stream.write_all(request.as_bytes());
+        let _ = stream.read(&mut [0; 1]);
+    }
 }
 
 impl Browser {
@@ -81,7 +106,8 @@ impl Browser {
             .expect("chromium starts");
         let timeouts = TimeoutConfiguration::new(Some(DEADLINE), Some(DEADLINE), None);
         client.update_timeouts(timeouts).await.expect("timeouts are set");
-        Self { client, driver }
+        let session = client.session_id().await.expect("the driver answers").expect("a session");
+        Self { client, driver, port, session }
     }
 
     /// Opens a page.
@@ -119,7 +145,7 @@ impl Browser {
 
     /// Closes the window and ends the driver.
     pub async fn close(mut self) {
-        self.client.close().await.expect("the browser closes");
+        self.client.clone().close().await.expect("the browser closes");
         self.driver.kill().await.expect("the driver ends");
     }
 }
