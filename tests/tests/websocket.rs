@@ -258,6 +258,7 @@ async fn resuming_brings_what_was_missed_and_nothing_else() {
     let subscribed = client.subscribe(&SubscribeParams { resume, ..SubscribeParams::default() }).await;
     assert_eq!(subscribed.snapshot, None);
     assert_eq!((subscribed.epoch, subscribed.seq), (mirror.snapshot.epoch, mirror.snapshot.seq));
+    assert!(subscribed.now_us >= mirror.snapshot.at_us, "the log's clock is not behind its events");
     mirror.up_to(&mut client, now.seq).await;
     assert_eq!(mirror.snapshot, now);
 }

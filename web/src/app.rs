@@ -126,6 +126,7 @@ pub(crate) fn App() -> Html {
                     }
                     <EventLog
                         log={state.log.clone()}
+                        silence={state.silence()}
                         names={state.names.clone()}
                         causes={state.causes.clone()}
                         selected={state.selected}

@@ -27,6 +27,11 @@ impl Names {
         self.0.clear();
     }
 
+    /// Whether this node was heard of before.
+    pub(crate) fn knows(&self, id: NodeId) -> bool {
+        self.0.contains_key(&id)
+    }
+
     /// `node 3`, or the short id of a stranger.
     pub(crate) fn name(&self, id: NodeId) -> String {
         self.0.get(&id).map_or_else(|| format!("node {}", short_id(id)), |index| format!("node {index}"))

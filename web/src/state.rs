@@ -9,7 +9,7 @@ use std::{
 };
 
 use meshground_shared::{
-    ClusterPhase, CommandId, Event, EventKind, NodeId, Snapshot, Telemetry,
+    ClusterPhase, CommandId, Event, EventKind, NodeId, Snapshot, StopReason, Telemetry,
     rpc::{Hello, RpcError, Subscribed},
 };
 use yew::Reducible;
@@ -179,7 +179,7 @@ pub(crate) struct State {
     pub(crate) rtts: Shared<Rtts>,
     /// What nodes are called.
     pub(crate) names: Shared<Names>,
-    /// The commands this page sent, by id, by name.
+    /// What commands events followed from, by id, by name.
     pub(crate) causes: Shared<BTreeMap<CommandId, &'static str>>,
     /// The node being looked at.
     pub(crate) selected: Option<NodeId>,
@@ -298,6 +298,16 @@ impl State {
         self.link == LinkState::Live
     }
 
+    /// What is true of a log with nothing in it.
+    pub(crate) fn silence(&self) -> &'static str {
+        match &self.snapshot {
+            None => "Not connected yet.",
+            Some(snapshot) if snapshot.seq == 0 => "Nothing has happened yet.",
+            // The server keeps only so many events; it told where things stand instead.
+            Some(_) => "Nothing since you connected.",
+        }
+    }
+
     /// Folds one action in.
     pub(crate) fn apply(&mut self, action: Action) {
         match action {
@@ -306,11 +316,12 @@ impl State {
             Action::Subscribed { answer, now_ms } => {
                 if let Some(snapshot) = answer.snapshot {
                     self.stand(snapshot);
-                    // The log's clock is somewhere after its last event, so that is a floor.
-                    if let Some(snapshot) = &self.snapshot {
-                        self.clock.observe(snapshot.at_us, now_ms);
-                    }
+                } else if answer.seq == 0 {
+                    // All of the log follows.
+                    self.log = Shared::new(VecDeque::new());
+                    self.stand(Snapshot::new(answer.epoch));
                 }
+                self.clock.observe(answer.now_us, now_ms);
             }
             Action::Event { event, now_ms } => self.fold(event, now_ms),
             Action::Telemetry { frame, now_ms } => {
@@ -354,6 +365,7 @@ impl State {
 
     fn fold(&mut self, event: Event, now_ms: f64) {
         let Some(snapshot) = &mut self.snapshot else { return };
+        learn_cause(&event, &self.names, self.causes.make_mut());
         snapshot.make_mut().apply(&event);
         self.clock.observe(event.at_us, now_ms);
         match &event.kind {
@@ -394,11 +406,7 @@ impl State {
         let command = self.pending.remove(place).command;
         match outcome {
             Ok(Some(id)) => {
-                let causes = self.causes.make_mut();
-                causes.insert(id, command.word());
-                while causes.len() > MAX_CAUSES {
-                    causes.pop_first();
-                }
+                remember_cause(id, command.word(), self.causes.make_mut());
             }
             Ok(None) => {}
             Err(failure) => {
@@ -448,6 +456,36 @@ impl State {
             hint: hint.to_owned(),
             name: name.to_owned(),
         });
+    }
+}
+
+/// Tells from the first events of a command which one it was: those of other clients,
+/// and of this page before it was reloaded, say so nowhere else.
+fn learn_cause(event: &Event, names: &Names, causes: &mut BTreeMap<CommandId, &'static str>) {
+    let Some(id) = event.cause else { return };
+    let word = match (&event.kind, causes.get(&id).copied()) {
+        (EventKind::ClusterBooting { .. }, Some("stop")) => "reboot",
+        (EventKind::NodeStarted { .. }, Some("shutdown")) => "restart",
+        (EventKind::ClusterBooting { .. }, None) => "boot",
+        (EventKind::ClusterStopping, None) => "stop",
+        (EventKind::NodeStopped { reason: StopReason::Crash }, None) => "crash",
+        (EventKind::NodeStopped { reason: StopReason::Shutdown }, None) => "shutdown",
+        (EventKind::NodeStarted { .. }, None) => {
+            if event.node.is_some_and(|node| names.knows(node)) {
+                "restart"
+            } else {
+                "spawn"
+            }
+        }
+        _ => return,
+    };
+    remember_cause(id, word, causes);
+}
+
+fn remember_cause(id: CommandId, word: &'static str, causes: &mut BTreeMap<CommandId, &'static str>) {
+    causes.insert(id, word);
+    while causes.len() > MAX_CAUSES {
+        causes.pop_first();
     }
 }
 

@@ -37,7 +37,8 @@ pub(crate) async fn begin(
         (snapshot.seq, Vec::new(), events, Some(snapshot))
     };
     if let Some(id) = id {
-        let answer = dispatch::success(id, &Subscribed { epoch: log.epoch(), seq, snapshot });
+        let subscribed = Subscribed { epoch: log.epoch(), seq, now_us: log.now_us(), snapshot };
+        let answer = dispatch::success(id, &subscribed);
         outbox.send(answer, held).await?;
     }
     let has = |topic| params.topics.contains(&topic);

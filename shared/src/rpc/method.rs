@@ -162,6 +162,11 @@ pub struct Subscribed {
     pub epoch: Epoch,
     /// The `seq` from which the stream goes on: that of the snapshot or of the resumption.
     pub seq: u64,
+    /// The log's clock as the answer was written, in its monotonic microseconds: with it, a
+    /// client can tell how long ago a `since_us` or `started_us` was. 0 from a server that
+    /// does not say.
+    #[serde(default)]
+    pub now_us: u64,
     /// Where things stand at `seq`; `null` when resumed, as the client has that already.
     pub snapshot: Option<Snapshot>,
 }

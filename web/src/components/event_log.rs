@@ -21,9 +21,11 @@ use crate::{
 pub(crate) struct EventLogProps {
     /// The events, oldest first.
     pub(crate) log: Shared<VecDeque<Rc<Event>>>,
+    /// What is true of it while there is nothing in it.
+    pub(crate) silence: &'static str,
     /// What nodes are called.
     pub(crate) names: Shared<Names>,
-    /// This page's commands, by id, by name.
+    /// The commands behind them, by id, by name.
     pub(crate) causes: Shared<BTreeMap<CommandId, &'static str>>,
     /// The node being looked at.
     pub(crate) selected: Option<NodeId>,
@@ -101,7 +103,7 @@ pub(crate) fn EventLog(props: &EventLogProps) -> Html {
             <ol class="scroll event-list" data-testid="event-log" reversed=true tabindex="0" aria-label="Events, newest first">
                 { for log.iter().rev().filter(fits).take(MAX_ROWS).map(row) }
                 if found == 0 {
-                    <li class="event-none">{ if log.is_empty() { "Nothing has happened yet." } else { "Nothing here fits the filters." } }</li>
+                    <li class="event-none">{ if log.is_empty() { props.silence } else { "Nothing here fits the filters." } }</li>
                 } else if found > MAX_ROWS {
                     <li class="event-none">{ format!("and {} before these", found - MAX_ROWS) }</li>
                 }

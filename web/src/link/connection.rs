@@ -18,7 +18,7 @@ use serde_json::Value;
 use wasm_bindgen::JsCast;
 use web_sys::{Event, MessageEvent, WebSocket};
 
-use super::{Feed, Step, backoff};
+use super::{Begun, Feed, Step, backoff};
 use crate::{
     dom::{self, Listener, Timer},
     state::{Action, Command, Failure, LinkState, Pending},
@@ -28,6 +28,9 @@ use crate::{
 const GATHER_MS: f64 = 24.0;
 /// The same where a render takes long: a big mesh, a slow machine.
 const GATHER_LONGEST_MS: f64 = 250.0;
+/// How long to gather a log that is told from its beginning, so that it appears at
+/// once instead of flickering by.
+const GATHER_REPLAY_MS: f64 = 80.0;
 /// An attempt that has not come to anything by then is given up.
 const PATIENCE_MS: f64 = 8_000.0;
 
@@ -72,9 +75,14 @@ struct Socket {
 
 /// What an answer is for.
 enum Call {
+    /// Who is there; subscribing comes next.
     Hello,
+    /// Whether the server is still there.
+    Probe,
     Subscribe,
-    Command { ticket: u64 },
+    Command {
+        ticket: u64,
+    },
 }
 
 impl Connection {
@@ -203,13 +211,12 @@ impl Link {
     }
 
     fn opened(self: &Rc<Self>) {
-        self.hello();
-        self.subscribe();
+        self.hello(Call::Hello);
     }
 
-    fn hello(self: &Rc<Self>) {
+    fn hello(self: &Rc<Self>, call: Call) {
         let client = Some("meshground page".to_owned());
-        self.call::<SessionHello>(&HelloParams { client }, Call::Hello);
+        self.call::<SessionHello>(&HelloParams { client }, call);
     }
 
     fn subscribe(self: &Rc<Self>) {
@@ -236,7 +243,7 @@ impl Link {
     /// sleeps or changes networks.
     fn watch(self: &Rc<Self>) {
         let settled =
-            self.failures.get() == 0 && self.calls.borrow().values().all(|call| matches!(call, Call::Hello));
+            self.failures.get() == 0 && self.calls.borrow().values().all(|call| matches!(call, Call::Probe));
         if self.socket.borrow().is_none() || !settled {
             return;
         }
@@ -245,7 +252,7 @@ impl Link {
         if asked_ms <= heard_ms {
             if now_ms - heard_ms > SILENCE_MS {
                 self.asked_ms.set(now_ms);
-                self.hello();
+                self.hello(Call::Probe);
             }
         } else if now_ms - asked_ms > GRACE_MS {
             self.lost();
@@ -293,18 +300,33 @@ impl Link {
     fn succeed(self: &Rc<Self>, call: Call, value: Value) {
         match call {
             Call::Hello => match read::<SessionHello>(value) {
-                Ok(hello) => self.tell(Action::Hello(hello)),
+                Ok(hello) => {
+                    self.feed.borrow_mut().greeted(hello.epoch);
+                    self.tell(Action::Hello(hello));
+                    self.subscribe();
+                }
                 Err(why) => self.fail(Call::Hello, Failure::Unreadable(why)),
             },
+            // That it came is all there was to know.
+            Call::Probe => {}
             Call::Subscribe => match read::<EventsSubscribe>(value) {
                 Ok(answer) => {
-                    if self.feed.borrow_mut().subscribed(&answer) {
-                        self.failures.set(0);
-                        self.timer.borrow_mut().take();
-                        self.tell(Action::Subscribed { answer, now_ms: dom::now_ms() });
-                        self.tell(Action::Link(LinkState::Live));
-                    } else {
-                        self.subscribe();
+                    let begun = self.feed.borrow_mut().subscribed(&answer);
+                    match begun {
+                        Begun::Live => {
+                            self.failures.set(0);
+                            self.timer.borrow_mut().take();
+                            if answer.snapshot.is_none() {
+                                self.gather_for(GATHER_REPLAY_MS);
+                            }
+                            self.tell(Action::Subscribed { answer, now_ms: dom::now_ms() });
+                            self.tell(Action::Link(LinkState::Live));
+                        }
+                        Begun::Recall => {
+                            self.tell(Action::Subscribed { answer, now_ms: dom::now_ms() });
+                            self.subscribe();
+                        }
+                        Begun::Refused => self.subscribe(),
                     }
                 }
                 Err(why) => self.fail(Call::Subscribe, Failure::Unreadable(why)),
@@ -328,11 +350,11 @@ impl Link {
             (Call::Command { ticket }, failure) => {
                 self.tell(Action::Answered { ticket, outcome: Err(failure) });
             }
-            (Call::Hello | Call::Subscribe, Failure::Lost) => {}
-            (Call::Hello | Call::Subscribe, Failure::Refused(RpcError { message, .. })) => {
+            (Call::Hello | Call::Probe | Call::Subscribe, Failure::Lost) => {}
+            (Call::Hello | Call::Probe | Call::Subscribe, Failure::Refused(RpcError { message, .. })) => {
                 self.refuse(message);
             }
-            (Call::Hello | Call::Subscribe, Failure::Unreadable(why)) => self.refuse(why),
+            (Call::Hello | Call::Probe | Call::Subscribe, Failure::Unreadable(why)) => self.refuse(why),
         }
     }
 
@@ -385,8 +407,13 @@ impl Link {
         if self.flush.borrow().is_some() {
             return;
         }
+        self.gather_for(self.gather_ms.get());
+    }
+
+    /// Reports what is gathered until `ms` milliseconds from now.
+    fn gather_for(self: &Rc<Self>, ms: f64) {
         let weak = Rc::downgrade(self);
-        let flush = Timer::after(self.gather_ms.get(), move || {
+        let flush = Timer::after(ms, move || {
             let Some(link) = weak.upgrade() else { return };
             if let Some(done) = link.flush.borrow_mut().take() {
                 dom::drop_later(done);

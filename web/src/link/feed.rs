@@ -8,11 +8,28 @@ use meshground_shared::{
 /// Where this client stands in the event log.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Feed {
-    /// The last event folded; none before the first subscription.
+    /// The last event folded, or what comes before the first; none before the server
+    /// has told its epoch.
     at: Option<Resume>,
     /// Whether a subscription's answer is outstanding. Until it is here, events
     /// belong to the subscription it replaces and are not folded.
     waiting: bool,
+    /// Whether the subscription asks for the whole log.
+    whole: bool,
+}
+
+/// How many of the last events to ask for where the whole log is no longer kept.
+const RECALLED: u64 = 400;
+
+/// What a subscription's answer leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// It goes on from here.
+    Live,
+    /// This is where things stand; subscribe once more, for the last events before.
+    Recall,
+    /// It resumes what this client never had: subscribe anew.
+    Refused,
 }
 
 /// What to do with an event.
@@ -27,22 +44,37 @@ pub(crate) enum Step {
 }
 
 impl Feed {
+    /// The server said which life its log is in. Where this client stands nowhere in
+    /// it, it wants to hear all of it, from the beginning.
+    pub(crate) fn greeted(&mut self, epoch: Epoch) {
+        if self.at.is_none_or(|at| at.epoch != epoch) {
+            self.stand(epoch, 0);
+            self.whole = true;
+        }
+    }
+
     /// A subscription was asked for. Gives what to resume from, if anything.
     pub(crate) fn subscribing(&mut self) -> Option<Resume> {
         self.waiting = true;
         self.at
     }
 
-    /// The subscription's answer. False where it resumes what this client never had.
-    pub(crate) fn subscribed(&mut self, answer: &Subscribed) -> bool {
+    /// The subscription's answer.
+    pub(crate) fn subscribed(&mut self, answer: &Subscribed) -> Begun {
         self.waiting = false;
+        let whole = std::mem::take(&mut self.whole);
         let goes_on = self.at.is_some_and(|at| at.epoch == answer.epoch && at.seq == answer.seq);
         if answer.snapshot.is_none() && !goes_on {
             self.at = None;
-            return false;
+            return Begun::Refused;
+        }
+        if whole && answer.snapshot.is_some() && answer.seq > 0 {
+            // Events at or before the snapshot change nothing in it but can be told.
+            self.stand(answer.epoch, answer.seq.saturating_sub(RECALLED));
+            return Begun::Recall;
         }
         self.stand(answer.epoch, answer.seq);
-        true
+        Begun::Live
     }
 
     /// An event arrived.
@@ -88,17 +120,17 @@ mod tests {
 
     fn snapshot_at(seq: u64) -> Subscribed {
         let snapshot = Snapshot { seq, ..Snapshot::new(EPOCH) };
-        Subscribed { epoch: EPOCH, seq, snapshot: Some(snapshot) }
+        Subscribed { epoch: EPOCH, seq, now_us: 0, snapshot: Some(snapshot) }
     }
 
     fn resumed_at(seq: u64) -> Subscribed {
-        Subscribed { epoch: EPOCH, seq, snapshot: None }
+        Subscribed { epoch: EPOCH, seq, now_us: 0, snapshot: None }
     }
 
     fn live_at(seq: u64) -> Feed {
         let mut feed = Feed::default();
         assert_eq!(feed.subscribing(), None);
-        assert!(feed.subscribed(&snapshot_at(seq)));
+        assert_eq!(feed.subscribed(&snapshot_at(seq)), Begun::Live);
         feed
     }
 
@@ -120,7 +152,7 @@ mod tests {
         let mut feed = live_at(4);
         assert_eq!(feed.subscribing(), Some(Resume { epoch: EPOCH, seq: 4 }));
         assert_eq!(feed.deliver(&delivery(4, 5)), Step::Skip);
-        assert!(feed.subscribed(&resumed_at(4)));
+        assert_eq!(feed.subscribed(&resumed_at(4)), Begun::Live);
         assert_eq!(feed.deliver(&delivery(4, 5)), Step::Fold);
     }
 
@@ -128,8 +160,51 @@ mod tests {
     fn a_resumption_of_something_else_is_refused() {
         let mut feed = live_at(4);
         feed.subscribing();
-        assert!(!feed.subscribed(&resumed_at(9)));
+        assert_eq!(feed.subscribed(&resumed_at(9)), Begun::Refused);
         assert_eq!(feed.subscribing(), None, "the next subscription asks for a snapshot");
+    }
+
+    #[test]
+    fn a_first_subscription_asks_for_the_whole_history() {
+        let mut feed = Feed::default();
+        feed.greeted(EPOCH);
+        assert_eq!(feed.subscribing(), Some(Resume { epoch: EPOCH, seq: 0 }));
+        assert_eq!(feed.subscribed(&resumed_at(0)), Begun::Live);
+        assert_eq!(feed.deliver(&delivery(0, 1)), Step::Fold);
+        assert_eq!(feed.deliver(&delivery(1, 2)), Step::Fold);
+    }
+
+    #[test]
+    fn of_a_history_that_is_no_longer_kept_the_end_is_recalled() {
+        let mut feed = Feed::default();
+        feed.greeted(EPOCH);
+        feed.subscribing();
+        assert_eq!(feed.subscribed(&snapshot_at(9_000)), Begun::Recall);
+        let end = 9_000 - RECALLED;
+        assert_eq!(feed.subscribing(), Some(Resume { epoch: EPOCH, seq: end }));
+        assert_eq!(feed.subscribed(&resumed_at(end)), Begun::Live);
+        assert_eq!(feed.deliver(&delivery(end, end + 1)), Step::Fold);
+    }
+
+    #[test]
+    fn where_not_even_the_end_is_kept_a_snapshot_must_do() {
+        let mut feed = Feed::default();
+        feed.greeted(EPOCH);
+        feed.subscribing();
+        assert_eq!(feed.subscribed(&snapshot_at(9_000)), Begun::Recall);
+        feed.subscribing();
+        assert_eq!(feed.subscribed(&snapshot_at(9_500)), Begun::Live);
+        assert_eq!(feed.deliver(&delivery(9_500, 9_501)), Step::Fold);
+    }
+
+    #[test]
+    fn a_server_that_came_back_is_resumed_and_a_new_one_is_heard_from_its_beginning() {
+        let mut feed = live_at(4);
+        feed.greeted(EPOCH);
+        assert_eq!(feed.subscribing(), Some(Resume { epoch: EPOCH, seq: 4 }));
+        let another = Epoch(8);
+        feed.greeted(another);
+        assert_eq!(feed.subscribing(), Some(Resume { epoch: another, seq: 0 }));
     }
 
     #[test]

@@ -8,4 +8,4 @@ mod connection;
 mod feed;
 
 pub(crate) use connection::Connection;
-pub(crate) use feed::{Feed, Step};
+pub(crate) use feed::{Begun, Feed, Step};

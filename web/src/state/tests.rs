@@ -1,5 +1,5 @@
 use meshground_shared::{
-    Epoch, Health, LinkSample, PublicKey, Role, StopReason,
+    Epoch, Health, LinkSample, PublicKey, Role,
     rpc::{ErrorCode, RpcError},
 };
 
@@ -11,7 +11,7 @@ const B: NodeId = NodeId(2);
 fn subscribed(epoch: u64) -> Action {
     let snapshot = Snapshot::new(Epoch(epoch));
     Action::Subscribed {
-        answer: Subscribed { epoch: snapshot.epoch, seq: 0, snapshot: Some(snapshot) },
+        answer: Subscribed { epoch: snapshot.epoch, seq: 0, now_us: 0, snapshot: Some(snapshot) },
         now_ms: 0.0,
     }
 }
@@ -96,10 +96,99 @@ fn a_new_epoch_starts_a_new_log() {
 #[test]
 fn a_resumption_keeps_everything() {
     let mut state = two_nodes();
-    let answer = Subscribed { epoch: Epoch(1), seq: 4, snapshot: None };
+    let answer = Subscribed { epoch: Epoch(1), seq: 4, now_us: 0, snapshot: None };
     state.apply(Action::Subscribed { answer, now_ms: 9.0 });
     assert_eq!(state.log.len(), 4);
     assert_eq!(state.snapshot.unwrap().nodes.len(), 2);
+}
+
+#[test]
+fn a_log_told_from_its_beginning_makes_the_state_it_led_to() {
+    let mut state = State::default();
+    assert_eq!(state.silence(), "Not connected yet.");
+    let answer = Subscribed { epoch: Epoch(1), seq: 0, now_us: 0, snapshot: None };
+    state.apply(Action::Subscribed { answer: answer.clone(), now_ms: 9.0 });
+    assert_eq!(state.silence(), "Nothing has happened yet.");
+    state.apply(event(1, Some(A), started(0)));
+    state.apply(event(2, Some(B), started(1)));
+    assert_eq!((state.log.len(), state.snapshot.as_ref().unwrap().nodes.len()), (2, 2));
+    // Told once more, it does not stand there twice.
+    state.apply(Action::Subscribed { answer, now_ms: 10.0 });
+    state.apply(event(1, Some(A), started(0)));
+    assert_eq!((state.log.len(), state.snapshot.as_ref().unwrap().nodes.len()), (1, 1));
+}
+
+#[test]
+fn ages_are_right_from_the_first_answer_on() {
+    let mut state = State::default();
+    let answer = Subscribed { epoch: Epoch(1), seq: 0, now_us: 60_000_000, snapshot: None };
+    state.apply(Action::Subscribed { answer, now_ms: 5.0 });
+    state.apply(event(1, Some(A), started(0)));
+    let up_us = state.clock.elapsed_us(state.snapshot.unwrap().nodes[&A].started_us, 5.0);
+    assert!((up_us - 59_999_000.0).abs() < 1e-6, "{up_us}");
+}
+
+#[test]
+fn a_snapshot_in_place_of_a_history_does_not_deny_it() {
+    let mut state = State::default();
+    let snapshot = Snapshot { seq: 9_000, ..Snapshot::new(Epoch(1)) };
+    let answer = Subscribed { epoch: Epoch(1), seq: 9_000, now_us: 0, snapshot: Some(snapshot) };
+    state.apply(Action::Subscribed { answer, now_ms: 0.0 });
+    assert_eq!(state.silence(), "Nothing since you connected.");
+}
+
+#[test]
+fn what_is_recalled_goes_into_the_log_and_changes_nothing_else() {
+    let mut state = State::default();
+    let mut snapshot = Snapshot { seq: 7, ..Snapshot::new(Epoch(1)) };
+    let Action::Event { event: begun, .. } = event(8, Some(A), started(0)) else { unreachable!() };
+    snapshot.apply(&begun);
+    let answer = Subscribed { epoch: Epoch(1), seq: 8, now_us: 0, snapshot: Some(snapshot.clone()) };
+    state.apply(Action::Subscribed { answer, now_ms: 0.0 });
+    let recalled = Subscribed { epoch: Epoch(1), seq: 6, now_us: 0, snapshot: None };
+    state.apply(Action::Subscribed { answer: recalled, now_ms: 1.0 });
+    state.apply(event(7, None, EventKind::ClusterStopped));
+    state.apply(event(8, Some(A), started(0)));
+    assert_eq!(state.log.len(), 2);
+    assert_eq!(**state.snapshot.as_ref().unwrap(), snapshot);
+    state.apply(event(9, Some(B), started(1)));
+    assert_eq!(state.snapshot.unwrap().nodes.len(), 2);
+}
+
+#[test]
+fn commands_are_told_by_what_they_did() {
+    let mut state = State::default();
+    state.apply(subscribed(1));
+    let crash = EventKind::NodeStopped { reason: StopReason::Crash };
+    let leave = EventKind::NodeStopped { reason: StopReason::Shutdown };
+    let told = [
+        (1, None, EventKind::ClusterBooting { nodes: 1 }),
+        (1, Some(A), started(0)),
+        (2, Some(A), crash.clone()),
+        (3, Some(A), started(0)),
+        (4, Some(B), started(1)),
+        (5, Some(B), leave.clone()),
+        (5, Some(B), started(1)),
+        (6, Some(B), leave),
+        (7, None, EventKind::ClusterStopping),
+        (7, None, EventKind::ClusterBooting { nodes: 2 }),
+        (8, None, EventKind::ClusterStopping),
+    ];
+    for (seq, (cause, node, kind)) in (1..).zip(told) {
+        let event = Event { seq, at_us: seq, wall_us: 0, node, cause: Some(CommandId(cause)), kind };
+        state.apply(Action::Event { event, now_ms: 0.0 });
+    }
+    let words: Vec<_> = state.causes.values().copied().collect();
+    assert_eq!(words, ["boot", "crash", "restart", "spawn", "restart", "shutdown", "reboot", "stop"]);
+}
+
+#[test]
+fn another_servers_log_replaces_this_ones() {
+    let mut state = two_nodes();
+    let answer = Subscribed { epoch: Epoch(2), seq: 0, now_us: 0, snapshot: None };
+    state.apply(Action::Subscribed { answer, now_ms: 9.0 });
+    assert!(state.log.is_empty());
+    assert!(state.snapshot.unwrap().nodes.is_empty());
 }
 
 #[test]
