@@ -116,8 +116,8 @@ async fn the_inspector_tells_who_where_and_how_far() {
     let id: Value = browser.value(&format!("{inspector}.dataset.node")).await;
     let (id, node) =
         snapshot.nodes.iter().find(|(known, _)| json!(known.to_string()) == id).expect("a member");
-    // The key is shown cut in the middle; whole, it is in the tooltip.
-    let text = browser.value(&format!("{inspector}.innerHTML")).await;
+    // Whole, and for everyone: not only in a tooltip.
+    let text = browser.value(&format!("{inspector}.textContent")).await;
     let text = text.as_str().expect("text");
     for fact in [id.to_string(), node.address.to_string(), node.public_key.to_string()] {
         assert!(text.contains(&fact), "{fact} is not in {text}");

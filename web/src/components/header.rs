@@ -39,6 +39,8 @@ pub(crate) fn Header(props: &HeaderProps) -> Html {
     let edges = use_memo(props.snapshot.clone(), |snapshot| {
         snapshot.as_ref().map_or(0, |snapshot| snapshot.edges().len())
     });
+    let converged =
+        use_memo(props.snapshot.clone(), |snapshot| snapshot.as_ref().is_some_and(|it| it.is_converged()));
     let phase = props.snapshot.as_ref().map_or(ClusterPhase::Empty, |snapshot| snapshot.phase);
     let dark = props.theme.is_dark();
     let other = if dark { "Switch to light" } else { "Switch to dark" };
@@ -68,7 +70,9 @@ pub(crate) fn Header(props: &HeaderProps) -> Html {
                     <dt>{ "Cluster" }</dt>
                     <dd data-testid="phase" data-phase={phase_slug(phase)}>
                         { phase_word(phase) }
-                        if let (ClusterPhase::Running, Some((_, took_us))) = (phase, props.converged) {
+                        if phase == ClusterPhase::Running && nodes > 0 && !*converged {
+                            <span class="took doubt">{ "not converged" }</span>
+                        } else if let (ClusterPhase::Running, Some((_, took_us))) = (phase, props.converged) {
                             <span class="took">{ format!("converged in {}", text::duration(took_us)) }</span>
                         }
                     </dd>

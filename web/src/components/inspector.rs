@@ -74,10 +74,10 @@ pub(crate) fn Inspector(props: &InspectorProps) -> Html {
                     <dt>{ "Address" }</dt>
                     <dd><code>{ node.address.to_string() }</code><Copy text={node.address.to_string()} what="address" /></dd>
                 </div>
-                <div>
+                <div class="long">
                     <dt>{ "Public key" }</dt>
                     <dd>
-                        <code class="key" title={key.clone()}>{ format!("{}…{}", &key[..10], &key[56..]) }</code>
+                        <code class="key">{ &key }</code>
                         <Copy text={key.clone()} what="public key" />
                     </dd>
                 </div>
@@ -96,7 +96,7 @@ fn peers(props: &InspectorProps, node: &NodeSnapshot, now_ms: f64) -> Html {
     peers.sort_by_key(|(id, _)| props.snapshot.nodes.get(id).map_or(u32::MAX, |node| node.index));
     if peers.is_empty() {
         let why = if node.state == NodeState::Crashed {
-            "Crashed: it holds no sessions. Its peers keep theirs until they are sure."
+            "Crashed: it holds no sessions. Its peers keep theirs for a while, in case it comes back."
         } else {
             "It holds no session with anyone."
         };

@@ -40,7 +40,9 @@ pub(crate) fn Overview(props: &OverviewProps) -> Html {
                     { row("Room for", text::count(hello.limits.max_nodes, "node").into()) }
                 </dl>
             }
-            <p class="tip">{ "Select a node, in the graph or in the table, to inspect it, crash it or let it leave." }</p>
+            if props.snapshot.as_ref().is_some_and(|snapshot| !snapshot.nodes.is_empty()) {
+                <p class="tip">{ "Select a node, in the graph or in the table, to inspect it, crash it or let it leave." }</p>
+            }
         </section>
     }
 }

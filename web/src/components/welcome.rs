@@ -32,7 +32,7 @@ pub(crate) fn Welcome(props: &WelcomeProps) -> Html {
         ("The last node has left", "The cluster still runs, with nobody in it. Spawn a node, or reboot.")
     } else {
         (
-            "No cluster yet",
+            "No cluster is running",
             "Boot a few nodes: real UDP sockets on loopback, real Noise handshakes between every pair. \
              Then crash one and watch the others find out.",
         )

@@ -59,6 +59,8 @@ const NARROW: f64 = 520.0;
 const RTT_LABELS: usize = 16;
 /// Up to this many nodes, a bad line carries its verdict's sign.
 const LINE_SIGNS: usize = 24;
+/// Pixels a line's sign needs beside its node.
+const SIGN_ROOM: f64 = 9.0;
 
 impl Frame<'_> {
     /// Draws it.
@@ -176,6 +178,10 @@ impl Frame<'_> {
         if bad && self.scene.members() <= LINE_SIGNS {
             // The verdict of a half edge is its holder's, so it stands nearer to it.
             let way = if half { 0.36 } else { 0.5 };
+            if start.distance(end) * way < self.radius() + SIGN_ROOM {
+                // It would disappear behind its own node.
+                return true;
+            }
             let at = Point::new(start.x + (end.x - start.x) * way, start.y + (end.y - start.y) * way);
             self.draw_sign(at, 6.5, line.health);
         }
@@ -295,6 +301,18 @@ impl Frame<'_> {
         let with_id = special || spacing >= 17.0 && self.scene.members() <= room;
         let tiny = radius < 8.0 || body.state == NodeState::Crashed;
         if !(with_id || tiny && spacing >= 11.0) {
+            return;
+        }
+        if special && narrow && self.scene.members() > room {
+            // Beside the ring it would lie over the neighbours.
+            if self.lit() == Some(id) {
+                let label = format!("{} · {}", body.index, short_id(id));
+                context.set_font(&format!("600 11.5px {}", self.palette.mono));
+                context.set_text_align("center");
+                context.set_text_baseline("top");
+                context.set_fill_style_str(&self.palette.text);
+                let _ = context.fill_text(&label, self.viewport.width / 2.0, 12.0);
+            }
             return;
         }
         let out = body.outwards;
