@@ -365,7 +365,8 @@ impl State {
 
     fn fold(&mut self, event: Event, now_ms: f64) {
         let Some(snapshot) = &mut self.snapshot else { return };
-        learn_cause(&event, &self.names, self.causes.make_mut());
+        let recalled = event.seq <= snapshot.seq;
+        learn_cause(&event, recalled, &self.names, self.causes.make_mut());
         snapshot.make_mut().apply(&event);
         self.clock.observe(event.at_us, now_ms);
         match &event.kind {
@@ -460,8 +461,9 @@ impl State {
 }
 
 /// Tells from the first events of a command which one it was: those of other clients,
-/// and of this page before it was reloaded, say so nowhere else.
-fn learn_cause(event: &Event, names: &Names, causes: &mut BTreeMap<CommandId, &'static str>) {
+/// and of this page before it was reloaded, say so nowhere else. Of what is recalled
+/// the first events may be missing, and its nodes are known already.
+fn learn_cause(event: &Event, recalled: bool, names: &Names, causes: &mut BTreeMap<CommandId, &'static str>) {
     let Some(id) = event.cause else { return };
     let word = match (&event.kind, causes.get(&id).copied()) {
         (EventKind::ClusterBooting { .. }, Some("stop")) => "reboot",
@@ -469,13 +471,9 @@ fn learn_cause(event: &Event, names: &Names, causes: &mut BTreeMap<CommandId, &'
         (EventKind::ClusterBooting { .. }, None) => "boot",
         (EventKind::ClusterStopping, None) => "stop",
         (EventKind::NodeStopped { reason: StopReason::Crash }, None) => "crash",
-        (EventKind::NodeStopped { reason: StopReason::Shutdown }, None) => "shutdown",
-        (EventKind::NodeStarted { .. }, None) => {
-            if event.node.is_some_and(|node| names.knows(node)) {
-                "restart"
-            } else {
-                "spawn"
-            }
+        (EventKind::NodeStopped { reason: StopReason::Shutdown }, None) if !recalled => "shutdown",
+        (EventKind::NodeStarted { .. }, None) if !recalled => {
+            if event.node.is_some_and(|node| names.knows(node)) { "restart" } else { "spawn" }
         }
         _ => return,
     };

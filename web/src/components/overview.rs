@@ -26,7 +26,7 @@ pub(crate) fn Overview(props: &OverviewProps) -> Html {
         <section class="panel overview" data-testid="overview" aria-labelledby="overview-title">
             <div class="panel-head"><h2 id="overview-title">{ "Cluster" }</h2></div>
             <p class="verdict-line">
-                if !props.live && props.snapshot.is_some() { { "When last seen: " } }
+                if !props.live && props.snapshot.is_some() { { "As it was last seen. " } }
                 { verdict(props.snapshot.as_deref()) }
             </p>
             if let Some(hello) = &props.hello {
