@@ -199,6 +199,20 @@ fn a_leave_is_seen_at_once() {
 }
 
 #[test]
+fn a_leave_in_the_middle_of_a_handshake_leaves_no_session_behind() {
+    for micros in (0..20_000).step_by(100) {
+        let mut net = Network::new(1, Faults::NONE);
+        net.add(config());
+        net.add(config());
+        net.dial(0, 1);
+        net.run_for(Duration::from_micros(micros));
+        net.act(0, meshground_node::Node::leave);
+        net.run_for(Duration::from_secs(1));
+        assert_eq!(net.verdict(1, 0), None, "left after {micros} us");
+    }
+}
+
+#[test]
 fn a_one_way_cut_is_suspected_by_the_side_that_hears_nothing() {
     let mut net = converged(1, 2);
     let cut = (net.members[0].address, net.members[1].address);

@@ -204,7 +204,18 @@ impl Node {
             self.push_frame(session, &Frame::Leave);
             self.events.push_back(NodeEvent::SessionDown { peer, reason: SessionEnd::Closed });
         }
-        self.slots.retain(|_, slot| matches!(slot, Slot::Session(_)));
+        // Whoever has message 3 holds a session already, though this end has not heard of it yet: untold, it would keep
+        // that until it forgets.
+        for (index, slot) in std::mem::take(&mut self.slots) {
+            match slot {
+                Slot::Session(session) => drop(self.slots.insert(index, Slot::Session(session))),
+                Slot::HalfOpen(half) => {
+                    self.slots.insert(index, Slot::Session(Box::new(half.session)));
+                    self.push_frame(index, &Frame::Leave);
+                }
+                Slot::Dial(_) | Slot::Answer(_) => {}
+            }
+        }
         self.outbox.clear();
         self.timers.clear_all();
     }
