@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -715,6 +716,23 @@ async fn a_shutdown_whose_caller_gives_up_goes_on_by_itself() {
         let _ = tokio::time::timeout(Duration::ZERO, shutdown).await;
     }
     until(&cluster, "the end", |snapshot| snapshot.phase == ClusterPhase::Empty).await;
+}
+
+#[tokio::test]
+async fn a_node_whose_leave_nobody_waits_for_still_tells_its_peers() {
+    let cluster = boot(3).await;
+    let id = cluster.nodes()[2].node_id();
+    // Polled once, which tells the node to leave, and dropped.
+    let mut leave = Box::pin(cluster.shutdown_node(id));
+    let given_up =
+        std::future::poll_fn(|context| Poll::Ready(leave.as_mut().poll(context).is_pending())).await;
+    assert!(given_up);
+    drop(leave);
+    until(&cluster, "the others let go", |snapshot| {
+        snapshot.nodes.len() == 2 && snapshot.nodes.values().all(|node| !node.peers.contains_key(&id))
+    })
+    .await;
+    cluster.shutdown().await.unwrap();
 }
 
 #[tokio::test]

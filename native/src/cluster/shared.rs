@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{
     ClusterConfig,
-    state::{Phase, Scope, State},
+    state::{Member, Phase, Scope, State},
 };
 use crate::{driver::Observer, log::EventLog, mesh::Mesh};
 
@@ -127,7 +127,9 @@ impl Shared {
         let id = state.members.get(&index)?.node.node_id();
         self.log.append(Some(id), cause, EventKind::NodeStopped { reason: StopReason::Shutdown });
         state.causes.stopped(id, cause);
-        state.remove(index).map(|member| member.node.mesh)
+        let Member { node, run, .. } = state.remove(index)?;
+        state.leaving.insert((index, run), node.mesh.clone());
+        Some(node.mesh)
     }
 
     /// Marks a running member as crashed, and says so in the log. The caller then ends its task.
@@ -258,12 +260,15 @@ impl Observer for Listener {
 impl Drop for Listener {
     /// The task is gone. If nobody had told it to go, that was a crash.
     fn drop(&mut self) {
-        self.shared.change(|state| {
+        let left = self.shared.change(|state| {
             if state.is_current(self.index, self.run) {
                 self.shared.log_crash(state, self.index, None);
             }
             state.tasks -= 1;
             self.shared.stop_if_over(state);
+            state.leaving.remove(&(self.index, self.run))
         });
+        // Not under the lock: it may be the last handle, which aborts the task.
+        drop(left);
     }
 }

@@ -43,6 +43,9 @@ pub(super) struct State {
     failures: BTreeMap<(usize, usize), DialError>,
     /// Tasks that have not ended yet, those of former members included.
     pub(super) tasks: usize,
+    /// Former members on their way out, by index and run. Whoever told one to leave may not stay to see it, and a mesh
+    /// without a handle is aborted before it has said farewell.
+    pub(super) leaving: BTreeMap<(usize, u64), Mesh>,
     /// What ran when the cluster began to stop.
     pub(super) stopping: Vec<Mesh>,
 }
@@ -132,6 +135,7 @@ impl State {
             refusals: BTreeMap::new(),
             failures: BTreeMap::new(),
             tasks: 0,
+            leaving: BTreeMap::new(),
             stopping: Vec::new(),
         }
     }
