@@ -535,6 +535,25 @@ async fn a_running_node_can_be_restarted_and_its_peers_move_to_the_new_run() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_shut_down_is_not_brought_back_by_a_restart_at_the_same_time() {
+    for _ in 0..2_000 {
+        let cluster = boot(1).await;
+        let id = cluster.nodes()[0].node_id();
+        let restart = tokio::spawn({
+            let cluster = cluster.clone();
+            async move { cluster.restart_node(id).await }
+        });
+        let shut_down = cluster.shutdown_node(id).await;
+        let _ = within("the restart", restart).await.unwrap();
+        // Whichever came first: a node that was told to leave is no member afterwards.
+        if shut_down.is_ok() {
+            assert!(cluster.node(id).is_none(), "the restart brought it back");
+        }
+        within("shutdown", cluster.shutdown()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_survives_being_restarted_over_and_over() {
     let cluster = boot(3).await;
     let id = cluster.nth(0).unwrap().node_id();
@@ -708,17 +727,6 @@ async fn shutting_down_twice_or_from_many_sides_is_one_shutdown() {
 }
 
 #[tokio::test]
-async fn a_shutdown_whose_caller_gives_up_goes_on_by_itself() {
-    let cluster = boot(3).await;
-    {
-        let shutdown = std::pin::pin!(cluster.shutdown());
-        // Polled once, then dropped.
-        let _ = tokio::time::timeout(Duration::ZERO, shutdown).await;
-    }
-    until(&cluster, "the end", |snapshot| snapshot.phase == ClusterPhase::Empty).await;
-}
-
-#[tokio::test]
 async fn a_node_whose_leave_nobody_waits_for_still_tells_its_peers() {
     let cluster = boot(3).await;
     let id = cluster.nodes()[2].node_id();
@@ -733,6 +741,17 @@ async fn a_node_whose_leave_nobody_waits_for_still_tells_its_peers() {
     })
     .await;
     cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_shutdown_whose_caller_gives_up_goes_on_by_itself() {
+    let cluster = boot(3).await;
+    {
+        let shutdown = std::pin::pin!(cluster.shutdown());
+        // Polled once, then dropped.
+        let _ = tokio::time::timeout(Duration::ZERO, shutdown).await;
+    }
+    until(&cluster, "the end", |snapshot| snapshot.phase == ClusterPhase::Empty).await;
 }
 
 #[tokio::test]

@@ -345,18 +345,18 @@ impl ClusterHarness {
         let shared = self.shared();
         let _turn = shared.starting.lock().await;
         let begun = Instant::now();
-        let (index, identity, run, running) = {
-            let state = shared.state();
+        // In one step: a shutdown of the same node in between would see it brought back as if it had never been told.
+        let (index, identity, run, running) = shared.change(|state| -> Result<_, ClusterError> {
             let member = state.expect_member(id)?;
-            let running = member.state == NodeState::Running;
-            (member.node.index, member.identity.clone(), member.run + 1, running)
-        };
-        if running {
-            match self.crash_node(id).await {
-                // It may have crashed by itself, just now.
-                Ok(()) | Err(ClusterError::Invariant(_)) => {}
-                Err(error) => return Err(error),
-            }
+            let (index, identity, run) = (member.node.index, member.identity.clone(), member.run + 1);
+            let running = match member.state {
+                NodeState::Running => shared.log_crash(state, index, self.cause),
+                NodeState::Crashed => None,
+            };
+            Ok((index, identity, run, running))
+        })?;
+        if let Some(mesh) = running {
+            mesh.crash().await;
         }
         let mut attempt = Attempt::restart(shared, self.cause);
         let outcome = async {
