@@ -13,9 +13,14 @@ pub(crate) fn cluster(error: &ClusterError) -> RpcError {
         ClusterError::Invariant(_) => {
             (ErrorCode::Internal, "The cluster is as it was. Please report this defect.")
         }
-        ClusterError::MeshBuild(_) | ClusterError::Spawn { .. } => (
+        ClusterError::MeshBuild(_) => (
             ErrorCode::SystemFailure,
             "The machine has run out of something, most likely of open files; try fewer nodes.",
+        ),
+        // The machine is not to blame: somebody crashed the node or shut it down before it had joined.
+        ClusterError::Spawn { .. } => (
+            ErrorCode::WrongState,
+            "Another command took it down: the event node_stopped names that as its cause. Look, then retry.",
         ),
         ClusterError::Handshake { .. } => (
             ErrorCode::HandshakeFailed,
@@ -80,4 +85,17 @@ pub(crate) fn too_many_nodes(max: u32) -> RpcError {
         format!("this server runs at most {max} nodes, crashed ones included"),
         "Ask for fewer, or shut some down first.",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_taken_down_while_it_joins_is_not_blamed_on_the_machine() {
+        let reason = "it went down while it was joining the mesh".to_owned();
+        let error = cluster(&ClusterError::Spawn { node_index: 5, reason });
+        assert!(error.is(ErrorCode::WrongState), "{error:?}");
+        assert!(!error.data.hint.contains("machine"), "{error:?}");
+    }
 }
