@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Response, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header},
 };
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -26,7 +26,7 @@ use super::{App, connection, http::list, page::text};
 
 /// Answers a GET of `/ws`.
 pub(crate) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -> Response<Body> {
-    let (key, subprotocol) = match read(request.headers()) {
+    let (key, subprotocol) = match read(request.method(), request.headers()) {
         Ok(handshake) => handshake,
         Err((status, why)) => {
             let mut response = text(status, format!("{why}\n"));
@@ -72,9 +72,11 @@ pub(crate) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -
 /// What `Sec-WebSocket-Accept` and `Sec-WebSocket-Protocol` of the answer must be.
 type Handshake = (HeaderValue, Option<&'static str>);
 
-fn read(headers: &HeaderMap) -> Result<Handshake, (StatusCode, String)> {
+fn read(method: &Method, headers: &HeaderMap) -> Result<Handshake, (StatusCode, String)> {
     let asks = |name, what: &str| list(headers, &name).any(|item: &str| item.eq_ignore_ascii_case(what));
-    if !asks(header::CONNECTION, "upgrade") || !asks(header::UPGRADE, "websocket") {
+    // A route for GET takes HEAD as well, but only a GET can become a WebSocket (RFC 6455, section 4.1).
+    let is_get = *method == Method::GET;
+    if !is_get || !asks(header::CONNECTION, "upgrade") || !asks(header::UPGRADE, "websocket") {
         let why = "This is the address of the WebSocket: connect to it with a WebSocket client.";
         return Err((StatusCode::UPGRADE_REQUIRED, why.to_owned()));
     }
@@ -102,16 +104,21 @@ fn read(headers: &HeaderMap) -> Result<Handshake, (StatusCode, String)> {
 mod tests {
     use super::*;
 
-    fn handshake(protocols: &[&str]) -> Result<Option<&'static str>, StatusCode> {
+    fn offer() -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive, Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("WebSocket"));
         headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         headers.insert(header::SEC_WEBSOCKET_KEY, HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="));
+        headers
+    }
+
+    fn handshake(protocols: &[&str]) -> Result<Option<&'static str>, StatusCode> {
+        let mut headers = offer();
         for protocols in protocols {
             headers.append(header::SEC_WEBSOCKET_PROTOCOL, protocols.parse().unwrap());
         }
-        let (accept, subprotocol) = read(&headers).map_err(|(status, _)| status)?;
+        let (accept, subprotocol) = read(&Method::GET, &headers).map_err(|(status, _)| status)?;
         // RFC 6455, section 1.3.
         assert_eq!(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         Ok(subprotocol)
@@ -129,8 +136,14 @@ mod tests {
 
     #[test]
     fn a_plain_request_is_told_that_this_is_a_websocket() {
-        let refused = read(&HeaderMap::new()).unwrap_err();
+        let refused = read(&Method::GET, &HeaderMap::new()).unwrap_err();
         assert_eq!(refused.0, StatusCode::UPGRADE_REQUIRED);
         assert!(refused.1.contains("WebSocket"));
+    }
+
+    #[test]
+    fn only_a_get_becomes_a_websocket() {
+        assert!(read(&Method::GET, &offer()).is_ok());
+        assert_eq!(read(&Method::HEAD, &offer()).unwrap_err().0, StatusCode::UPGRADE_REQUIRED);
     }
 }
