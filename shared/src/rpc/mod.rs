@@ -74,7 +74,8 @@ pub struct Response {
 pub enum Outcome {
     /// It was done.
     Result(Value),
-    /// It was not, and nothing changed.
+    /// It was not. A refusal changes nothing; what fails half-way is taken down again, so that a restarted node is left
+    /// crashed and a replaced cluster gone. The events tell.
     Error(RpcError),
 }
 
