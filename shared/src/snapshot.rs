@@ -208,13 +208,12 @@ impl Snapshot {
         halves
     }
 
-    /// Whether every member runs and sees every other one Healthy.
+    /// Whether every member runs and sees every other one Healthy. What a member still holds
+    /// of someone who is none any more, because a leave was lost, does not count.
     pub fn is_converged(&self) -> bool {
-        let others = self.nodes.len().saturating_sub(1);
-        self.nodes.values().all(|node| {
-            node.state == NodeState::Running
-                && node.peers.len() == others
-                && node.peers.values().all(|peer| peer.health == Health::Healthy)
+        self.nodes.iter().all(|(id, node)| {
+            let sees = |other| node.peers.get(other).is_some_and(|peer| peer.health == Health::Healthy);
+            node.state == NodeState::Running && self.nodes.keys().all(|other| other == id || sees(other))
         })
     }
 }

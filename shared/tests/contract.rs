@@ -122,6 +122,14 @@ fn a_crashed_node_stays_a_member_without_sessions_and_a_shut_down_one_goes() {
 }
 
 #[test]
+fn a_session_with_someone_who_has_left_does_not_keep_the_rest_from_being_converged() {
+    let mut snapshot = two_nodes();
+    snapshot.apply(&event(5, B, EventKind::NodeStopped { reason: StopReason::Shutdown }));
+    assert_eq!(snapshot.half_edges(), [(A, B, Health::Healthy)], "the leave was lost");
+    assert!(snapshot.is_converged());
+}
+
+#[test]
 fn an_event_seen_twice_changes_nothing() {
     let mut snapshot = two_nodes();
     let before = snapshot.clone();
