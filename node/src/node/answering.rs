@@ -191,7 +191,7 @@ impl Node {
                 }
                 // The packet that told the initiator of success was lost: send another.
                 let stamp = now.instant.as_micros();
-                self.push_frame(index, &Frame::Ping { stamp });
+                self.push_frame(index, &Frame::Ping { stamp, silence_ms: 0 });
                 return Ok(());
             }
             _ => return Err(RejectReason::UnknownIndex),

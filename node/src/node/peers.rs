@@ -114,7 +114,7 @@ impl Node {
             // A leave within the packet ends what follows it.
             let Some(current) = self.peers.get_mut(&peer) else { break };
             match frame {
-                Frame::Ping { stamp } => {
+                Frame::Ping { stamp, .. } => {
                     let session = current.session;
                     self.push_frame(session, &Frame::Pong { stamp });
                 }
@@ -122,10 +122,11 @@ impl Node {
                     let sample = now.instant.saturating_since(Instant::from_micros(stamp));
                     current.liveness.measured(sample);
                 }
-                Frame::Leave => self.remove_peer(peer, SessionEnd::Left),
+                Frame::Leave | Frame::Close => self.remove_peer(peer, SessionEnd::Left),
                 Frame::Message(payload) => {
                     self.events.push_back(NodeEvent::Message { peer, payload: payload.to_vec() });
                 }
+                _ => {}
             }
         }
         Ok(())
@@ -177,8 +178,9 @@ impl Node {
         let jitter = f64::from(self.rng.next_u32()) / f64::from(u32::MAX);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.liveness.pinged(now, &self.config.liveness, jitter);
+        let ping = ping(now, &peer.liveness);
         let session = peer.session;
-        self.push_frame(session, &Frame::Ping { stamp: now.as_micros() });
+        self.push_frame(session, &ping);
     }
 
     fn remove_peer(&mut self, id: NodeId, reason: SessionEnd) {
@@ -203,4 +205,10 @@ impl Node {
             self.timers.clear(Timer::Slot(index));
         }
     }
+}
+
+/// The ping to send now: with this node's clock, and with how long the peer has been silent.
+pub(super) fn ping(now: Instant, liveness: &Liveness) -> Frame<'static> {
+    let silence_ms = u32::try_from(liveness.silence(now).as_millis()).unwrap_or(u32::MAX);
+    Frame::Ping { stamp: now.as_micros(), silence_ms }
 }
