@@ -8,6 +8,8 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 mod config;
+#[allow(dead_code)]
+mod connection;
 mod crypto;
 mod event;
 #[cfg(feature = "floor")]
@@ -17,6 +19,8 @@ mod identity;
 mod node;
 mod packet;
 mod session;
+#[allow(dead_code)]
+mod stream;
 mod time;
 mod timers;
 
@@ -26,4 +30,5 @@ pub use event::{DialError, DialId, NodeEvent, PeerView, SendError, Traffic, Tran
 pub use identity::Identity;
 pub use meshground_shared::{Health, NodeId, PublicKey, RejectReason, Role, SessionEnd};
 pub use node::Node;
+pub use stream::{StreamError, StreamEvent, StreamId, StreamKind};
 pub use time::{Instant, Now, WallTime};

@@ -116,6 +116,12 @@ pub(crate) struct Relay<'a> {
 }
 
 impl StreamPiece<'_> {
+    /// Appends everything of a frame but the piece itself, of `len` bytes, which must follow.
+    pub(crate) fn put_start(stream: u64, offset: u64, end: bool, len: usize, out: &mut Vec<u8>) {
+        let kind = if end { STREAM_END } else { STREAM };
+        put_numbers(kind, &[stream, offset, len as u64], out);
+    }
+
     /// What a piece of `len` bytes adds to them.
     pub(crate) fn overhead(stream: u64, offset: u64, len: usize) -> usize {
         1 + varint::len(stream) + varint::len(offset) + varint::len(len as u64)
@@ -143,7 +149,14 @@ impl Frame<'_> {
                 | Self::MaxData { .. }
                 | Self::MaxStreamData { .. }
                 | Self::MaxStreams { .. }
+                | Self::Record(_)
+                | Self::Summary(_)
         )
+    }
+
+    /// Appends the beginning of an [`Frame::Ack`], up to its ranges.
+    pub(crate) fn put_ack_start(delay_us: u64, out: &mut Vec<u8>) {
+        put_numbers(ACK, &[delay_us], out);
     }
 
     /// How many bytes [`encode`](Self::encode) appends.
@@ -196,8 +209,7 @@ impl Frame<'_> {
                 out.extend_from_slice(data);
             }
             Self::Stream(StreamPiece { stream, offset, end, data }) => {
-                let kind = if end { STREAM_END } else { STREAM };
-                put_numbers(kind, &[stream, offset, data.len() as u64], out);
+                StreamPiece::put_start(stream, offset, end, data.len(), out);
                 out.extend_from_slice(data);
             }
             Self::ResetStream { stream, code, size } => put_numbers(RESET_STREAM, &[stream, code, size], out),
