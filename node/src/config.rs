@@ -1,11 +1,17 @@
 //! What a node is told at construction.
 
-use std::{fmt, time::Duration};
+use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use crate::crypto::Suite;
 
 /// Pings are a third of a heartbeat apart at times; no network is that much faster.
 const MIN_HEARTBEAT: Duration = Duration::from_millis(1);
+
+/// The ages at which keys may be renewed.
+const REKEY_INTERVALS: RangeInclusive<Duration> = Duration::from_secs(15)..=Duration::from_hours(24);
+
+/// Fewer packets than this are not worth a handshake.
+const MIN_REKEY_PACKETS: u64 = 64;
 
 /// Everything a node's behaviour depends on, besides its identity and its inputs.
 #[derive(Clone)]
@@ -21,6 +27,8 @@ pub struct NodeConfig {
     pub handshake: HandshakeConfig,
     /// How peers' lives are judged.
     pub liveness: LivenessConfig,
+    /// When a session's keys are renewed.
+    pub rekey: RekeyConfig,
 }
 
 /// How handshakes are paced.
@@ -51,6 +59,19 @@ pub struct LivenessConfig {
     pub forget: Duration,
 }
 
+/// When a session's keys are renewed, by a fresh handshake while data flows on the old ones. Whichever comes first
+/// counts. The fewer packets and the less time a key sees, the less one that leaks gives away.
+#[derive(Debug, Clone)]
+pub struct RekeyConfig {
+    /// The age at which the end that began the session renews its keys, less up to a fifth, from 15 s to 24 h; minutes
+    /// are sane. At five quarters of it the other end takes over. Sessions begun within 5 s of each other by two ends
+    /// are taken to have crossed, and clocks may differ by 10 s; hence the least.
+    pub interval: Duration,
+    /// An end that has sealed this many packets under a key renews it, at least 64; 2^20 and more are sane. Never
+    /// later than at half of what a key may seal: 2^35 cipher blocks of 16 bytes in datagrams of the greatest length.
+    pub packets: u64,
+}
+
 /// Why a [`NodeConfig`] cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -63,6 +84,9 @@ pub enum ConfigError {
     /// A handshake figure is zero.
     #[error("handshake.{0} must not be zero")]
     Handshake(&'static str),
+    /// A figure of [`RekeyConfig`] is out of range.
+    #[error("rekey.interval must lie between 15 s and 24 h, and rekey.packets must be at least 64")]
+    Rekey,
 }
 
 impl NodeConfig {
@@ -74,6 +98,7 @@ impl NodeConfig {
             max_datagram: 1_452,
             handshake: HandshakeConfig::default(),
             liveness: LivenessConfig::default(),
+            rekey: RekeyConfig::default(),
         }
     }
 
@@ -101,6 +126,9 @@ impl NodeConfig {
                 return Err(ConfigError::Handshake(name));
             }
         }
+        if !REKEY_INTERVALS.contains(&self.rekey.interval) || self.rekey.packets < MIN_REKEY_PACKETS {
+            return Err(ConfigError::Rekey);
+        }
         Ok(())
     }
 }
@@ -113,6 +141,7 @@ impl fmt::Debug for NodeConfig {
             .field("max_datagram", &self.max_datagram)
             .field("handshake", &self.handshake)
             .field("liveness", &self.liveness)
+            .field("rekey", &self.rekey)
             .finish_non_exhaustive()
     }
 }
@@ -125,6 +154,13 @@ impl Default for HandshakeConfig {
             max_dials: 16,
             max_answers: 1_024,
         }
+    }
+}
+
+impl Default for RekeyConfig {
+    /// As `WireGuard` does by time; by count, what a fast sender seals in seconds.
+    fn default() -> Self {
+        Self { interval: Duration::from_mins(2), packets: 1 << 24 }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::time::Instant;
 pub enum NodeEvent {
     /// A session with `peer` is confirmed: both ends have proved that they hold its
     /// keys. Comes again when a new session replaces one, if the peer has restarted or if
-    /// anything told here has changed.
+    /// anything told here has changed. Mere renewal of the keys is no news, whoever began it.
     SessionUp {
         /// Who.
         peer: NodeId,
@@ -143,7 +143,7 @@ pub struct PeerView {
     pub id: NodeId,
     /// Where packets to it go.
     pub address: SocketAddr,
-    /// This node's part in the handshake.
+    /// This node's part in the handshake that made the present keys.
     pub role: Role,
     /// The failure detector's verdict.
     pub health: Health,
@@ -151,7 +151,9 @@ pub struct PeerView {
     pub rtt: Option<Duration>,
     /// Since when there has been a session with this life of the peer.
     pub since: Instant,
-    /// Datagrams and bytes exchanged with this peer over this session.
+    /// How often since then the keys were renewed.
+    pub rekeys: u64,
+    /// Datagrams and bytes exchanged with this peer since then.
     pub traffic: Traffic,
 }
 

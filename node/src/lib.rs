@@ -24,7 +24,7 @@ mod stream;
 mod time;
 mod timers;
 
-pub use config::{ConfigError, HandshakeConfig, LivenessConfig, NodeConfig};
+pub use config::{ConfigError, HandshakeConfig, LivenessConfig, NodeConfig, RekeyConfig};
 pub use crypto::Suite;
 pub use event::{DialError, DialId, NodeEvent, PeerView, SendError, Traffic, Transmit};
 pub use identity::Identity;

@@ -13,6 +13,8 @@ pub(crate) enum Timer {
     Slot(u32),
     /// This peer: heartbeat or verdict.
     Peer(NodeId),
+    /// The keys shared with this peer: to be renewed.
+    Rekey(NodeId),
     /// Rejections counted since the last event.
     Rejections,
 }

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    fmt,
     net::SocketAddr,
     time::Duration,
 };
@@ -44,6 +45,22 @@ impl Faults {
         delay: Duration::from_millis(1),
         jitter: Duration::ZERO,
     };
+}
+
+/// Says of a datagram whether it passes.
+pub struct Filter(Box<dyn Fn(&Datagram) -> bool>);
+
+impl Filter {
+    /// Lets pass what `passes` holds for.
+    pub fn new(passes: impl Fn(&Datagram) -> bool + 'static) -> Self {
+        Self(Box::new(passes))
+    }
+}
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Filter")
+    }
 }
 
 /// A datagram under way.
@@ -96,6 +113,8 @@ pub struct Network {
     pub tap: Option<Vec<Datagram>>,
     /// Pairs of addresses between which nothing passes, first to second.
     pub cuts: Vec<(SocketAddr, SocketAddr)>,
+    /// Which datagrams pass at all; every one if not given.
+    pub filter: Option<Filter>,
     /// How often a node's timer went off.
     pub timeouts: u64,
     now: Instant,
@@ -114,6 +133,7 @@ impl Network {
             members: Vec::new(),
             tap: None,
             cuts: Vec::new(),
+            filter: None,
             timeouts: 0,
             now: Instant::from_micros(1),
             rng: ChaCha20Rng::seed_from_u64(seed),
@@ -306,7 +326,9 @@ impl Network {
     }
 
     fn carry(&mut self, datagram: &Datagram) {
-        if self.cuts.contains(&(datagram.from, datagram.to)) || self.chance(self.faults.loss) {
+        let passes = self.filter.as_ref().is_none_or(|Filter(passes)| passes(datagram));
+        let cut = self.cuts.contains(&(datagram.from, datagram.to));
+        if !passes || cut || self.chance(self.faults.loss) {
             return;
         }
         let copies = if self.chance(self.faults.duplication) { 2 } else { 1 };

@@ -3,6 +3,8 @@
 
 #[path = "simulator/hostile.rs"]
 mod hostile;
+#[path = "simulator/renewal.rs"]
+mod renewal;
 #[path = "simulator/upheaval.rs"]
 mod upheaval;
 
@@ -29,10 +31,14 @@ fn seeds(count: u64) -> Vec<u64> {
 
 /// A converged network of `n` over a good network.
 fn converged(seed: u64, n: usize) -> Network {
+    converged_with(seed, n, &config())
+}
+
+fn converged_with(seed: u64, n: usize, config: &NodeConfig) -> Network {
     let mut net = Network::new(seed, Faults::NONE);
     net.tap = Some(Vec::new());
     for _ in 0..n {
-        net.add(config());
+        net.add(config.clone());
     }
     net.dial_all();
     net.run_until(PATIENCE, Network::is_converged).expect("a good network converges");

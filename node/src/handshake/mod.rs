@@ -18,7 +18,7 @@ use meshground_shared::{NodeId, Role};
 
 pub(crate) use initiator::Initiator;
 pub(crate) use noise::{Ephemeral, Noise};
-pub(crate) use precedence::{Claim, takes_precedence};
+pub(crate) use precedence::{Claim, may_have_crossed, takes_precedence};
 pub(crate) use responder::Responder;
 pub(crate) use seen::SeenInitiations;
 

@@ -32,6 +32,11 @@ impl Claim {
     }
 }
 
+/// Whether the two began so close to each other that neither end may have known of the other one.
+pub(crate) fn may_have_crossed(new: &Claim, old: &Claim) -> bool {
+    new.begun.abs_diff(old.begun) < DUEL
+}
+
 /// Whether `new` replaces `old`.
 ///
 /// A later life of the peer always wins: its earlier one is dead. Otherwise, of two that
@@ -40,8 +45,7 @@ pub(crate) fn takes_precedence(new: &Claim, old: &Claim) -> bool {
     if new.incarnation != old.incarnation {
         return new.incarnation > old.incarnation;
     }
-    let crossed = new.begun.abs_diff(old.begun) < DUEL && new.initiator() != old.initiator();
-    if crossed {
+    if may_have_crossed(new, old) && new.initiator() != old.initiator() {
         return new.initiator() < old.initiator();
     }
     (new.begun, new.initiator()) > (old.begun, old.initiator())

@@ -180,8 +180,10 @@ impl Node {
                 return Err(RejectReason::HandshakeFailed);
             }
             Some(Slot::Answer(answer)) => answer,
+            // A replaced one has nothing to say any more; its successor has told the initiator, or will.
             Some(Slot::Session(session)) if session.role == Role::Responder => {
-                if session.address != from {
+                let is_current = self.peers.get(&session.peer).is_some_and(|peer| peer.session == index);
+                if !is_current || session.address != from {
                     return Err(RejectReason::Replayed);
                 }
                 match &session.confirmed_by {

@@ -30,10 +30,19 @@ fn longer(pause: Duration, first: Duration) -> Duration {
     pause.saturating_mul(2).min(first.saturating_mul(MAX_BACKOFF))
 }
 
-/// What [`Node::connect`] was asked.
+/// What a dial is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Somebody asked for it and is told how it ends.
+    Asked(DialId),
+    /// To renew a session's keys: takes up no dial's room and is no news, however it ends.
+    Renewal,
+}
+
+/// Whom a dial is to reach.
 #[derive(Debug, Clone)]
 pub(super) struct DialRequest {
-    pub(super) id: DialId,
+    pub(super) purpose: Purpose,
     pub(super) address: SocketAddr,
     pub(super) expect: Option<NodeId>,
     pub(super) deadline: Instant,
@@ -41,6 +50,17 @@ pub(super) struct DialRequest {
     pub(super) sent: u32,
     /// It came back.
     pub(super) echoed: bool,
+}
+
+impl DialRequest {
+    pub(super) fn new(
+        purpose: Purpose,
+        address: SocketAddr,
+        expect: Option<NodeId>,
+        deadline: Instant,
+    ) -> Self {
+        Self { purpose, address, expect, deadline, sent: 0, echoed: false }
+    }
 }
 
 /// Message 1 is out; waiting for message 2.
@@ -81,10 +101,11 @@ impl Node {
     }
 
     fn dials_under_way(&self) -> usize {
-        self.slots.values().filter(|slot| slot.dial().is_some()).count()
+        let asked = |slot: &&Slot| slot.dial().is_some_and(|request| request.purpose != Purpose::Renewal);
+        self.slots.values().filter(asked).count()
     }
 
-    fn begin_dial(&mut self, now: Now, mut request: DialRequest) {
+    pub(super) fn begin_dial(&mut self, now: Now, mut request: DialRequest) {
         let index = self.fresh_index();
         let initiator = Initiator::begin(&self.noise, self.suite, index, now.wall, &mut self.rng);
         self.outbox.push_back((request.address, initiator.initiation().to_vec()));
@@ -190,7 +211,7 @@ impl Node {
         if self.current_claim(session.peer).is_some_and(|old| !takes_precedence(&self.claim(&session), &old))
         {
             // A handshake that crossed this one was faster; both ends keep that.
-            self.events.push_back(NodeEvent::Dialed { dial: request.id, peer: session.peer });
+            self.end_dial(&request, session.peer);
             self.start_dials(now);
             return Ok(());
         }
@@ -206,7 +227,8 @@ impl Node {
     pub(super) fn settle_dials(&mut self, now: Now, peer: NodeId, address: SocketAddr) {
         let current = self.current_claim(peer);
         let meant = |request: &DialRequest| {
-            request.address == address && request.expect.is_none_or(|expected| expected == peer)
+            let there = request.address == address || request.purpose == Purpose::Renewal;
+            there && request.expect.is_none_or(|expected| expected == peer)
         };
         let settled: Vec<u32> = self
             .slots
@@ -225,13 +247,15 @@ impl Node {
             self.timers.clear(Timer::Slot(index));
             let slot = self.slots.remove(&index);
             if let Some(request) = slot.as_ref().and_then(Slot::dial) {
-                self.events.push_back(NodeEvent::Dialed { dial: request.id, peer });
+                self.end_dial(request, peer);
             }
         }
         let (settled, waiting): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.queued_dials).into_iter().partition(meant);
         self.queued_dials = waiting;
-        self.events.extend(settled.into_iter().map(|request| NodeEvent::Dialed { dial: request.id, peer }));
+        for request in &settled {
+            self.end_dial(request, peer);
+        }
         self.start_dials(now);
     }
 
@@ -243,6 +267,15 @@ impl Node {
     }
 
     pub(super) fn fail_dial(&mut self, request: &DialRequest, error: DialError) {
-        self.events.push_back(NodeEvent::DialFailed { dial: request.id, address: request.address, error });
+        if let Purpose::Asked(dial) = request.purpose {
+            self.events.push_back(NodeEvent::DialFailed { dial, address: request.address, error });
+        }
+    }
+
+    /// There is a session with `peer`, which is what the dial was for.
+    pub(super) fn end_dial(&mut self, request: &DialRequest, peer: NodeId) {
+        if let Purpose::Asked(dial) = request.purpose {
+            self.events.push_back(NodeEvent::Dialed { dial, peer });
+        }
     }
 }

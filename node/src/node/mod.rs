@@ -9,6 +9,7 @@ mod answering;
 mod dialing;
 mod peers;
 mod rejections;
+mod rekeying;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -25,7 +26,7 @@ use rand_chacha::{
 
 use self::{
     answering::{Answer, Answers},
-    dialing::{Dial, DialRequest, HalfOpen},
+    dialing::{Dial, DialRequest, HalfOpen, Purpose},
     peers::Peer,
     rejections::Rejections,
 };
@@ -152,14 +153,8 @@ impl Node {
         self.observe(now.instant);
         let id = DialId(self.next_dial);
         self.next_dial += 1;
-        let request = DialRequest {
-            id,
-            address,
-            expect,
-            deadline: now.instant + self.config.handshake.budget,
-            sent: 0,
-            echoed: false,
-        };
+        let deadline = now.instant + self.config.handshake.budget;
+        let request = DialRequest::new(Purpose::Asked(id), address, expect, deadline);
         if self.left {
             self.fail_dial(&request, DialError::Left);
         } else {
@@ -246,6 +241,7 @@ impl Node {
             match timer {
                 Timer::Slot(index) => self.on_slot_timeout(now, index),
                 Timer::Peer(peer) => self.check_peer(now.instant, peer),
+                Timer::Rekey(peer) => self.on_rekey_due(now, peer),
                 Timer::Rejections => {
                     self.rejections.tell(now.instant, &mut self.timers, &mut self.events);
                 }
@@ -268,10 +264,14 @@ impl Node {
             if let Some(Slot::Session(session)) = self.slots.get_mut(&index)
                 && let Some(len) = session.seal_next(buffer)
             {
-                if let Some(peer) = self.peers.get_mut(&session.peer) {
+                let (id, to) = (session.peer, session.address);
+                if let Some(peer) = self.peers.get_mut(&id) {
                     peer.liveness.sent(now.instant);
+                    peer.traffic.datagrams_out += 1;
+                    peer.traffic.bytes_out += len as u64;
                 }
-                return Some(Transmit { to: session.address, len });
+                self.count_sealed(now.instant, id, index);
+                return Some(Transmit { to, len });
             }
             self.dirty.pop_front();
         }
@@ -294,7 +294,8 @@ impl Node {
                 health: peer.liveness.health(),
                 rtt: peer.liveness.rtt(),
                 since: peer.since,
-                traffic: session.traffic,
+                rekeys: peer.rekeys,
+                traffic: peer.traffic,
             })
         })
     }
@@ -323,7 +324,10 @@ impl Node {
             Some(Slot::HalfOpen(_)) => self.on_half_open_timeout(now, index),
             Some(Slot::Answer(_)) => self.drop_answer(index),
             // A session another one replaced: what was in flight has arrived.
-            Some(Slot::Session(_)) => {
+            Some(Slot::Session(session)) => {
+                if let Some(peer) = self.peers.get_mut(&session.peer) {
+                    peer.replaced.retain(|other| *other != index);
+                }
                 self.slots.remove(&index);
             }
             None => {}

@@ -7,8 +7,9 @@ use rand_chacha::rand_core::RngCore;
 
 use super::{Node, Slot};
 use crate::{
-    event::NodeEvent,
-    handshake::{Claim, takes_precedence},
+    config::LivenessConfig,
+    event::{NodeEvent, Traffic},
+    handshake::{Claim, may_have_crossed, takes_precedence},
     packet::Frame,
     session::{Liveness, Session},
     time::{Instant, Now},
@@ -23,8 +24,32 @@ pub(super) const AFTERLIFE: Duration = Duration::from_secs(10);
 pub(super) struct Peer {
     /// The slot of the session packets go out on.
     pub(super) session: u32,
+    /// Since when that is so.
+    pub(super) session_since: Instant,
+    /// The slots of sessions it has replaced, which still receive.
+    pub(super) replaced: Vec<u32>,
     pub(super) since: Instant,
     pub(super) liveness: Liveness,
+    pub(super) traffic: Traffic,
+    /// How often the keys were renewed.
+    pub(super) rekeys: u64,
+    /// How often that was tried since.
+    pub(super) renewals_tried: u32,
+}
+
+impl Peer {
+    fn new(now: Instant, session: u32, config: &LivenessConfig) -> Self {
+        Self {
+            session,
+            session_since: now,
+            replaced: Vec::new(),
+            since: now,
+            liveness: Liveness::new(now, config),
+            traffic: Traffic::default(),
+            rekeys: 0,
+            renewals_tried: 0,
+        }
+    }
 }
 
 impl Node {
@@ -44,7 +69,7 @@ impl Node {
         self.current_session(peer).map(|session| self.claim(session))
     }
 
-    fn current_session(&self, peer: NodeId) -> Option<&Session> {
+    pub(super) fn current_session(&self, peer: NodeId) -> Option<&Session> {
         match self.slots.get(&self.peers.get(&peer)?.session)? {
             Slot::Session(session) => Some(session),
             _ => None,
@@ -52,35 +77,32 @@ impl Node {
     }
 
     /// Puts a confirmed session to use, unless one with precedence is there already.
-    pub(super) fn install(&mut self, now: Now, index: u32, session: Session) {
+    pub(super) fn install(&mut self, now: Now, index: u32, mut session: Session) {
         let (id, address, role) = (session.peer, session.address, session.role);
         let mut news = true;
         if let Some(old) = self.current_session(id) {
-            if !takes_precedence(&self.claim(&session), &self.claim(old)) {
+            let (new_claim, old_claim) = (self.claim(&session), self.claim(old));
+            if !takes_precedence(&new_claim, &old_claim) {
                 return;
             }
-            let same_life = old.incarnation == session.incarnation;
-            news = !same_life || (old.address, old.role) != (address, role);
-            let old_index = self.peers[&id].session;
-            if same_life {
-                self.timers.set(Timer::Slot(old_index), now.instant + AFTERLIFE);
+            if old.incarnation == session.incarnation {
+                let moved = old.address != address;
+                let crossed = may_have_crossed(&new_claim, &old_claim);
+                news = moved || (crossed && old.role != role);
+                self.replace_session(now.instant, index, &mut session, !crossed);
                 self.heard(now.instant, id);
             } else {
                 // With it goes what it had replaced: a farewell of that life, late on its
                 // way, must not end this one.
-                self.drop_sessions(id);
-                self.peers.remove(&id);
+                self.drop_peer(id);
             }
         }
+        if session.has_waiting() {
+            self.dirty.push_back(index);
+        }
         self.slots.insert(index, Slot::Session(Box::new(session)));
-        self.peers
-            .entry(id)
-            .or_insert_with(|| Peer {
-                session: index,
-                since: now.instant,
-                liveness: Liveness::new(now.instant, &self.config.liveness),
-            })
-            .session = index;
+        self.peers.entry(id).or_insert_with(|| Peer::new(now.instant, index, &self.config.liveness));
+        self.schedule_rekey(now.instant, id, role);
         if news {
             self.events.push_back(NodeEvent::SessionUp { peer: id, address, role });
         }
@@ -91,6 +113,19 @@ impl Node {
         self.settle_dials(now, id, address);
     }
 
+    /// Has `new` go on in the slot `index` where the present session with the same life of the peer stands. That
+    /// receives for a while yet, as the peer may not know.
+    fn replace_session(&mut self, now: Instant, index: u32, new: &mut Session, renewal: bool) {
+        let Some(peer) = self.peers.get_mut(&new.peer) else { return };
+        let Some(Slot::Session(old)) = self.slots.get_mut(&peer.session) else { return };
+        new.succeed(old);
+        self.timers.set(Timer::Slot(peer.session), now + AFTERLIFE);
+        peer.replaced.push(peer.session);
+        (peer.session, peer.session_since) = (index, now);
+        peer.renewals_tried = 0;
+        peer.rekeys += u64::from(renewal);
+    }
+
     /// A sealed packet.
     pub(super) fn on_data(
         &mut self,
@@ -99,17 +134,26 @@ impl Node {
         counter: u64,
         datagram: &mut [u8],
     ) -> Result<(), RejectReason> {
+        let len = datagram.len() as u64;
         let (frames, peer) = match self.slots.get_mut(&index) {
             Some(Slot::Session(session)) => (session.open(counter, datagram)?, session.peer),
             Some(Slot::HalfOpen(half)) => {
                 let frames = half.session.open(counter, datagram)?;
                 let peer = half.session.peer;
                 self.confirm_half_open(now, index);
+                if !self.slots.contains_key(&index) {
+                    // Another session has precedence. What this one carries may be of an earlier life.
+                    return Ok(());
+                }
                 (frames, peer)
             }
             _ => return Err(RejectReason::UnknownIndex),
         };
         self.heard(now.instant, peer);
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.traffic.datagrams_in += 1;
+            peer.traffic.bytes_in += len;
+        }
         for frame in frames {
             // A leave within the packet ends what follows it.
             let Some(current) = self.peers.get_mut(&peer) else { break };
@@ -139,7 +183,7 @@ impl Node {
         let peer = half.session.peer;
         self.install(now, index, half.session);
         if let Some(request) = half.request {
-            self.events.push_back(NodeEvent::Dialed { dial: request.id, peer });
+            self.end_dial(&request, peer);
             self.start_dials(now);
         }
     }
@@ -184,26 +228,22 @@ impl Node {
     }
 
     fn remove_peer(&mut self, id: NodeId, reason: SessionEnd) {
-        if self.peers.remove(&id).is_none() {
+        if !self.drop_peer(id) {
             return;
         }
-        self.timers.clear(Timer::Peer(id));
-        self.drop_sessions(id);
         self.events.push_back(NodeEvent::SessionDown { peer: id, reason });
     }
 
-    /// Drops every session with `id`, replaced ones too.
-    fn drop_sessions(&mut self, id: NodeId) {
-        let theirs: Vec<u32> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| matches!(slot, Slot::Session(session) if session.peer == id))
-            .map(|(index, _)| *index)
-            .collect();
-        for index in theirs {
+    /// Drops every session with `id`, replaced ones too. Whether there was one.
+    fn drop_peer(&mut self, id: NodeId) -> bool {
+        let Some(peer) = self.peers.remove(&id) else { return false };
+        self.timers.clear(Timer::Peer(id));
+        self.timers.clear(Timer::Rekey(id));
+        for index in peer.replaced.into_iter().chain([peer.session]) {
             self.slots.remove(&index);
             self.timers.clear(Timer::Slot(index));
         }
+        true
     }
 }
 

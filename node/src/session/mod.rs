@@ -12,7 +12,6 @@ use replay::ReplayWindow;
 
 use crate::{
     crypto::{Aead, TAG_LEN},
-    event::Traffic,
     handshake::Established,
     packet::{CONFIRM_NOISE_LEN, DATA_HEADER_LEN, Frame, Frames, data_header},
     time::WallTime,
@@ -36,12 +35,16 @@ pub(crate) struct Session {
     pub(crate) begun: WallTime,
     /// The message 3 that confirmed it, until a packet shows that the initiator knows.
     pub(crate) confirmed_by: Option<Box<[u8; CONFIRM_NOISE_LEN]>>,
-    /// Datagrams and bytes so far.
-    pub(crate) traffic: Traffic,
     remote_index: u32,
-    send_key: Aead,
+    /// `None` once another session has replaced this one.
+    send_key: Option<Aead>,
     receive_key: Aead,
+    /// Goes on from session to session with one life of a peer, so that it names a packet among all of them.
     next_counter: u64,
+    /// Where it stood when this session took it over.
+    first_counter: u64,
+    /// How many packets the sending key may seal.
+    limit: u64,
     window: ReplayWindow,
     max_frames: usize,
     /// Blocks of whole frames, each of which fits one datagram.
@@ -60,11 +63,12 @@ impl Session {
             incarnation,
             begun,
             confirmed_by: None,
-            traffic: Traffic::default(),
             remote_index,
-            send_key,
+            send_key: Some(send_key),
             receive_key,
             next_counter: 0,
+            first_counter: 0,
+            limit: key_limit(max_datagram),
             window: ReplayWindow::default(),
             max_frames: max_datagram - PACKET_OVERHEAD,
             waiting: VecDeque::new(),
@@ -86,20 +90,49 @@ impl Session {
         first
     }
 
-    /// Seals the next block of frames into a datagram appended to `out`; its length.
+    /// Takes the place of `old`, a session with the same life of the peer: goes on counting packets where that stood
+    /// and sends what was waiting there. `old` gives its sending key up and receives on, so that every number names
+    /// one packet, sealed under one key, and later keys have higher ones. Before this, nothing must have been sealed.
+    pub(crate) fn succeed(&mut self, old: &mut Self) {
+        debug_assert_eq!(self.next_counter, 0, "nothing was sealed yet");
+        old.send_key = None;
+        self.first_counter = old.next_counter;
+        self.next_counter = old.next_counter;
+        self.waiting = std::mem::take(&mut old.waiting);
+    }
+
+    /// Whether frames wait to go out.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// How many packets the present sending key has sealed.
+    pub(crate) fn sealed(&self) -> u64 {
+        self.next_counter - self.first_counter
+    }
+
+    /// How many it may seal before it is to be renewed, if `wanted` is not fewer. Half of what it may seal at all,
+    /// for the renewal needs time.
+    pub(crate) fn renewal_due_after(&self, wanted: u64) -> u64 {
+        wanted.min(self.limit / 2)
+    }
+
+    /// Seals the next block of frames into a datagram appended to `out`; its length. Nothing is sealed under a key
+    /// that has sealed all it may, or that another session has replaced.
     pub(crate) fn seal_next(&mut self, out: &mut Vec<u8>) -> Option<usize> {
+        if self.sealed() >= self.limit {
+            return None;
+        }
+        let send_key = self.send_key.as_ref()?;
         let frames = self.waiting.pop_front()?;
         let start = out.len();
         let header = data_header(self.remote_index, self.next_counter);
         out.extend_from_slice(&header);
         out.extend_from_slice(&frames);
-        let tag = self.send_key.seal(self.next_counter, &header, &mut out[start + DATA_HEADER_LEN..]);
+        let tag = send_key.seal(self.next_counter, &header, &mut out[start + DATA_HEADER_LEN..]);
         out.extend_from_slice(&tag);
         self.next_counter += 1;
-        let len = out.len() - start;
-        self.traffic.datagrams_out += 1;
-        self.traffic.bytes_out += len as u64;
-        Some(len)
+        Some(out.len() - start)
     }
 
     /// Opens a data packet in place. An error means that nothing changed, except for
@@ -112,14 +145,16 @@ impl Session {
         if !self.window.is_new(counter) {
             return Err(RejectReason::Replayed);
         }
-        let len = datagram.len() as u64;
         let (header, sealed) = datagram.split_at_mut(DATA_HEADER_LEN);
         let body = self.receive_key.open(counter, header, sealed).map_err(|_| RejectReason::AuthFailed)?;
         self.window.record(counter);
         self.confirmed_by = None;
-        let frames = Frames::parse(body).map_err(|_| RejectReason::BadFrame)?;
-        self.traffic.datagrams_in += 1;
-        self.traffic.bytes_in += len;
-        Ok(frames)
+        Frames::parse(body).map_err(|_| RejectReason::BadFrame)
     }
+}
+
+/// How many packets one key may seal: 2^35 cipher blocks, if every packet has the greatest length. Then an attacker's
+/// advantage over AES-GCM stays below 2^-57 (RFC 9001, appendix B.1.1); ChaCha20-Poly1305 would stand more.
+fn key_limit(max_datagram: usize) -> u64 {
+    (1 << 35) / (max_datagram as u64).div_ceil(16)
 }
