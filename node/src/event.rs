@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use meshground_shared::{Health, NodeId, RejectReason, Role, SessionEnd};
 
-use crate::time::Instant;
+use crate::{stream::StreamEvent, time::Instant};
 
 /// Something happened. Fetch with [`Node::poll_event`](crate::Node::poll_event).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,18 @@ pub enum NodeEvent {
         peer: NodeId,
         /// What.
         payload: Vec<u8>,
+    },
+    /// Something happened to a stream with `peer`.
+    Stream {
+        /// With whom.
+        peer: NodeId,
+        /// What.
+        event: StreamEvent,
+    },
+    /// Comes once after [`SendError::Full`]: there is room for messages to `peer` again.
+    Writable {
+        /// For whom.
+        peer: NodeId,
     },
     /// A dial ended in a confirmed session, by its own handshake or by one that crossed it.
     Dialed {
@@ -116,14 +128,17 @@ pub enum SendError {
     /// There is no confirmed session with the peer.
     #[error("no session with node {0}")]
     NoSession(NodeId),
-    /// The message does not fit a datagram.
-    #[error("the message has {len} bytes; at most {max} fit a datagram")]
+    /// The message is longer than any may be.
+    #[error("the message has {len} bytes; at most {max} can be sent, and more over a stream")]
     TooLarge {
         /// Its size.
         len: usize,
         /// The most that fits.
         max: usize,
     },
+    /// As much waits for the peer as may. [`NodeEvent::Writable`] tells when to try again.
+    #[error("too many messages wait for node {0}; wait until some are sent")]
+    Full(NodeId),
 }
 
 /// A datagram to send, appended to the buffer given to
@@ -157,7 +172,7 @@ pub struct PeerView {
     pub traffic: Traffic,
 }
 
-/// Datagrams and their UDP payload bytes, both ways.
+/// What was exchanged with a peer: datagrams, their UDP payload bytes, and messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Traffic {
     /// Datagrams sent.
@@ -168,4 +183,12 @@ pub struct Traffic {
     pub datagrams_in: u64,
     /// Bytes received and accepted.
     pub bytes_in: u64,
+    /// Messages sent.
+    pub messages_out: u64,
+    /// Messages received.
+    pub messages_in: u64,
+    /// Datagrams that were sent, had to be acknowledged, and were given up as lost.
+    pub datagrams_lost: u64,
+    /// Messages that were lost with them.
+    pub messages_lost: u64,
 }

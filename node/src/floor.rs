@@ -55,7 +55,7 @@ impl HandshakeFloor {
         let Ok(Header::Response { noise, .. }) = Header::parse(&response) else {
             panic!("message 2 parses");
         };
-        let (_, confirm) = initiator.read_response(&self.a, noise).expect("message 2 authenticates");
+        let (_, confirm) = initiator.read_response(&self.a, noise, |_| 0).expect("message 2 authenticates");
         let Ok(Header::Confirm { noise, .. }) = Header::parse(&confirm) else {
             panic!("message 3 parses");
         };

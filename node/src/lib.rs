@@ -8,7 +8,6 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 mod config;
-#[allow(dead_code)]
 mod connection;
 mod crypto;
 mod event;
@@ -19,7 +18,6 @@ mod identity;
 mod node;
 mod packet;
 mod session;
-#[allow(dead_code)]
 mod stream;
 mod time;
 mod timers;

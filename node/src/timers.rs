@@ -13,6 +13,8 @@ pub(crate) enum Timer {
     Slot(u32),
     /// This peer: heartbeat or verdict.
     Peer(NodeId),
+    /// The connection with this peer: acknowledge, give up as lost, probe, or go on sending.
+    Connection(NodeId),
     /// The keys shared with this peer: to be renewed.
     Rekey(NodeId),
     /// Rejections counted since the last event.
@@ -43,6 +45,11 @@ impl Timers {
     pub(crate) fn clear_all(&mut self) {
         self.by_time.clear();
         self.by_timer.clear();
+    }
+
+    /// When a timer goes off.
+    pub(crate) fn at(&self, timer: Timer) -> Option<Instant> {
+        self.by_timer.get(&timer).copied()
     }
 
     pub(crate) fn is_set(&self, timer: Timer) -> bool {

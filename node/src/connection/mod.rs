@@ -17,7 +17,6 @@ use std::{collections::VecDeque, time::Duration};
 
 pub(crate) use in_flight::Carried;
 pub(crate) use ranges::RangeSet;
-#[allow(unused_imports)]
 pub(crate) use reassembly::MAX_PARCEL;
 
 use self::{
@@ -60,7 +59,6 @@ pub(crate) struct Connection {
     /// The most bytes of frames in a packet, and of the datagram around it.
     room: usize,
     datagram: usize,
-    next_number: u64,
     received: Received,
     rtt: Rtt,
     in_flight: InFlight,
@@ -87,8 +85,6 @@ pub(crate) struct Connection {
 /// A packet written but not sent yet.
 #[derive(Debug)]
 pub(crate) struct Written {
-    /// Its number.
-    pub(crate) number: u64,
     elicits_ack: bool,
     carried: Vec<Carried>,
     messages: u32,
@@ -100,7 +96,6 @@ impl Connection {
         Self {
             room,
             datagram,
-            next_number: 0,
             received: Received::default(),
             rtt: Rtt::default(),
             in_flight: InFlight::default(),
@@ -204,9 +199,7 @@ impl Connection {
         if out.len() == start {
             return None;
         }
-        let number = self.next_number;
-        self.next_number += 1;
-        Some(Written { number, elicits_ack, carried, messages })
+        Some(Written { elicits_ack, carried, messages })
     }
 
     /// Whether something that is subject to congestion control may go now.
@@ -230,9 +223,9 @@ impl Connection {
         }
     }
 
-    /// A written packet goes out, in a datagram of `bytes`.
-    pub(crate) fn sent(&mut self, now: Instant, packet: Written, bytes: usize) {
-        let Written { number, elicits_ack, carried, messages } = packet;
+    /// A written packet goes out as number `number`, in a datagram of `bytes`. Numbers only rise.
+    pub(crate) fn sent(&mut self, now: Instant, number: u64, packet: Written, bytes: usize) {
+        let Written { elicits_ack, carried, messages } = packet;
         if !elicits_ack {
             return;
         }

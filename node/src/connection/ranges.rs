@@ -77,11 +77,6 @@ impl RangeSet {
         self.ends.iter().map(|(start, end)| *start..*end)
     }
 
-    /// How many ranges there are.
-    pub(crate) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }

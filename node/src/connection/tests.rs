@@ -52,8 +52,8 @@ impl Pair {
                 let mut out = Vec::new();
                 let Some(written) = self.ends[from].write(self.now, &mut out) else { break };
                 assert!(out.len() <= ROOM && !out.is_empty());
-                let number = written.number;
-                self.ends[from].sent(self.now, written, out.len() + 32);
+                let number = self.packets;
+                self.ends[from].sent(self.now, number, written, out.len() + 32);
                 self.packets += 1;
                 if self.below(1_000) >= self.loss {
                     self.under_way.push_back((self.now + self.delay, 1 - from, number, out));

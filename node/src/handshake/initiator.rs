@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use meshground_shared::Role;
+use meshground_shared::{NodeId, Role};
 use rand_chacha::ChaCha20Rng;
 use snow::HandshakeState;
 
 use super::{
     Ephemeral, Established, Noise, Refusal,
-    noise::establish,
+    noise::{Terms, establish, identify},
     payload::{Introduction, Opening},
 };
 use crate::{
@@ -59,11 +59,13 @@ impl Initiator {
         noise.first_chunk().expect("message 1 begins with its ephemeral")
     }
 
-    /// Reads message 2. On success the session stands and message 3 is ready to send.
+    /// Reads message 2. On success the session stands and message 3 is ready to send; it names the `connection` that
+    /// this end would go on with.
     pub(crate) fn read_response(
         &mut self,
         noise: &Noise,
         message: &[u8; RESPONSE_NOISE_LEN],
+        connection: impl FnOnce(NodeId) -> u64,
     ) -> Result<(Established, [u8; CONFIRM_LEN]), Refusal> {
         let mut payload = [0; RESPONSE_NOISE_LEN];
         let len = self.state.read_message(message, &mut payload).map_err(|_| Refusal::Crypto)?;
@@ -72,16 +74,27 @@ impl Initiator {
         let (remote_index, introduction) = payload.split_first_chunk().expect("a fixed layout");
         let remote_index = u32::from_le_bytes(*remote_index);
         let introduction = Introduction::decode(introduction.try_into().expect("a fixed layout"));
+        let peer = identify(&self.state, &introduction)?;
+        let connection = connection(peer);
 
+        let mut closing = [0; 8 + Introduction::LEN];
+        closing[..8].copy_from_slice(&connection.to_le_bytes());
+        closing[8..].copy_from_slice(&noise.introduction().encode());
         let header = confirm_header(remote_index);
         let mut confirm = [0; CONFIRM_LEN];
         confirm[..header.len()].copy_from_slice(&header);
         self.state
-            .write_message(&noise.introduction().encode(), &mut confirm[header.len()..])
+            .write_message(&closing, &mut confirm[header.len()..])
             .expect("the buffer has the message's fixed length");
-        let established =
-            establish(&mut self.state, self.suite, Role::Initiator, self.begun, remote_index, &introduction)?;
-        Ok((established, confirm))
+        let terms = Terms {
+            peer,
+            incarnation: introduction.incarnation,
+            role: Role::Initiator,
+            begun: self.begun,
+            remote_index,
+            connection,
+        };
+        Ok((establish(&mut self.state, self.suite, terms), confirm))
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Established {
     pub(crate) role: Role,
     pub(crate) begun: WallTime,
     pub(crate) remote_index: u32,
+    /// The connection the initiator would go on with; 0 for none.
+    pub(crate) connection: u64,
     pub(crate) send_key: Aead,
     pub(crate) receive_key: Aead,
 }

@@ -9,7 +9,7 @@ use crate::{
     identity::Identity,
     time::WallTime,
 };
-use meshground_shared::Role;
+use meshground_shared::{NodeId, Role};
 
 /// A handshake's first public key; new each time, so it names the handshake.
 pub(crate) type Ephemeral = [u8; 32];
@@ -119,30 +119,39 @@ const fn slot(suite: Suite) -> usize {
     }
 }
 
-/// Turns a finished handshake into session keys, once the other end's identity holds.
-pub(super) fn establish(
-    state: &mut HandshakeState,
-    suite: Suite,
-    role: Role,
-    begun: WallTime,
-    remote_index: u32,
-    introduction: &Introduction,
-) -> Result<Established, Refusal> {
+/// Who is at the other end, if the identity it introduced itself with holds.
+pub(super) fn identify(state: &HandshakeState, introduction: &Introduction) -> Result<NodeId, Refusal> {
     let noise_key: &[u8; 32] =
         state.get_remote_static().and_then(|key| key.try_into().ok()).ok_or(Refusal::Crypto)?;
-    let peer = introduction.proof.verify(noise_key).map_err(|_| Refusal::Identity)?;
+    introduction.proof.verify(noise_key).map_err(|_| Refusal::Identity)
+}
+
+/// Turns a finished handshake into session keys: what is said of the session, and its keys.
+pub(super) fn establish(state: &mut HandshakeState, suite: Suite, terms: Terms) -> Established {
+    let Terms { peer, incarnation, role, begun, remote_index, connection } = terms;
     let (initiator_key, responder_key) = state.dangerously_get_raw_split();
     let (send, receive) = match role {
         Role::Initiator => (initiator_key, responder_key),
         Role::Responder => (responder_key, initiator_key),
     };
-    Ok(Established {
+    Established {
         peer,
-        incarnation: introduction.incarnation,
+        incarnation,
         role,
         begun,
         remote_index,
+        connection,
         send_key: Aead::new(suite, &send),
         receive_key: Aead::new(suite, &receive),
-    })
+    }
+}
+
+/// What both ends said in a handshake.
+pub(super) struct Terms {
+    pub(super) peer: NodeId,
+    pub(super) incarnation: u64,
+    pub(super) role: Role,
+    pub(super) begun: WallTime,
+    pub(super) remote_index: u32,
+    pub(super) connection: u64,
 }

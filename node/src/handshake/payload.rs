@@ -26,7 +26,7 @@ impl Opening {
     }
 }
 
-/// Inside messages 2 (after the responder's index) and 3: who, and in which life.
+/// Inside messages 2 (after the responder's index) and 3 (before the connection's id): who, and in which life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Introduction {
     pub(super) incarnation: u64,

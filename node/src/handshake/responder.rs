@@ -7,7 +7,7 @@ use rand_chacha::ChaCha20Rng;
 
 use super::{
     Established, Noise, Refusal,
-    noise::{Prepared, establish},
+    noise::{Prepared, Terms, establish, identify},
     payload::{Introduction, Opening},
 };
 use crate::{
@@ -88,10 +88,20 @@ impl Responder {
             self.spoiled = true;
             return Err(Refusal::Crypto);
         };
-        let introduction = payload[..len].try_into().expect("the message's length is fixed");
-        let introduction = Introduction::decode(introduction);
+        let payload: &[u8; 8 + Introduction::LEN] =
+            payload[..len].try_into().expect("the message's length is fixed");
+        let (connection, introduction) = payload.split_first_chunk().expect("a fixed layout");
+        let introduction = Introduction::decode(introduction.try_into().expect("a fixed layout"));
         let Opening { begun, sender_index } = self.opening;
-        establish(state, self.suite, Role::Responder, begun, sender_index, &introduction)
+        let terms = Terms {
+            peer: identify(state, &introduction)?,
+            incarnation: introduction.incarnation,
+            role: Role::Responder,
+            begun,
+            remote_index: sender_index,
+            connection: u64::from_le_bytes(*connection),
+        };
+        Ok(establish(state, self.suite, terms))
     }
 
     /// Goes through the first two messages again, to the same point.

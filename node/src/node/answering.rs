@@ -192,8 +192,8 @@ impl Node {
                     Some(_) => {}
                 }
                 // The packet that told the initiator of success was lost: send another.
-                let stamp = now.instant.as_micros();
-                self.push_frame(index, &Frame::Ping { stamp, silence_ms: 0 });
+                let (peer, stamp) = (session.peer, now.instant.as_micros());
+                self.push_urgent(peer, &Frame::Ping { stamp, silence_ms: 0 });
                 return Ok(());
             }
             _ => return Err(RejectReason::UnknownIndex),
@@ -209,7 +209,10 @@ impl Node {
         }
         let mut session = Session::new(established, from, self.config.max_datagram);
         session.confirmed_by = Some(Box::new(*message));
-        self.install(now, index, session);
+        let connection = session.connection;
+        session.continues = connection != 0 && connection == self.connection_with(session.peer);
+        let continues = session.continues;
+        self.install(now, index, session, continues);
         Ok(())
     }
 

@@ -185,7 +185,10 @@ impl Node {
         let Some(Slot::Dial(dial)) = self.slots.get_mut(&index) else {
             return Err(RejectReason::UnknownIndex);
         };
-        let outcome = dial.initiator.read_response(&self.noise, message);
+        let peers = &self.peers;
+        let outcome = dial.initiator.read_response(&self.noise, message, |peer| {
+            peers.get(&peer).map_or(0, |peer| peer.connection_id)
+        });
         if outcome.as_ref().err() == Some(&Refusal::Crypto) {
             return Err(RejectReason::HandshakeFailed);
         }

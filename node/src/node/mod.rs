@@ -10,6 +10,8 @@ mod dialing;
 mod peers;
 mod rejections;
 mod rekeying;
+mod sending;
+mod streaming;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use meshground_shared::{NodeId, PublicKey, RejectReason, SessionEnd};
+use meshground_shared::{NodeId, PublicKey, RejectReason};
 use rand_chacha::{
     ChaCha20Rng,
     rand_core::{RngCore, SeedableRng},
@@ -33,11 +35,11 @@ use self::{
 use crate::{
     config::{ConfigError, NodeConfig},
     crypto::Suite,
-    event::{DialError, DialId, NodeEvent, PeerView, SendError, Transmit},
+    event::{DialError, DialId, NodeEvent, PeerView, Transmit},
     handshake::{Noise, SeenInitiations},
     identity::Identity,
-    packet::{Frame, Header, MESSAGE_OVERHEAD},
-    session::{PACKET_OVERHEAD, Session},
+    packet::Header,
+    session::Session,
     time::{Instant, Now},
     timers::{Timer, Timers},
 };
@@ -68,8 +70,10 @@ pub struct Node {
     timers: Timers,
     /// Handshake datagrams to send.
     outbox: VecDeque<(SocketAddr, Vec<u8>)>,
-    /// Sessions with frames to seal and send.
-    dirty: VecDeque<u32>,
+    /// Peers for whom there may be something to seal and send, in turn.
+    dirty: VecDeque<NodeId>,
+    /// How many packets in a row the first of them has had.
+    burst: u32,
     events: VecDeque<NodeEvent>,
     rejections: Rejections,
     /// The last time the node was told.
@@ -128,6 +132,7 @@ impl Node {
             timers: Timers::default(),
             outbox: VecDeque::new(),
             dirty: VecDeque::new(),
+            burst: 0,
             events: VecDeque::new(),
             rejections: Rejections::default(),
             clock: now.instant,
@@ -164,27 +169,6 @@ impl Node {
         id
     }
 
-    /// Sends `payload` to `peer` as one unreliable message: it arrives once or not at
-    /// all, in any order.
-    ///
-    /// # Errors
-    /// Without a confirmed session, or when it is longer than [`max_message`](Self::max_message).
-    pub fn send(&mut self, now: Now, peer: NodeId, payload: &[u8]) -> Result<(), SendError> {
-        self.observe(now.instant);
-        let index = self.peers.get(&peer).ok_or(SendError::NoSession(peer))?.session;
-        let max = self.max_message();
-        if payload.len() > max {
-            return Err(SendError::TooLarge { len: payload.len(), max });
-        }
-        self.push_frame(index, &Frame::Message(payload));
-        Ok(())
-    }
-
-    /// The longest message [`send`](Self::send) takes, in bytes.
-    pub fn max_message(&self) -> usize {
-        self.config.max_datagram - PACKET_OVERHEAD - MESSAGE_OVERHEAD
-    }
-
     /// Announces to every peer that this node leaves, and drops every session. Flush what
     /// [`poll_transmit`](Self::poll_transmit) still has; nothing else will follow.
     pub fn leave(&mut self, now: Now) {
@@ -195,23 +179,8 @@ impl Node {
         for request in self.take_dials() {
             self.fail_dial(&request, DialError::Left);
         }
-        for (peer, Peer { session, .. }) in std::mem::take(&mut self.peers) {
-            self.push_frame(session, &Frame::Leave);
-            self.events.push_back(NodeEvent::SessionDown { peer, reason: SessionEnd::Closed });
-        }
-        // Whoever has message 3 holds a session already, though this end has not heard of it yet: untold, it would keep
-        // that until it forgets.
-        for (index, slot) in std::mem::take(&mut self.slots) {
-            match slot {
-                Slot::Session(session) => drop(self.slots.insert(index, Slot::Session(session))),
-                Slot::HalfOpen(half) => {
-                    self.slots.insert(index, Slot::Session(Box::new(half.session)));
-                    self.push_frame(index, &Frame::Leave);
-                }
-                Slot::Dial(_) | Slot::Answer(_) => {}
-            }
-        }
         self.outbox.clear();
+        self.say_farewell(now.instant);
         self.timers.clear_all();
     }
 
@@ -241,6 +210,7 @@ impl Node {
             match timer {
                 Timer::Slot(index) => self.on_slot_timeout(now, index),
                 Timer::Peer(peer) => self.check_peer(now.instant, peer),
+                Timer::Connection(peer) => self.on_connection_timeout(now, peer),
                 Timer::Rekey(peer) => self.on_rekey_due(now, peer),
                 Timer::Rejections => {
                     self.rejections.tell(now.instant, &mut self.timers, &mut self.events);
@@ -260,22 +230,7 @@ impl Node {
             buffer.extend_from_slice(&datagram);
             return Some(Transmit { to, len: datagram.len() });
         }
-        while let Some(&index) = self.dirty.front() {
-            if let Some(Slot::Session(session)) = self.slots.get_mut(&index)
-                && let Some(len) = session.seal_next(buffer)
-            {
-                let (id, to) = (session.peer, session.address);
-                if let Some(peer) = self.peers.get_mut(&id) {
-                    peer.liveness.sent(now.instant);
-                    peer.traffic.datagrams_out += 1;
-                    peer.traffic.bytes_out += len as u64;
-                }
-                self.count_sealed(now.instant, id, index);
-                return Some(Transmit { to, len });
-            }
-            self.dirty.pop_front();
-        }
-        None
+        self.poll_connections(now, buffer)
     }
 
     /// The next event.
@@ -295,7 +250,7 @@ impl Node {
                 rtt: peer.liveness.rtt(),
                 since: peer.since,
                 rekeys: peer.rekeys,
-                traffic: peer.traffic,
+                traffic: peer.traffic(),
             })
         })
     }
@@ -331,14 +286,6 @@ impl Node {
                 self.slots.remove(&index);
             }
             None => {}
-        }
-    }
-
-    fn push_frame(&mut self, index: u32, frame: &Frame<'_>) {
-        if let Some(Slot::Session(session)) = self.slots.get_mut(&index)
-            && session.push(frame)
-        {
-            self.dirty.push_back(index);
         }
     }
 

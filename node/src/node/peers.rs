@@ -8,10 +8,12 @@ use rand_chacha::rand_core::RngCore;
 use super::{Node, Slot};
 use crate::{
     config::LivenessConfig,
+    connection::Connection,
     event::{NodeEvent, Traffic},
     handshake::{Claim, may_have_crossed, takes_precedence},
-    packet::Frame,
-    session::{Liveness, Session},
+    packet::{Frame, Frames},
+    session::{Liveness, PACKET_OVERHEAD, Session},
+    stream::{Side, StreamEvent},
     time::{Instant, Now},
     timers::Timer,
 };
@@ -24,6 +26,12 @@ pub(super) const AFTERLIFE: Duration = Duration::from_secs(10);
 pub(super) struct Peer {
     /// The slot of the session packets go out on.
     pub(super) session: u32,
+    /// What goes over it, and over those before it.
+    pub(super) connection: Connection,
+    /// What both ends call that.
+    pub(super) connection_id: u64,
+    /// It stands in `dirty`.
+    pub(super) is_dirty: bool,
     /// Since when that is so.
     pub(super) session_since: Instant,
     /// The slots of sessions it has replaced, which still receive.
@@ -38,9 +46,18 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    fn new(now: Instant, session: u32, config: &LivenessConfig) -> Self {
+    fn new(
+        now: Instant,
+        session: u32,
+        connection: Connection,
+        connection_id: u64,
+        config: &LivenessConfig,
+    ) -> Self {
         Self {
             session,
+            connection,
+            connection_id,
+            is_dirty: false,
             session_since: now,
             replaced: Vec::new(),
             since: now,
@@ -48,6 +65,19 @@ impl Peer {
             traffic: Traffic::default(),
             rekeys: 0,
             renewals_tried: 0,
+        }
+    }
+}
+
+impl Peer {
+    /// What was exchanged so far.
+    pub(super) fn traffic(&self) -> Traffic {
+        let tally = self.connection.tally();
+        Traffic {
+            messages_out: tally.messages_sent,
+            datagrams_lost: tally.packets_lost,
+            messages_lost: tally.messages_lost,
+            ..self.traffic
         }
     }
 }
@@ -76,8 +106,9 @@ impl Node {
         }
     }
 
-    /// Puts a confirmed session to use, unless one with precedence is there already.
-    pub(super) fn install(&mut self, now: Now, index: u32, mut session: Session) {
+    /// Puts a confirmed session to use, unless one with precedence is there already. `continues` says that both ends
+    /// go on with the connection they have; otherwise that ends here.
+    pub(super) fn install(&mut self, now: Now, index: u32, mut session: Session, continues: bool) {
         let (id, address, role) = (session.peer, session.address, session.role);
         let mut news = true;
         if let Some(old) = self.current_session(id) {
@@ -85,7 +116,7 @@ impl Node {
             if !takes_precedence(&new_claim, &old_claim) {
                 return;
             }
-            if old.incarnation == session.incarnation {
+            if old.incarnation == session.incarnation && continues {
                 let moved = old.address != address;
                 let crossed = may_have_crossed(&new_claim, &old_claim);
                 news = moved || (crossed && old.role != role);
@@ -97,11 +128,13 @@ impl Node {
                 self.drop_peer(id);
             }
         }
-        if session.has_waiting() {
-            self.dirty.push_back(index);
+        if !self.peers.contains_key(&id) {
+            let connection_id = session.connection_id(self.id());
+            let connection = self.new_connection(now.instant, id);
+            let peer = Peer::new(now.instant, index, connection, connection_id, &self.config.liveness);
+            self.peers.insert(id, peer);
         }
         self.slots.insert(index, Slot::Session(Box::new(session)));
-        self.peers.entry(id).or_insert_with(|| Peer::new(now.instant, index, &self.config.liveness));
         self.schedule_rekey(now.instant, id, role);
         if news {
             self.events.push_back(NodeEvent::SessionUp { peer: id, address, role });
@@ -111,6 +144,17 @@ impl Node {
         self.ping(now.instant, id);
         self.check_peer(now.instant, id);
         self.settle_dials(now, id, address);
+    }
+
+    fn new_connection(&self, now: Instant, peer: NodeId) -> Connection {
+        let side = if self.id() < peer { Side::Lower } else { Side::Higher };
+        let datagram = self.config.max_datagram;
+        Connection::new(side, datagram - PACKET_OVERHEAD, datagram, now)
+    }
+
+    /// The connection with `peer` that this end would go on with; 0 for none.
+    pub(super) fn connection_with(&self, peer: NodeId) -> u64 {
+        self.peers.get(&peer).map_or(0, |peer| peer.connection_id)
     }
 
     /// Has `new` go on in the slot `index` where the present session with the same life of the peer stands. That
@@ -135,53 +179,83 @@ impl Node {
         datagram: &mut [u8],
     ) -> Result<(), RejectReason> {
         let len = datagram.len() as u64;
-        let (frames, peer) = match self.slots.get_mut(&index) {
+        let (frames, id) = match self.slots.get_mut(&index) {
             Some(Slot::Session(session)) => (session.open(counter, datagram)?, session.peer),
             Some(Slot::HalfOpen(half)) => {
                 let frames = half.session.open(counter, datagram)?;
-                let peer = half.session.peer;
-                self.confirm_half_open(now, index);
+                let id = half.session.peer;
+                let continues = frames.clone().any(|frame| frame == Frame::Continues);
+                self.confirm_half_open(now, index, continues);
                 if !self.slots.contains_key(&index) {
                     // Another session has precedence. What this one carries may be of an earlier life.
                     return Ok(());
                 }
-                (frames, peer)
+                (frames, id)
             }
             _ => return Err(RejectReason::UnknownIndex),
         };
-        self.heard(now.instant, peer);
-        if let Some(peer) = self.peers.get_mut(&peer) {
+        self.heard(now.instant, id);
+        if let Some(peer) = self.peers.get_mut(&id) {
             peer.traffic.datagrams_in += 1;
             peer.traffic.bytes_in += len;
         }
+        let mut elicits_ack = false;
         for frame in frames {
-            // A leave within the packet ends what follows it.
-            let Some(current) = self.peers.get_mut(&peer) else { break };
-            match frame {
-                Frame::Ping { stamp, .. } => {
-                    let session = current.session;
-                    self.push_frame(session, &Frame::Pong { stamp });
+            elicits_ack |= frame.elicits_ack();
+            self.on_frame(now, id, &frame)?;
+        }
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.connection.received(now.instant, counter, elicits_ack);
+            self.after_input(now, id);
+        }
+        Ok(())
+    }
+
+    fn on_frame(&mut self, now: Now, id: NodeId, frame: &Frame<'_>) -> Result<(), RejectReason> {
+        // A leave within the packet ends what follows it.
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        match *frame {
+            Frame::Ping { stamp, .. } => {
+                peer.connection.push_urgent(&Frame::Pong { stamp });
+            }
+            Frame::Pong { stamp } => {
+                let sample = now.instant.saturating_since(Instant::from_micros(stamp));
+                peer.liveness.measured(sample);
+            }
+            Frame::Leave | Frame::Close => self.remove_peer(id, SessionEnd::Left),
+            Frame::Message(payload) => {
+                peer.traffic.messages_in += 1;
+                self.events.push_back(NodeEvent::Message { peer: id, payload: payload.to_vec() });
+            }
+            _ => {
+                let whole =
+                    peer.connection.on_frame(now.instant, frame).map_err(|_| RejectReason::BadFrame)?;
+                if let Some(whole) = whole {
+                    self.on_parcel(now, id, &whole)?;
                 }
-                Frame::Pong { stamp } => {
-                    let sample = now.instant.saturating_since(Instant::from_micros(stamp));
-                    current.liveness.measured(sample);
-                }
-                Frame::Leave | Frame::Close => self.remove_peer(peer, SessionEnd::Left),
-                Frame::Message(payload) => {
-                    self.events.push_back(NodeEvent::Message { peer, payload: payload.to_vec() });
-                }
-                _ => {}
             }
         }
         Ok(())
     }
 
+    /// A frame that was longer than a packet is complete.
+    fn on_parcel(&mut self, now: Now, id: NodeId, parcel: &[u8]) -> Result<(), RejectReason> {
+        let mut frames = Frames::parse(parcel).map_err(|_| RejectReason::BadFrame)?;
+        match (frames.next(), frames.next()) {
+            (Some(frame @ (Frame::Message(_) | Frame::Record(_) | Frame::Summary(_))), None) => {
+                self.on_frame(now, id, &frame)
+            }
+            _ => Err(RejectReason::BadFrame),
+        }
+    }
+
     /// The responder's first packet came in: the session stands at both ends.
-    fn confirm_half_open(&mut self, now: Now, index: u32) {
+    fn confirm_half_open(&mut self, now: Now, index: u32, continues: bool) {
         let Some(Slot::HalfOpen(half)) = self.slots.remove(&index) else { return };
         self.timers.clear(Timer::Slot(index));
         let peer = half.session.peer;
-        self.install(now, index, half.session);
+        let continues = continues && self.connection_with(peer) == half.session.connection;
+        self.install(now, index, half.session, continues);
         if let Some(request) = half.request {
             self.end_dial(&request, peer);
             self.start_dials(now);
@@ -223,8 +297,7 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.liveness.pinged(now, &self.config.liveness, jitter);
         let ping = ping(now, &peer.liveness);
-        let session = peer.session;
-        self.push_frame(session, &ping);
+        self.push_urgent(id, &ping);
     }
 
     fn remove_peer(&mut self, id: NodeId, reason: SessionEnd) {
@@ -239,6 +312,10 @@ impl Node {
         let Some(peer) = self.peers.remove(&id) else { return false };
         self.timers.clear(Timer::Peer(id));
         self.timers.clear(Timer::Rekey(id));
+        self.timers.clear(Timer::Connection(id));
+        for stream in peer.connection.streams.ids() {
+            self.events.push_back(NodeEvent::Stream { peer: id, event: StreamEvent::Lost(stream) });
+        }
         for index in peer.replaced.into_iter().chain([peer.session]) {
             self.slots.remove(&index);
             self.timers.clear(Timer::Slot(index));

@@ -23,11 +23,13 @@ const RELAY: u8 = 16;
 const RECORD: u8 = 17;
 const DIGEST: u8 = 18;
 const SUMMARY: u8 = 19;
+const CONTINUES: u8 = 20;
 
 /// The most a message frame adds to its content: its type and a length of four bytes.
 pub(crate) const MESSAGE_OVERHEAD: usize = 5;
 
 /// The most a relay frame adds to the datagram in it.
+#[allow(dead_code)]
 pub(crate) const RELAY_OVERHEAD: usize = 1 + 2 + 8 + 8 + 4;
 
 /// One frame.
@@ -74,6 +76,8 @@ pub(crate) enum Frame<'a> {
     Digest(u64),
     /// Names the records the sender holds.
     Summary(&'a [u8]),
+    /// "This session goes on with the connection that message 3 named."
+    Continues,
 }
 
 /// A piece of a frame that is too long for one packet: of a message, a record or a summary.
@@ -165,7 +169,7 @@ impl Frame<'_> {
         1 + match *self {
             Self::Ping { .. } => 12,
             Self::Pong { .. } | Self::Digest(_) => 8,
-            Self::Leave | Self::Close | Self::Probe => 0,
+            Self::Leave | Self::Close | Self::Probe | Self::Continues => 0,
             Self::Ack { delay_us, ranges } => varint::len(delay_us) + ranges.encoded_len(),
             Self::Message(bytes) | Self::Record(bytes) | Self::Summary(bytes) => with_len(bytes),
             Self::Fragment(Fragment { parcel, size, offset, data }) => {
@@ -199,6 +203,7 @@ impl Frame<'_> {
             Self::Leave => out.push(LEAVE),
             Self::Close => out.push(CLOSE),
             Self::Probe => out.push(PROBE),
+            Self::Continues => out.push(CONTINUES),
             Self::Ack { delay_us, ranges } => {
                 put_numbers(ACK, &[delay_us], out);
                 ranges.encode(out);
@@ -249,7 +254,7 @@ fn put_bytes(kind: u8, bytes: &[u8], out: &mut Vec<u8>) {
 
 /// The frames of one packet, checked to its end: a packet takes effect as a whole or
 /// not at all.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Frames<'a>(&'a [u8]);
 
 impl<'a> Frames<'a> {
@@ -288,6 +293,7 @@ fn split_frame(bytes: &[u8]) -> Result<(Frame<'_>, &[u8]), Malformed> {
         LEAVE => Ok((Frame::Leave, rest)),
         CLOSE => Ok((Frame::Close, rest)),
         PROBE => Ok((Frame::Probe, rest)),
+        CONTINUES => Ok((Frame::Continues, rest)),
         ACK => {
             let (delay_us, rest) = varint::split(rest)?;
             let (ranges, rest) = AckRanges::split(rest)?;
@@ -391,6 +397,7 @@ mod tests {
             Frame::Record(b"record"),
             Frame::Digest(77),
             Frame::Summary(b"summary"),
+            Frame::Continues,
         ]
     }
 
@@ -422,7 +429,7 @@ mod tests {
 
     #[test]
     fn an_unknown_frame_is_refused() {
-        for kind in [0, 20, 255] {
+        for kind in [0, 21, 255] {
             assert!(Frames::parse(&[LEAVE, kind, 0, 0, 0, 0, 0, 0, 0, 0, 0]).is_err());
         }
     }

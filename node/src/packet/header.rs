@@ -18,8 +18,8 @@ pub(crate) const DATA_HEADER_LEN: usize = 16;
 pub(crate) const INITIATION_NOISE_LEN: usize = 32 + (8 + 4) + TAG_LEN;
 /// Noise message 2: ephemeral key, sealed static key, then index, incarnation and proof, sealed.
 pub(crate) const RESPONSE_NOISE_LEN: usize = 32 + (32 + TAG_LEN) + (4 + 8 + 96) + TAG_LEN;
-/// Noise message 3: sealed static key, then incarnation and proof, sealed.
-pub(crate) const CONFIRM_NOISE_LEN: usize = (32 + TAG_LEN) + (8 + 96) + TAG_LEN;
+/// Noise message 3: sealed static key, then incarnation, proof and connection, sealed.
+pub(crate) const CONFIRM_NOISE_LEN: usize = (32 + TAG_LEN) + (8 + 96 + 8) + TAG_LEN;
 
 /// Length of an initiation datagram.
 pub(crate) const INITIATION_LEN: usize = INITIATION_HEADER_LEN + INITIATION_NOISE_LEN;

@@ -3,19 +3,13 @@
 //! Parsing takes untrusted bytes. It never panics and never allocates; what cannot be
 //! read is an error with no effect. Layouts are in `PROTOCOL.md`, section 3.
 
-// What connections will need; here already so that the wire is described in one place.
-#[allow(dead_code)]
 mod ack;
-#[allow(dead_code)]
 mod frame;
 mod header;
-#[allow(dead_code)]
 pub(crate) mod varint;
 
-#[allow(unused_imports)]
 pub(crate) use ack::{AckRanges, put_ranges};
-#[allow(unused_imports)]
-pub(crate) use frame::{Fragment, Frame, Frames, MESSAGE_OVERHEAD, RELAY_OVERHEAD, Relay, StreamPiece};
+pub(crate) use frame::{Fragment, Frame, Frames, MESSAGE_OVERHEAD, StreamPiece};
 pub(crate) use header::{
     CONFIRM_LEN, CONFIRM_NOISE_LEN, DATA_HEADER_LEN, Header, INITIATION_LEN, INITIATION_NOISE_LEN,
     RESPONSE_LEN, RESPONSE_NOISE_LEN, confirm_header, data_header, initiation_header, response_header,

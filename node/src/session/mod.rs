@@ -3,7 +3,7 @@
 mod liveness;
 mod replay;
 
-use std::{collections::VecDeque, net::SocketAddr};
+use std::net::SocketAddr;
 
 use meshground_shared::{NodeId, RejectReason, Role};
 
@@ -17,10 +17,10 @@ use crate::{
     time::WallTime,
 };
 
-/// Bytes a data packet adds to its frames.
-pub(crate) const PACKET_OVERHEAD: usize = DATA_HEADER_LEN + TAG_LEN;
+/// Bytes a data packet adds to its frames, with one for [`Frame::Continues`].
+pub(crate) const PACKET_OVERHEAD: usize = DATA_HEADER_LEN + TAG_LEN + 1;
 
-/// One end of a session: two keys, two counters, and the frames that wait to go out.
+/// One end of a session: two keys and two counters.
 #[derive(Debug)]
 pub(crate) struct Session {
     /// Who is at the other end.
@@ -46,16 +46,18 @@ pub(crate) struct Session {
     /// How many packets the sending key may seal.
     limit: u64,
     window: ReplayWindow,
-    max_frames: usize,
-    /// Blocks of whole frames, each of which fits one datagram.
-    waiting: VecDeque<Vec<u8>>,
+    /// The connection the initiator would go on with; 0 for none.
+    pub(crate) connection: u64,
+    /// Whether this end goes on with that, of which the initiator must be told until it is heard.
+    pub(crate) continues: bool,
 }
 
 impl Session {
     /// The session that `established` left behind, sending datagrams of at most
     /// `max_datagram` bytes to `address`.
     pub(crate) fn new(established: Established, address: SocketAddr, max_datagram: usize) -> Self {
-        let Established { peer, incarnation, role, begun, remote_index, send_key, receive_key } = established;
+        let Established { peer, incarnation, role, begun, remote_index, connection, send_key, receive_key } =
+            established;
         Self {
             peer,
             address,
@@ -70,40 +72,25 @@ impl Session {
             first_counter: 0,
             limit: key_limit(max_datagram),
             window: ReplayWindow::default(),
-            max_frames: max_datagram - PACKET_OVERHEAD,
-            waiting: VecDeque::new(),
+            connection,
+            continues: false,
         }
-    }
-
-    /// Queues a frame, together with others where it fits. Returns whether nothing was
-    /// waiting before.
-    pub(crate) fn push(&mut self, frame: &Frame<'_>) -> bool {
-        let first = self.waiting.is_empty();
-        match self.waiting.back_mut() {
-            Some(block) if block.len() + frame.encoded_len() <= self.max_frames => frame.encode(block),
-            _ => {
-                let mut block = Vec::with_capacity(frame.encoded_len());
-                frame.encode(&mut block);
-                self.waiting.push_back(block);
-            }
-        }
-        first
     }
 
     /// Takes the place of `old`, a session with the same life of the peer: goes on counting packets where that stood
-    /// and sends what was waiting there. `old` gives its sending key up and receives on, so that every number names
-    /// one packet, sealed under one key, and later keys have higher ones. Before this, nothing must have been sealed.
+    /// and `old` gives its sending key up and receives on, so that every number names one packet, sealed under one key,
+    /// and later keys have higher ones. Before this, nothing must have been sealed.
     pub(crate) fn succeed(&mut self, old: &mut Self) {
         debug_assert_eq!(self.next_counter, 0, "nothing was sealed yet");
         old.send_key = None;
         self.first_counter = old.next_counter;
         self.next_counter = old.next_counter;
-        self.waiting = std::mem::take(&mut old.waiting);
     }
 
-    /// Whether frames wait to go out.
-    pub(crate) fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+    /// What both ends call a connection that begins with this session.
+    pub(crate) fn connection_id(&self, local: NodeId) -> u64 {
+        let lower_began = (self.role == Role::Initiator) == (local < self.peer);
+        self.begun.0 << 1 | u64::from(lower_began)
     }
 
     /// How many packets the present sending key has sealed.
@@ -117,22 +104,31 @@ impl Session {
         wanted.min(self.limit / 2)
     }
 
-    /// Seals the next block of frames into a datagram appended to `out`; its length. Nothing is sealed under a key
-    /// that has sealed all it may, or that another session has replaced.
-    pub(crate) fn seal_next(&mut self, out: &mut Vec<u8>) -> Option<usize> {
+    /// Seals what `write` appends into a datagram appended to `out`; the packet's number and what `write` returned.
+    /// Nothing is sealed when that is `None`, nor under a key that has sealed all it may or was given up.
+    pub(crate) fn seal<T>(
+        &mut self,
+        out: &mut Vec<u8>,
+        write: impl FnOnce(&mut Vec<u8>) -> Option<T>,
+    ) -> Option<(u64, T)> {
         if self.sealed() >= self.limit {
             return None;
         }
         let send_key = self.send_key.as_ref()?;
-        let frames = self.waiting.pop_front()?;
-        let start = out.len();
-        let header = data_header(self.remote_index, self.next_counter);
+        let (start, number) = (out.len(), self.next_counter);
+        let header = data_header(self.remote_index, number);
         out.extend_from_slice(&header);
-        out.extend_from_slice(&frames);
-        let tag = send_key.seal(self.next_counter, &header, &mut out[start + DATA_HEADER_LEN..]);
+        if self.continues && self.confirmed_by.is_some() {
+            Frame::Continues.encode(out);
+        }
+        let Some(written) = write(out) else {
+            out.truncate(start);
+            return None;
+        };
+        let tag = send_key.seal(number, &header, &mut out[start + DATA_HEADER_LEN..]);
         out.extend_from_slice(&tag);
         self.next_counter += 1;
-        Some(out.len() - start)
+        Some((number, written))
     }
 
     /// Opens a data packet in place. An error means that nothing changed, except for

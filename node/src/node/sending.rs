@@ -1,0 +1,162 @@
+//! What goes out to peers: frames into packets, packets into datagrams.
+
+use meshground_shared::{NodeId, SessionEnd};
+
+use super::{Node, Slot, peers::Peer};
+use crate::{
+    connection::MAX_PARCEL,
+    event::{NodeEvent, SendError, Transmit},
+    packet::{Frame, MESSAGE_OVERHEAD},
+    session::Session,
+    time::{Instant, Now},
+    timers::Timer,
+};
+
+/// So many packets in a row go to one peer before another gets its turn.
+const BURST: u32 = 64;
+
+impl Node {
+    /// Sends `payload` to `peer` as one unreliable message: it arrives whole and once, or not at all, in any order.
+    ///
+    /// # Errors
+    /// Without a confirmed session, when it is longer than [`max_message`](Self::max_message), or when as much waits
+    /// for `peer` as may.
+    pub fn send(&mut self, now: Now, peer: NodeId, payload: &[u8]) -> Result<(), SendError> {
+        self.observe(now.instant);
+        let to = self.peers.get_mut(&peer).ok_or(SendError::NoSession(peer))?;
+        let max = MAX_PARCEL - MESSAGE_OVERHEAD;
+        if payload.len() > max {
+            return Err(SendError::TooLarge { len: payload.len(), max });
+        }
+        if !to.connection.push_message(&Frame::Message(payload)) {
+            return Err(SendError::Full(peer));
+        }
+        self.mark_dirty(peer);
+        Ok(())
+    }
+
+    /// The longest message [`send`](Self::send) takes, in bytes. One that does not fit a datagram travels in pieces.
+    pub fn max_message(&self) -> usize {
+        MAX_PARCEL - MESSAGE_OVERHEAD
+    }
+
+    /// Has the next packet to `peer` carry `frame`, whatever the congestion.
+    pub(super) fn push_urgent(&mut self, peer: NodeId, frame: &Frame<'_>) {
+        if let Some(to) = self.peers.get_mut(&peer) {
+            to.connection.push_urgent(frame);
+            self.mark_dirty(peer);
+        }
+    }
+
+    /// There may be something to send to `peer`.
+    pub(super) fn mark_dirty(&mut self, peer: NodeId) {
+        if let Some(to) = self.peers.get_mut(&peer)
+            && !to.is_dirty
+        {
+            to.is_dirty = true;
+            self.dirty.push_back(peer);
+        }
+    }
+
+    /// The next packet of whichever connection has one.
+    pub(super) fn poll_connections(&mut self, now: Now, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        while let Some(&id) = self.dirty.front() {
+            if self.burst == BURST && self.dirty.len() > 1 {
+                self.dirty.rotate_left(1);
+                self.burst = 0;
+                continue;
+            }
+            if let Some(transmit) = self.write_packet(now.instant, id, buffer) {
+                self.burst += 1;
+                return Some(transmit);
+            }
+            self.dirty.pop_front();
+            self.burst = 0;
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.is_dirty = false;
+                if peer.connection.unblock_messages() {
+                    self.events.push_back(NodeEvent::Writable { peer: id });
+                }
+                self.arm(id);
+            }
+        }
+        None
+    }
+
+    fn write_packet(&mut self, now: Instant, id: NodeId, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        let peer = self.peers.get_mut(&id)?;
+        let Some(Slot::Session(session)) = self.slots.get_mut(&peer.session) else { return None };
+        let start = buffer.len();
+        let (number, packet) = session.seal(buffer, |out| peer.connection.write(now, out))?;
+        let (to, index, len) = (session.address, peer.session, buffer.len() - start);
+        peer.connection.sent(now, number, packet, len);
+        peer.liveness.sent(now);
+        peer.traffic.datagrams_out += 1;
+        peer.traffic.bytes_out += len as u64;
+        self.count_sealed(now, id, index);
+        Some(Transmit { to, len })
+    }
+
+    /// Sets a connection's timer to when it next wants attention. One that goes off too early is set anew then: moving it with
+    /// every packet would cost more.
+    fn arm(&mut self, id: NodeId) {
+        let Some(due) = self.peers.get(&id).and_then(|peer| peer.connection.timeout()) else { return };
+        let timer = Timer::Connection(id);
+        if self.timers.at(timer).is_none_or(|at| due < at) {
+            self.timers.set(timer, due);
+        }
+    }
+
+    pub(super) fn on_connection_timeout(&mut self, now: Now, id: NodeId) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.connection.handle_timeout(now.instant);
+            self.after_input(now, id);
+        }
+    }
+
+    /// Something changed in the connection with `id`: tells what came of it and has it send what it may.
+    pub(super) fn after_input(&mut self, _now: Now, id: NodeId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        while let Some(event) = peer.connection.streams.poll_event() {
+            self.events.push_back(NodeEvent::Stream { peer: id, event });
+        }
+        self.mark_dirty(id);
+    }
+
+    /// Seals what waits for every peer and a leave after it, and drops every session.
+    pub(super) fn say_farewell(&mut self, now: Instant) {
+        let mut leave = |session: &mut Session, peer: Option<&mut Peer>| {
+            let mut datagram = Vec::new();
+            if let Some(peer) = peer {
+                while session.seal(&mut datagram, |out| peer.connection.write(now, out)).is_some() {
+                    self.outbox.push_back((session.address, std::mem::take(&mut datagram)));
+                }
+            }
+            let sealed = session.seal(&mut datagram, |out| {
+                Frame::Leave.encode(out);
+                Some(())
+            });
+            if sealed.is_some() {
+                self.outbox.push_back((session.address, datagram));
+            }
+        };
+        for (id, mut peer) in std::mem::take(&mut self.peers) {
+            if let Some(Slot::Session(session)) = self.slots.get_mut(&peer.session) {
+                leave(session, Some(&mut peer));
+            }
+            for stream in peer.connection.streams.ids() {
+                self.events
+                    .push_back(NodeEvent::Stream { peer: id, event: crate::StreamEvent::Lost(stream) });
+            }
+            self.events.push_back(NodeEvent::SessionDown { peer: id, reason: SessionEnd::Closed });
+        }
+        // Whoever has message 3 holds a session already, though this end has not heard of it yet: untold, it would keep
+        // that until it forgets.
+        for slot in std::mem::take(&mut self.slots).values_mut() {
+            if let Slot::HalfOpen(half) = slot {
+                leave(&mut half.session, None);
+            }
+        }
+        self.dirty.clear();
+    }
+}
