@@ -274,7 +274,10 @@ impl Driver {
         let structural = |event: &NodeEvent| {
             matches!(
                 event,
-                NodeEvent::SessionUp { .. } | NodeEvent::SessionDown { .. } | NodeEvent::Health { .. }
+                NodeEvent::SessionUp { .. }
+                    | NodeEvent::SessionDown { .. }
+                    | NodeEvent::Roamed { .. }
+                    | NodeEvent::Health { .. }
             )
         };
         if self.events.iter().any(structural) {

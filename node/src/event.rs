@@ -28,6 +28,15 @@ pub enum NodeEvent {
         /// Why.
         reason: SessionEnd,
     },
+    /// An authentic packet came from another address than the ones before: the session goes on there.
+    Roamed {
+        /// Who.
+        peer: NodeId,
+        /// Where packets to it went.
+        from: SocketAddr,
+        /// Where they go now.
+        to: SocketAddr,
+    },
     /// The failure detector changed its verdict.
     Health {
         /// On whom.

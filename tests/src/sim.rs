@@ -181,6 +181,11 @@ impl Network {
         self.start(number);
     }
 
+    /// Gives a member another address: what it sends comes from there from now on, and what goes to the old one is lost.
+    pub fn move_away(&mut self, number: usize) {
+        self.members[number].address = self.fresh_address();
+    }
+
     /// Has a running member stand still, as on a blocked thread: datagrams wait for it.
     pub fn freeze(&mut self, number: usize) {
         let member = &mut self.members[number];

@@ -219,6 +219,7 @@ impl Listener {
                 shared.log.append(Some(id), cause, EventKind::PeerHealth { peer, from, to, silence_us });
                 state.set_health(index, peer, to);
             }
+            NodeEvent::Roamed { peer, to, .. } => state.link_moved(index, peer, to),
             NodeEvent::Rejected { address, reason, count } => {
                 shared.log.append(Some(id), None, EventKind::DatagramRejected { address, reason, count });
                 if reason == RejectReason::PskMismatch {

@@ -252,6 +252,16 @@ impl State {
         }
     }
 
+    /// `index` finds `peer` at another `address`.
+    pub(super) fn link_moved(&mut self, index: usize, peer: NodeId, address: SocketAddr) {
+        let current = self.by_id(peer).is_some_and(|member| member.node.local_addr() == address);
+        let link = self.members.get(&index).and_then(|member| member.links.get(&peer)).copied();
+        // Who was there once is the same run still, wherever a copied packet may seem to come from.
+        if let Some(link) = link.filter(|link| !link.current) {
+            self.set_link(index, peer, Some(Link { current, ..link }));
+        }
+    }
+
     /// `index` holds no session with `peer` any more.
     pub(super) fn link_down(&mut self, index: usize, peer: NodeId) {
         self.set_link(index, peer, None);

@@ -29,7 +29,6 @@ const MAX_RESENDS: u32 = 16;
 #[derive(Debug)]
 pub(super) struct Answer {
     responder: Responder,
-    address: SocketAddr,
     response: [u8; RESPONSE_LEN],
     resends: u32,
 }
@@ -90,7 +89,7 @@ impl Node {
         }
         self.pause_dials(now, from);
         self.outbox.push_back((from, response.to_vec()));
-        let answer = Answer { responder, address: from, response, resends: 0 };
+        let answer = Answer { responder, response, resends: 0 };
         self.slots.insert(index, Slot::Answer(Box::new(answer)));
         self.answers.by_ephemeral.insert(*ephemeral, index);
         self.answers.by_age.push_back(index);
@@ -98,7 +97,8 @@ impl Node {
         if crowded { Err(RejectReason::Overloaded) } else { Ok(()) }
     }
 
-    /// The same message 1 again: the answer was lost, or someone replays it.
+    /// The same message 1 again: the answer was lost, or someone replays it. Who is who cannot be told, not even by the
+    /// address: a copy may have come first. So whoever sends it gets the same answer, within the one bound.
     fn answer_again(
         &mut self,
         index: u32,
@@ -107,9 +107,7 @@ impl Node {
     ) -> Result<(), RejectReason> {
         match self.slots.get_mut(&index) {
             Some(Slot::Answer(answer))
-                if answer.address == from
-                    && answer.responder.initiation() == message
-                    && answer.resends < MAX_RESENDS =>
+                if answer.responder.initiation() == message && answer.resends < MAX_RESENDS =>
             {
                 answer.resends += 1;
                 self.outbox.push_back((from, answer.response.to_vec()));
@@ -174,16 +172,11 @@ impl Node {
         message: &[u8; CONFIRM_NOISE_LEN],
     ) -> Result<(), RejectReason> {
         let answer = match self.slots.get_mut(&index) {
-            // The initiator has no reason to move meanwhile; someone who copies its message
-            // from another address would lead the session there.
-            Some(Slot::Answer(answer)) if answer.address != from => {
-                return Err(RejectReason::HandshakeFailed);
-            }
             Some(Slot::Answer(answer)) => answer,
             // A replaced one has nothing to say any more; its successor has told the initiator, or will.
             Some(Slot::Session(session)) if session.role == Role::Responder => {
                 let is_current = self.peers.get(&session.peer).is_some_and(|peer| peer.session == index);
-                if !is_current || session.address != from {
+                if !is_current {
                     return Err(RejectReason::Replayed);
                 }
                 match &session.confirmed_by {
@@ -191,8 +184,11 @@ impl Node {
                     Some(confirm) if **confirm != *message => return Err(RejectReason::HandshakeFailed),
                     Some(_) => {}
                 }
-                // The packet that told the initiator of success was lost: send another.
-                let (peer, stamp) = (session.peer, now.instant.as_micros());
+                // The packet that told the initiator of success was lost, or went to whoever copied message 3:
+                // send another, to where it comes from now.
+                let peer = session.peer;
+                self.follow(peer, from, |_| true, index);
+                let stamp = now.instant.as_micros();
                 self.push_urgent(peer, &Frame::Ping { stamp, silence_ms: 0 });
                 return Ok(());
             }

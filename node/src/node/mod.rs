@@ -195,7 +195,7 @@ impl Node {
             Ok(Header::Initiation { suite, noise }) => self.on_initiation(now, from, suite, noise),
             Ok(Header::Response { receiver, noise }) => self.on_response(now, receiver, noise),
             Ok(Header::Confirm { receiver, noise }) => self.on_confirm(now, from, receiver, noise),
-            Ok(Header::Data { receiver, counter }) => self.on_data(now, receiver, counter, datagram),
+            Ok(Header::Data { receiver, counter }) => self.on_data(now, from, receiver, counter, datagram),
         };
         if let Err(reason) = outcome {
             self.rejections.count(now.instant, reason, from, &mut self.timers);

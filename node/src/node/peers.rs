@@ -1,6 +1,6 @@
 //! Peers: sessions put to use, packets taken in, lives judged.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use meshground_shared::{NodeId, RejectReason, SessionEnd};
 use rand_chacha::rand_core::RngCore;
@@ -119,7 +119,11 @@ impl Node {
             if old.incarnation == session.incarnation && continues {
                 let moved = old.address != address;
                 let crossed = may_have_crossed(&new_claim, &old_claim);
-                news = moved || (crossed && old.role != role);
+                news = crossed && (moved || old.role != role);
+                if moved && !crossed {
+                    let from = old.address;
+                    self.events.push_back(NodeEvent::Roamed { peer: id, from, to: address });
+                }
                 self.replace_session(now.instant, index, &mut session, !crossed);
                 self.heard(now.instant, id);
             } else {
@@ -174,6 +178,7 @@ impl Node {
     pub(super) fn on_data(
         &mut self,
         now: Now,
+        from: SocketAddr,
         index: u32,
         counter: u64,
         datagram: &mut [u8],
@@ -195,6 +200,7 @@ impl Node {
             _ => return Err(RejectReason::UnknownIndex),
         };
         self.heard(now.instant, id);
+        self.follow(id, from, |session| session.is_newest(counter), index);
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.traffic.datagrams_in += 1;
             peer.traffic.bytes_in += len;
@@ -246,6 +252,29 @@ impl Node {
                 self.on_frame(now, id, &frame)
             }
             _ => Err(RejectReason::BadFrame),
+        }
+    }
+
+    /// Moves the session with `id` to `from`, if the slot `index` holds the one in use and `is_news` holds for it.
+    ///
+    /// Whoever copies packets and delivers them before the originals do can move it too, as in `WireGuard`, but not
+    /// keep it: the next packet that comes in from where the peer really is moves it back.
+    pub(super) fn follow(
+        &mut self,
+        id: NodeId,
+        from: SocketAddr,
+        is_news: impl FnOnce(&Session) -> bool,
+        index: u32,
+    ) {
+        if self.peers.get(&id).is_none_or(|peer| peer.session != index) {
+            return;
+        }
+        if let Some(Slot::Session(session)) = self.slots.get_mut(&index)
+            && session.address != from
+            && is_news(session)
+        {
+            let before = std::mem::replace(&mut session.address, from);
+            self.events.push_back(NodeEvent::Roamed { peer: id, from: before, to: from });
         }
     }
 

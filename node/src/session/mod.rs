@@ -93,6 +93,11 @@ impl Session {
         self.begun.0 << 1 | u64::from(lower_began)
     }
 
+    /// Whether no packet with a higher counter was opened.
+    pub(crate) fn is_newest(&self, counter: u64) -> bool {
+        self.window.is_highest(counter)
+    }
+
     /// How many packets the present sending key has sealed.
     pub(crate) fn sealed(&self) -> u64 {
         self.next_counter - self.first_counter

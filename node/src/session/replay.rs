@@ -33,6 +33,11 @@ impl ReplayWindow {
         self.ring[word] & bit == 0
     }
 
+    /// Whether `counter` is the highest one recorded.
+    pub(crate) fn is_highest(&self, counter: u64) -> bool {
+        counter.checked_add(1) == Some(self.next)
+    }
+
     /// Records a counter for which [`is_new`](Self::is_new) was true.
     pub(crate) fn record(&mut self, counter: u64) {
         if counter >= self.next {
