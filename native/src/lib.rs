@@ -31,4 +31,4 @@ pub mod server;
 
 pub use cluster::{ClusterConfig, ClusterError, ClusterHarness, ClusterHealth, ClusterNode};
 pub use log::{EventLog, EventReceiver, RecvError, Subscription};
-pub use mesh::{Mesh, MeshBuilder, MeshError, Message, Messages};
+pub use mesh::{Mesh, MeshBuilder, MeshError, Message, MessageSender, Messages};

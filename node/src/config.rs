@@ -23,6 +23,9 @@ pub struct NodeConfig {
     pub suite: Option<Suite>,
     /// The largest datagram to send, in bytes, from 512 to 65,507. Larger ones are still received.
     pub max_datagram: usize,
+    /// How many bytes may wait for one peer to be sent, from 65,536; 1 MiB by default. Beyond, nothing more is taken
+    /// for it until less than half waits.
+    pub max_queued: usize,
     /// How handshakes are paced.
     pub handshake: HandshakeConfig,
     /// How peers' lives are judged.
@@ -78,6 +81,9 @@ pub enum ConfigError {
     /// `max_datagram` is out of range.
     #[error("max_datagram is {0} bytes; it must lie between 512 and 65,507")]
     MaxDatagram(usize),
+    /// `max_queued` is out of range.
+    #[error("max_queued is {0} bytes; it must be at least 65,536")]
+    MaxQueued(usize),
     /// The liveness limits do not rise.
     #[error("liveness limits must rise: 1 ms <= heartbeat < suspect < unreachable < forget")]
     Liveness,
@@ -96,6 +102,7 @@ impl NodeConfig {
             psk,
             suite: None,
             max_datagram: 1_452,
+            max_queued: 1 << 20,
             handshake: HandshakeConfig::default(),
             liveness: LivenessConfig::default(),
             rekey: RekeyConfig::default(),
@@ -109,6 +116,10 @@ impl NodeConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         if !(512..=65_507).contains(&self.max_datagram) {
             return Err(ConfigError::MaxDatagram(self.max_datagram));
+        }
+        // The longest message there is must fit.
+        if self.max_queued < 65_536 {
+            return Err(ConfigError::MaxQueued(self.max_queued));
         }
         let live = &self.liveness;
         let rising = [live.heartbeat, live.suspect, live.unreachable, live.forget];

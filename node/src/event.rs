@@ -48,12 +48,10 @@ pub enum NodeEvent {
         /// How long the peer had been silent.
         silence: Duration,
     },
-    /// A message of a peer. It may have been lost, but never altered, doubled or forged.
-    Message {
-        /// Whose.
+    /// Comes once after [`SendError::Full`]: less than half of what may wait for `peer` does.
+    Writable {
+        /// For whom.
         peer: NodeId,
-        /// What.
-        payload: Vec<u8>,
     },
     /// Something happened to a stream with `peer`.
     Stream {
@@ -61,11 +59,6 @@ pub enum NodeEvent {
         peer: NodeId,
         /// What.
         event: StreamEvent,
-    },
-    /// Comes once after [`SendError::Full`]: there is room for messages to `peer` again.
-    Writable {
-        /// For whom.
-        peer: NodeId,
     },
     /// A dial ended in a confirmed session, by its own handshake or by one that crossed it.
     Dialed {
@@ -146,8 +139,13 @@ pub enum SendError {
         max: usize,
     },
     /// As much waits for the peer as may. [`NodeEvent::Writable`] tells when to try again.
-    #[error("too many messages wait for node {0}; wait until some are sent")]
-    Full(NodeId),
+    #[error("{queued} bytes wait for node {peer} already")]
+    Full {
+        /// For whom.
+        peer: NodeId,
+        /// How many bytes wait, those the protocol adds included.
+        queued: usize,
+    },
 }
 
 /// A datagram to send, appended to the buffer given to

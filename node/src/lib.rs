@@ -17,6 +17,7 @@ mod handshake;
 mod identity;
 mod node;
 mod packet;
+mod received;
 mod session;
 mod stream;
 mod time;
@@ -28,5 +29,6 @@ pub use event::{DialError, DialId, NodeEvent, PeerView, SendError, Traffic, Tran
 pub use identity::Identity;
 pub use meshground_shared::{Health, NodeId, PublicKey, RejectReason, Role, SessionEnd};
 pub use node::Node;
+pub use received::Received;
 pub use stream::{StreamError, StreamEvent, StreamId, StreamKind};
 pub use time::{Instant, Now, WallTime};

@@ -83,12 +83,16 @@ pub struct Member {
     pub address: SocketAddr,
     /// Everything it told, in order, with the virtual time.
     pub events: Vec<(Instant, NodeEvent)>,
+    /// Every message it received, in order.
+    pub messages: Vec<(NodeId, Vec<u8>)>,
     /// How far its wall clock is ahead, in microseconds.
     pub skew_us: u64,
     /// What came in while it stood still, and the node meanwhile.
     still: Option<(Node, Vec<Datagram>)>,
     /// How many events it had told when its present life began.
     born_at: usize,
+    /// How many messages it had received by then.
+    received_before: usize,
     /// Its wall clock at that moment.
     incarnation: WallTime,
     config: NodeConfig,
@@ -99,6 +103,11 @@ impl Member {
     /// What it told in its present life, in order.
     pub fn told(&self) -> impl Iterator<Item = &NodeEvent> {
         self.events[self.born_at..].iter().map(|(_, event)| event)
+    }
+
+    /// The messages it received in its present life, in order.
+    pub fn received(&self) -> &[(NodeId, Vec<u8>)] {
+        &self.messages[self.received_before..]
     }
 }
 
@@ -152,9 +161,11 @@ impl Network {
             node: None,
             address,
             events: Vec::new(),
+            messages: Vec::new(),
             skew_us: 0,
             still: None,
             born_at: 0,
+            received_before: 0,
             incarnation: WallTime::default(),
             config,
             identity,
@@ -214,6 +225,7 @@ impl Network {
         }
         member.incarnation = now.wall;
         member.born_at = member.events.len();
+        member.received_before = member.messages.len();
         let node = Node::new(member.config.clone(), member.identity.clone(), seed, now);
         member.node = Some(node.expect("the test's configuration is valid"));
     }
@@ -319,6 +331,9 @@ impl Network {
             while let Some(event) = node.poll_event() {
                 member.events.push((now.instant, event));
             }
+            let received = node.take_messages();
+            assert_eq!(received.missed(), 0, "messages are taken after every step");
+            member.messages.extend(received.iter().map(|(peer, payload)| (peer, payload.to_vec())));
             let Some(transmit) = node.poll_transmit(now, &mut self.buffer) else { return };
             assert_eq!(transmit.len, self.buffer.len(), "a transmit's length is what was appended");
             assert!(transmit.len <= member.config.max_datagram, "no datagram exceeds the limit");
@@ -393,14 +408,7 @@ impl Network {
 
     /// The messages a member received, in order.
     pub fn messages(&self, number: usize) -> Vec<(NodeId, Vec<u8>)> {
-        self.members[number]
-            .events
-            .iter()
-            .filter_map(|(_, event)| match event {
-                NodeEvent::Message { peer, payload } => Some((*peer, payload.clone())),
-                _ => None,
-            })
-            .collect()
+        self.members[number].messages.clone()
     }
 
     /// A random number below `bound`, which must not be zero.

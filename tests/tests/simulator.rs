@@ -12,7 +12,7 @@ mod upheaval;
 
 use std::time::Duration;
 
-use meshground_node::{Health, NodeConfig, NodeEvent, RejectReason, SessionEnd};
+use meshground_node::{Health, NodeConfig, NodeEvent, RejectReason, SendError, SessionEnd};
 use meshground_tests::sim::{Faults, Network};
 
 const PSK: [u8; 32] = [42; 32];
@@ -428,6 +428,39 @@ fn the_round_trip_is_measured_at_both_ends() {
         let node = net.members[number].node.as_ref().expect("running");
         let rtt = node.peers().next().expect("a peer").rtt.expect("measured");
         assert_eq!(rtt, Duration::from_millis(2), "there and back over one millisecond each");
+    }
+}
+
+#[test]
+fn a_full_queue_takes_nothing_more_and_tells_once_when_there_is_room_again() {
+    let mut net = Network::new(31, Faults::NONE);
+    let limit = 65_536;
+    let (a, b) = (net.add(NodeConfig { max_queued: limit, ..config() }), net.add(config()));
+    net.dial(a, b);
+    net.run_for(Duration::from_secs(1));
+    let (id, longest) = (net.id(b), vec![7; 1_000]);
+    for round in 1..=3 {
+        // Nothing is fetched from the node before the action is over.
+        let taken = net.act(a, |node, now| {
+            let mut taken = 0;
+            loop {
+                match node.send(now, id, &longest) {
+                    Ok(()) => taken += 1,
+                    Err(SendError::Full { peer, queued }) => {
+                        assert_eq!(peer, id);
+                        assert!(queued <= limit && queued + 1_100 > limit, "{queued} bytes wait");
+                        break;
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            assert!(node.send(now, id, &longest).is_err(), "it stays full");
+            taken
+        });
+        net.run_for(Duration::from_secs(1));
+        assert_eq!(net.messages(b).len(), round * taken, "all that was taken arrives, and nothing else");
+        let told = net.members[a].told().filter(|event| matches!(event, NodeEvent::Writable { .. }));
+        assert_eq!(told.count(), round);
     }
 }
 

@@ -238,7 +238,7 @@ impl Listener {
 impl Observer for Listener {
     fn observe(&mut self, event: &NodeEvent) {
         // The packet path: nothing shared is touched.
-        if matches!(event, NodeEvent::Message { .. } | NodeEvent::Dialed { .. }) {
+        if matches!(event, NodeEvent::Dialed { .. } | NodeEvent::Writable { .. } | NodeEvent::Stream { .. }) {
             return;
         }
         self.shared.change(|state| {

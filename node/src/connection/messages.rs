@@ -4,9 +4,6 @@ use std::collections::VecDeque;
 
 use crate::packet::{Fragment, Frame, varint};
 
-/// The most bytes of messages that wait for one peer. One message may go beyond.
-pub(crate) const QUEUE_BYTES: usize = 1 << 20;
-
 /// What waits to be sent.
 #[derive(Debug)]
 pub(crate) struct Messages {

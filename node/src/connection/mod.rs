@@ -22,13 +22,14 @@ pub(crate) use reassembly::MAX_PARCEL;
 use self::{
     congestion::Congestion,
     in_flight::{InFlight, MAX_PACKETS, Sent},
-    messages::{Messages, QUEUE_BYTES},
+    messages::Messages,
     reassembly::Reassembly,
     received::Received,
     rtt::Rtt,
 };
 use crate::{
     packet::{AckRanges, Frame},
+    session::PACKET_OVERHEAD,
     stream::{Side, Streams, Violation},
     time::Instant,
 };
@@ -59,6 +60,8 @@ pub(crate) struct Connection {
     /// The most bytes of frames in a packet, and of the datagram around it.
     room: usize,
     datagram: usize,
+    /// The most bytes of messages that wait; one message may go beyond.
+    max_queued: usize,
     received: Received,
     rtt: Rtt,
     in_flight: InFlight,
@@ -91,10 +94,12 @@ pub(crate) struct Written {
 }
 
 impl Connection {
-    /// A new connection. Packets take `room` bytes of frames, in datagrams of `datagram` bytes.
-    pub(crate) fn new(side: Side, room: usize, datagram: usize, now: Instant) -> Self {
+    /// A new connection. It sends datagrams of at most `datagram` bytes and lets `max_queued` bytes of messages wait.
+    pub(crate) fn new(side: Side, datagram: usize, max_queued: usize, now: Instant) -> Self {
+        let room = datagram - PACKET_OVERHEAD;
         Self {
             room,
+            max_queued,
             datagram,
             received: Received::default(),
             rtt: Rtt::default(),
@@ -143,7 +148,7 @@ impl Connection {
     /// Queues a frame of any length up to [`MAX_PARCEL`] that is subject to congestion control and does not come
     /// again when it is lost. Whether there was room for it.
     pub(crate) fn push_message(&mut self, frame: &Frame<'_>) -> bool {
-        if self.messages.bytes() > 0 && self.messages.bytes() + frame.encoded_len() > QUEUE_BYTES {
+        if self.messages.bytes() > 0 && self.messages.bytes() + frame.encoded_len() > self.max_queued {
             self.messages_blocked = true;
             return false;
         }
@@ -151,9 +156,19 @@ impl Connection {
         true
     }
 
+    /// How many bytes of messages wait.
+    pub(crate) fn queued(&self) -> usize {
+        self.messages.bytes()
+    }
+
+    /// Whether someone who found no room for a message has not been told of any yet.
+    pub(crate) fn has_blocked_messages(&self) -> bool {
+        self.messages_blocked
+    }
+
     /// Whether there is room again for someone who found none. Says so once.
     pub(crate) fn unblock_messages(&mut self) -> bool {
-        let free = self.messages_blocked && self.messages.bytes() <= QUEUE_BYTES / 2;
+        let free = self.messages_blocked && self.messages.bytes() <= self.max_queued / 2;
         if free {
             self.messages_blocked = false;
         }

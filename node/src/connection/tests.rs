@@ -25,7 +25,7 @@ struct Pair {
 impl Pair {
     fn new(loss: u64, seed: u64) -> Self {
         let now = Instant::from_micros(1_000);
-        let end = |side| Connection::new(side, ROOM, ROOM + 32, now);
+        let end = |side| Connection::new(side, ROOM + PACKET_OVERHEAD, 1 << 20, now);
         Self {
             ends: [end(Side::Lower), end(Side::Higher)],
             events: [Vec::new(), Vec::new()],

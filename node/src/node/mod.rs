@@ -39,6 +39,7 @@ use crate::{
     handshake::{Noise, SeenInitiations},
     identity::Identity,
     packet::Header,
+    received::{Collector, Received},
     session::Session,
     time::{Instant, Now},
     timers::{Timer, Timers},
@@ -51,8 +52,8 @@ const STOOD_STILL: Duration = Duration::from_millis(100);
 /// One mesh node.
 ///
 /// Call the `handle_` and action methods with the present time, and after each of them
-/// drain [`poll_transmit`](Self::poll_transmit) and [`poll_event`](Self::poll_event),
-/// then sleep until [`poll_timeout`](Self::poll_timeout) or the next input. Time must
+/// drain [`poll_transmit`](Self::poll_transmit), [`poll_event`](Self::poll_event) and
+/// [`take_messages`](Self::take_messages), then sleep until [`poll_timeout`](Self::poll_timeout) or the next input. Time must
 /// not run backwards. No input, whatever its bytes, makes a node panic.
 pub struct Node {
     config: NodeConfig,
@@ -75,6 +76,7 @@ pub struct Node {
     /// How many packets in a row the first of them has had.
     burst: u32,
     events: VecDeque<NodeEvent>,
+    received: Collector,
     rejections: Rejections,
     /// The last time the node was told.
     clock: Instant,
@@ -134,6 +136,7 @@ impl Node {
             dirty: VecDeque::new(),
             burst: 0,
             events: VecDeque::new(),
+            received: Collector::default(),
             rejections: Rejections::default(),
             clock: now.instant,
             left: false,
@@ -236,6 +239,12 @@ impl Node {
     /// The next event.
     pub fn poll_event(&mut self) -> Option<NodeEvent> {
         self.events.pop_front()
+    }
+
+    /// The messages that came in since the last call. Call it after every few datagrams: what nobody takes is dropped
+    /// beyond 4 MiB, as messages may be, and counted.
+    pub fn take_messages(&mut self) -> Received {
+        self.received.take()
     }
 
     /// The peers with confirmed sessions, by id.

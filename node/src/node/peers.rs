@@ -12,7 +12,7 @@ use crate::{
     event::{NodeEvent, Traffic},
     handshake::{Claim, may_have_crossed, takes_precedence},
     packet::{Frame, Frames},
-    session::{Liveness, PACKET_OVERHEAD, Session},
+    session::{Liveness, Session},
     stream::{Side, StreamEvent},
     time::{Instant, Now},
     timers::Timer,
@@ -153,7 +153,7 @@ impl Node {
     fn new_connection(&self, now: Instant, peer: NodeId) -> Connection {
         let side = if self.id() < peer { Side::Lower } else { Side::Higher };
         let datagram = self.config.max_datagram;
-        Connection::new(side, datagram - PACKET_OVERHEAD, datagram, now)
+        Connection::new(side, datagram, self.config.max_queued, now)
     }
 
     /// The connection with `peer` that this end would go on with; 0 for none.
@@ -231,7 +231,7 @@ impl Node {
             Frame::Leave | Frame::Close => self.remove_peer(id, SessionEnd::Left),
             Frame::Message(payload) => {
                 peer.traffic.messages_in += 1;
-                self.events.push_back(NodeEvent::Message { peer: id, payload: payload.to_vec() });
+                self.received.push(id, payload);
             }
             _ => {
                 let whole =
@@ -342,6 +342,10 @@ impl Node {
         self.timers.clear(Timer::Peer(id));
         self.timers.clear(Timer::Rekey(id));
         self.timers.clear(Timer::Connection(id));
+        if peer.connection.has_blocked_messages() {
+            // Whoever waits for room learns from the next attempt that there is no session.
+            self.events.push_back(NodeEvent::Writable { peer: id });
+        }
         for stream in peer.connection.streams.ids() {
             self.events.push_back(NodeEvent::Stream { peer: id, event: StreamEvent::Lost(stream) });
         }

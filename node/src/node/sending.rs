@@ -29,7 +29,7 @@ impl Node {
             return Err(SendError::TooLarge { len: payload.len(), max });
         }
         if !to.connection.push_message(&Frame::Message(payload)) {
-            return Err(SendError::Full(peer));
+            return Err(SendError::Full { peer, queued: to.connection.queued() });
         }
         self.mark_dirty(peer);
         Ok(())

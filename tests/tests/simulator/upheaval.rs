@@ -197,9 +197,7 @@ impl Upheaval {
         let calls = self.net.timeouts - before;
         assert!(calls < 20 * (n * n) as u64, "timers went off {calls} times in a second at {n} nodes");
         for to in 0..n {
-            let got = self.net.members[to]
-                .told()
-                .filter(|event| matches!(event, NodeEvent::Message { payload, .. } if payload == b"at last"));
+            let got = self.net.members[to].received().iter().filter(|(_, payload)| payload == b"at last");
             assert_eq!(got.count(), n - 1, "messages at {to}");
         }
     }

@@ -1,34 +1,40 @@
 //! Runs one sans-IO node over one UDP socket, in one task that owns both.
 //!
 //! Nothing is shared on the packet path: the task reads the socket, feeds the node, sends what it says and hands out
-//! its events. Others talk to it through a bounded queue.
+//! its events. Others talk to it through a bounded queue; messages come and go in whole buffers.
+
+mod arena;
+mod clock;
+mod egress;
+mod pump;
+mod socket;
 
 use std::{
     collections::BTreeMap,
     io::ErrorKind,
     net::SocketAddr,
     pin::pin,
-    sync::{
-        Arc, LazyLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant as StdInstant},
 };
 
-use meshground_node::{
-    DialError, DialId, Instant, Node, NodeEvent, Now, PeerView, RejectReason, SendError, Transmit, WallTime,
-};
+use meshground_node::{DialError, DialId, Node, NodeEvent, PeerView, RejectReason};
 use meshground_shared::NodeId;
 use tokio::{
-    io::Interest,
-    net::UdpSocket,
-    sync::{Notify, broadcast, mpsc, oneshot, watch},
-    time::sleep_until,
+    sync::{Notify, mpsc, oneshot, watch},
+    time::{Instant, sleep_until, timeout_at},
 };
 
-use crate::{log::wall_us, mesh::Message};
+pub(crate) use self::{clock::birth, socket::Socket};
+use self::{
+    clock::{now, std_instant},
+    egress::Egress,
+    pump::Pump,
+};
+use crate::mesh::{inbox::Inboxes, outbox::Outboxes};
 
-/// The most datagrams read at one wake-up, so that commands and timers get their turn under a flood.
+/// The most datagrams read at one wake-up, give or take a run or two, so that commands and timers get their turn under
+/// a flood.
 const RECEIVE_BATCH: usize = 64;
 
 /// The most commands carried out at one wake-up.
@@ -47,9 +53,6 @@ const ERRORS_BEFORE_PAUSE: u32 = 32;
 /// That breath.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
-/// The largest UDP payload there is.
-const MAX_UDP_PAYLOAD: usize = 65_507;
-
 /// Is told what happens to a node, in its task, in order. Must be quick. Its drop means that the node is gone: the
 /// socket is closed by then.
 pub(crate) trait Observer: Send {
@@ -64,30 +67,36 @@ pub(crate) trait Observer: Send {
 pub(crate) enum Command {
     Connect { address: SocketAddr, reply: oneshot::Sender<Result<NodeId, DialError>> },
     DialAll { peers: Vec<(SocketAddr, NodeId)> },
-    Send { peer: NodeId, payload: Vec<u8>, reply: oneshot::Sender<Result<(), SendError>> },
     Stats { reply: oneshot::Sender<Vec<PeerView>> },
     Rejected { reason: RejectReason, reply: oneshot::Sender<u64> },
 }
 
 /// The task's state. The order of the fields matters: they are dropped in it, and the last says that all is gone.
 pub(crate) struct Driver {
-    socket: UdpSocket,
+    socket: Socket,
     node: Node,
+    egress: Egress,
+    pump: Pump,
+    inboxes: Listeners,
     commands: mpsc::Receiver<Command>,
     leave: Arc<Notify>,
     view: watch::Sender<Arc<[PeerView]>>,
-    messages: broadcast::Sender<Message>,
     /// Who waits for which dial.
     dials: BTreeMap<DialId, oneshot::Sender<Result<NodeId, DialError>>>,
-    /// The datagram the socket had no room for, in `outgoing`.
-    blocked: Option<Transmit>,
-    outgoing: Vec<u8>,
-    incoming: Box<[u8]>,
     events: Vec<NodeEvent>,
     /// Socket errors since the last success.
     errors: u32,
     observer: Option<Box<dyn Observer>>,
     _closed: watch::Sender<()>,
+}
+
+/// Whoever listens to the node's messages; told when it goes that nothing more will come.
+struct Listeners(Arc<Inboxes>);
+
+impl Drop for Listeners {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// Why the task's loop ended.
@@ -99,26 +108,26 @@ enum End {
 impl Driver {
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn new(
-        socket: UdpSocket,
+        socket: Socket,
         node: Node,
+        outboxes: Arc<Outboxes>,
+        inboxes: Arc<Inboxes>,
         commands: mpsc::Receiver<Command>,
         leave: Arc<Notify>,
         view: watch::Sender<Arc<[PeerView]>>,
-        messages: broadcast::Sender<Message>,
         observer: Option<Box<dyn Observer>>,
         closed: watch::Sender<()>,
     ) -> Self {
         Self {
             socket,
             node,
+            egress: Egress::default(),
+            pump: Pump::new(outboxes),
+            inboxes: Listeners(inboxes),
             commands,
             leave,
             view,
-            messages,
             dials: BTreeMap::new(),
-            blocked: None,
-            outgoing: Vec::new(),
-            incoming: vec![0; MAX_UDP_PAYLOAD].into_boxed_slice(),
             events: Vec::new(),
             errors: 0,
             observer,
@@ -137,6 +146,7 @@ impl Driver {
         let mut alarm = pin!(sleep_until(StdInstant::now().into()));
         let mut alarm_at = None;
         loop {
+            self.pump.run(&mut self.node);
             self.flush();
             self.publish();
 
@@ -147,21 +157,17 @@ impl Driver {
                     alarm.as_mut().reset(std_instant(due).into());
                 }
             }
-            let interest = if self.blocked.is_some() {
-                Interest::READABLE | Interest::WRITABLE
-            } else {
-                Interest::READABLE
-            };
             // Only waits; whatever woke it, everything gets its turn below.
             let mut first = None;
             tokio::select! {
                 biased;
                 () = self.leave.notified() => return End::Leave,
-                _ = self.socket.ready(interest) => {}
+                _ = self.socket.ready(self.egress.is_blocked()) => {}
                 command = self.commands.recv() => match command {
                     Some(command) => first = Some(command),
                     None => return End::Abandoned,
                 },
+                () = self.pump.work() => {}
                 () = &mut alarm, if due.is_some() => alarm_at = None,
             }
 
@@ -174,8 +180,8 @@ impl Driver {
                 self.carry_out(command);
             }
             self.tick(emptied);
-            if !emptied {
-                // Nothing above waits while there is more to read: let others run.
+            if !emptied || self.pump.has_work() {
+                // Nothing above waits while there is more to read or to send: let others run.
                 tokio::task::yield_now().await;
             }
             if self.errors > ERRORS_BEFORE_PAUSE {
@@ -185,23 +191,40 @@ impl Driver {
         }
     }
 
-    /// Feeds the node what the socket holds, up to a batch. Whether the socket was read empty.
+    /// Feeds the node what the socket holds, up to a batch, and delivers the messages in it. Whether the socket was read
+    /// empty.
     fn receive(&mut self) -> bool {
-        for _ in 0..RECEIVE_BATCH {
-            match self.socket.try_recv_from(&mut self.incoming) {
-                Ok((len, from)) => {
-                    self.errors = 0;
-                    self.node.handle_datagram(now(), from, &mut self.incoming[..len]);
-                    // At once, not after the batch: the peer measures the round trip.
-                    self.flush();
+        let mut datagrams = 0;
+        let mut emptied = false;
+        while datagrams < RECEIVE_BATCH && !emptied {
+            let Self { socket, node, egress, errors, .. } = self;
+            let outcome = arena::receive(socket, |from, run, segment| {
+                let now = now();
+                // An empty datagram has no length to divide by.
+                if run.is_empty() {
+                    node.handle_datagram(now, from, run);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+                for datagram in run.chunks_mut(segment.max(1)) {
+                    node.handle_datagram(now, from, datagram);
+                }
+                datagrams += run.len().div_ceil(segment.max(1)).max(1);
+                *errors = 0;
+                // At once, not after the batch: the peer measures the round trip.
+                flush(egress, node, socket, errors);
+            });
+            match outcome {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => emptied = true,
                 // On loopback an unreachable port's ICMP answer surfaces here, on whichever call comes next. The
                 // error belongs to no datagram of ours, and reading it has cleared it.
-                Err(_) => self.errors += 1,
+                Err(_) => {
+                    self.errors += 1;
+                    datagrams += 1;
+                }
             }
         }
-        false
+        self.inboxes.0.deliver(self.node.take_messages());
+        emptied
     }
 
     fn tick(&mut self, emptied: bool) {
@@ -225,9 +248,6 @@ impl Driver {
                     self.node.connect(now(), address, Some(expected));
                 }
             }
-            Command::Send { peer, payload, reply } => {
-                let _ = reply.send(self.node.send(now(), peer, &payload));
-            }
             Command::Stats { reply } => {
                 let _ = reply.send(self.node.peers().collect());
             }
@@ -239,31 +259,7 @@ impl Driver {
 
     /// Sends what the node has to send, in order, until the socket has no room left.
     fn flush(&mut self) {
-        loop {
-            let transmit = if let Some(transmit) = self.blocked.take() {
-                transmit
-            } else {
-                self.outgoing.clear();
-                let Some(transmit) = self.node.poll_transmit(now(), &mut self.outgoing) else { return };
-                transmit
-            };
-            let mut outcome = self.socket.try_send_to(&self.outgoing[..transmit.len], transmit.to);
-            if let Err(error) = &outcome
-                && matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset)
-            {
-                // An earlier datagram's ICMP answer took this one's place; it has not been sent yet.
-                outcome = self.socket.try_send_to(&self.outgoing[..transmit.len], transmit.to);
-            }
-            match outcome {
-                Ok(_) => self.errors = 0,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.blocked = Some(transmit);
-                    return;
-                }
-                // Lost, as any datagram may be; the protocol copes.
-                Err(_) => self.errors += 1,
-            }
-        }
+        flush(&mut self.egress, &mut self.node, &self.socket, &mut self.errors);
     }
 
     /// Publishes the view if it changed, then hands out the events that changed it.
@@ -283,15 +279,19 @@ impl Driver {
         if self.events.iter().any(structural) {
             self.view.send_replace(self.node.peers().collect());
         }
+        for event in &self.events {
+            match event {
+                NodeEvent::SessionUp { peer, .. } => self.pump.session_up(*peer),
+                NodeEvent::SessionDown { peer, .. } => self.pump.session_down(*peer),
+                NodeEvent::Writable { peer } => self.pump.writable(*peer),
+                _ => {}
+            }
+        }
         for event in self.events.drain(..) {
             if let Some(observer) = &mut self.observer {
                 observer.observe(&event);
             }
             match event {
-                NodeEvent::Message { peer, payload } => {
-                    // Fails when nobody listens, which is what dropping a message is.
-                    let _ = self.messages.send(Message { from: peer, payload: payload.into() });
-                }
                 NodeEvent::Dialed { dial, peer } => {
                     if let Some(reply) = self.dials.remove(&dial) {
                         let _ = reply.send(Ok(peer));
@@ -307,56 +307,39 @@ impl Driver {
         }
     }
 
+    /// Sends what callers had handed over, then takes leave.
     async fn say_farewell(&mut self) {
         if let Some(observer) = &mut self.observer {
             observer.leaving();
         }
+        let end = Instant::now() + FAREWELL;
+        let _ = timeout_at(end, self.drain()).await;
         self.node.leave(now());
         self.publish();
-        let farewell = async {
-            loop {
-                self.flush();
-                if self.blocked.is_none() || self.socket.writable().await.is_err() {
+        let _ = timeout_at(end, self.drain()).await;
+    }
+
+    /// Sends until nothing is left.
+    async fn drain(&mut self) {
+        loop {
+            self.pump.run(&mut self.node);
+            self.flush();
+            self.publish();
+            if self.egress.is_blocked() {
+                if self.socket.writable().await.is_err() {
                     return;
                 }
+            } else if self.pump.is_idle() {
+                return;
+            } else {
+                tokio::task::yield_now().await;
             }
-        };
-        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        }
     }
 }
 
-/// When this process first asked for the time; every node's monotonic clock starts here.
-static START: LazyLock<StdInstant> = LazyLock::new(StdInstant::now);
-
-/// The present.
-pub(crate) fn now() -> Now {
-    let micros = u64::try_from(START.elapsed().as_micros()).unwrap_or(u64::MAX);
-    Now { instant: Instant::from_micros(micros), wall: WallTime(wall_us()) }
-}
-
-/// The present, for a node that is born now: its wall time is later than that of every node born before in this
-/// process, even if the clock has been set back. A node's life is known by it, and peers keep to the later of two.
-pub(crate) fn birth() -> Now {
-    static LATEST: AtomicU64 = AtomicU64::new(0);
-    let now = now();
-    let later = |latest: u64| now.wall.0.max(latest.saturating_add(1));
-    let latest = LATEST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |latest| Some(later(latest)));
-    Now { wall: WallTime(later(latest.unwrap_or_default())), ..now }
-}
-
-fn std_instant(instant: Instant) -> StdInstant {
-    let after = Duration::from_micros(instant.as_micros());
-    // Beyond what the clock can name: as good as never.
-    START.checked_add(after).unwrap_or_else(|| StdInstant::now() + Duration::from_hours(24))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_two_nodes_of_a_process_are_born_at_the_same_time() {
-        let births: Vec<u64> = (0..1_000).map(|_| birth().wall.0).collect();
-        assert!(births.is_sorted_by(|earlier, later| earlier < later));
-    }
+/// Sends what the node has to send, and counts the errors since the last success.
+fn flush(egress: &mut Egress, node: &mut Node, socket: &Socket, errors: &mut u32) {
+    let flushed = egress.flush(node, socket);
+    *errors = flushed.errors + if flushed.sent > 0 { 0 } else { *errors };
 }

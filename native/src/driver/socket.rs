@@ -1,0 +1,85 @@
+//! One UDP socket, with segmentation offload where the system has it.
+//!
+//! Offload hands many datagrams of one size over in one system call, in either direction. Where there is none, or it
+//! turns out not to work, the same calls carry one datagram each.
+
+use std::{io, net::SocketAddr};
+
+use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use socket2::SockRef;
+use tokio::{io::Interest, net::UdpSocket};
+
+/// How large the kernel's buffers are asked to be, in bytes, best first. A burst that finds no room is lost.
+const KERNEL_BUFFERS: [usize; 3] = [4 << 20, 1 << 20, 256 << 10];
+
+/// A non-blocking UDP socket.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    io: UdpSocket,
+    offload: UdpSocketState,
+}
+
+impl Socket {
+    /// Opens a socket on `address`. Must be called within a tokio runtime.
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = std::net::UdpSocket::bind(address)?;
+        socket.set_nonblocking(true)?;
+        enlarge_buffers(&socket);
+        let offload = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        Ok(Self { io: UdpSocket::from_std(socket)?, offload })
+    }
+
+    /// Where it is reached.
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.local_addr()
+    }
+
+    /// Waits until there is something to read or, if `write`, room to send.
+    pub(super) async fn ready(&self, write: bool) -> io::Result<()> {
+        let interest = if write { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        self.io.ready(interest).await.map(drop)
+    }
+
+    /// Waits until there is room to send.
+    pub(super) async fn writable(&self) -> io::Result<()> {
+        self.io.writable().await
+    }
+
+    /// How many datagrams one call of [`try_send`](Self::try_send) takes; falls to 1 when offload turns out not to
+    /// work.
+    pub(super) fn max_segments(&self) -> usize {
+        self.offload.max_gso_segments()
+    }
+
+    /// Sends `contents` as datagrams of `segment` bytes, of which the last may be shorter.
+    pub(super) fn try_send(&self, to: SocketAddr, contents: &[u8], segment: usize) -> io::Result<()> {
+        let segment_size = (contents.len() > segment).then_some(segment);
+        let transmit = Transmit { destination: to, ecn: None, contents, segment_size, src_ip: None };
+        self.io.try_io(Interest::WRITABLE, || self.offload.try_send(UdpSockRef::from(&self.io), &transmit))
+    }
+
+    /// Reads into `buffers` what lies there: how many of them have been filled.
+    pub(super) fn try_recv(
+        &self,
+        buffers: &mut [io::IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> io::Result<usize> {
+        self.io.try_io(Interest::READABLE, || self.offload.recv(UdpSockRef::from(&self.io), buffers, meta))
+    }
+}
+
+/// Asks for large kernel buffers. One that stays small is no error: it only loses more.
+fn enlarge_buffers(socket: &std::net::UdpSocket) {
+    let socket = SockRef::from(socket);
+    let smaller_than = |present: io::Result<usize>, wanted| present.is_ok_and(|present| present < wanted);
+    for wanted in KERNEL_BUFFERS {
+        if !smaller_than(socket.recv_buffer_size(), wanted) || socket.set_recv_buffer_size(wanted).is_ok() {
+            break;
+        }
+    }
+    for wanted in KERNEL_BUFFERS {
+        if !smaller_than(socket.send_buffer_size(), wanted) || socket.set_send_buffer_size(wanted).is_ok() {
+            break;
+        }
+    }
+}

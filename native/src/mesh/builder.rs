@@ -1,0 +1,143 @@
+//! Configuring and starting a node.
+
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use meshground_node::{HandshakeConfig, Identity, LivenessConfig, Node, NodeConfig};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, mpsc, watch},
+};
+
+use super::{COMMAND_QUEUE, Inner, Mesh, MeshError, inbox::Inboxes, outbox::Outboxes};
+use crate::{
+    driver::{Driver, Observer, Socket, birth},
+    random,
+};
+
+/// Builds a [`Mesh`].
+pub struct MeshBuilder {
+    address: SocketAddr,
+    config: NodeConfig,
+    identity: Option<Identity>,
+    rng_seed: Option<[u8; 32]>,
+    observer: Option<Box<dyn Observer>>,
+}
+
+impl MeshBuilder {
+    /// A node that will listen on `address` (port 0 lets the system choose) and speak to those who hold `psk`.
+    pub fn new(address: SocketAddr, psk: [u8; 32]) -> Self {
+        Self { address, config: NodeConfig::new(psk), identity: None, rng_seed: None, observer: None }
+    }
+
+    /// Who the node is; a fresh random identity by default.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// Grows the node's randomness from `seed` instead of the system's. For tests only, and never twice the same
+    /// within one mesh: whoever knows the seed can compute every session key.
+    #[must_use]
+    pub fn rng_seed(mut self, seed: [u8; 32]) -> Self {
+        self.rng_seed = Some(seed);
+        self
+    }
+
+    /// The largest datagram to send, in bytes, from 512 to 65,507.
+    #[must_use]
+    pub fn max_datagram(mut self, bytes: usize) -> Self {
+        self.config.max_datagram = bytes;
+        self
+    }
+
+    /// How handshakes are paced.
+    #[must_use]
+    pub fn handshake(mut self, handshake: HandshakeConfig) -> Self {
+        self.config.handshake = handshake;
+        self
+    }
+
+    /// How peers' lives are judged.
+    #[must_use]
+    pub fn liveness(mut self, liveness: LivenessConfig) -> Self {
+        self.config.liveness = liveness;
+        self
+    }
+
+    /// The whole configuration at once, the pre-shared key included.
+    #[must_use]
+    pub fn config(mut self, config: NodeConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Who is told of everything that happens, in the node's task.
+    pub(crate) fn observer(mut self, observer: Box<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Opens the socket and starts the node.
+    ///
+    /// # Errors
+    /// When the configuration is out of range, the socket cannot be opened, or there is no runtime.
+    // Async because it must run within a runtime, and so that it may come to need one.
+    #[allow(clippy::unused_async)]
+    pub async fn build(self) -> Result<Mesh, MeshError> {
+        self.start()
+    }
+
+    pub(crate) fn start(self) -> Result<Mesh, MeshError> {
+        let runtime = Handle::try_current().map_err(|_| MeshError::NoRuntime)?;
+        let identity = self.identity.unwrap_or_else(|| Identity::from_seed(random::bytes()));
+        let rng_seed = self.rng_seed.unwrap_or_else(random::bytes);
+        let node = Node::new(self.config, identity, rng_seed, birth())?;
+        let bind_error =
+            |error: std::io::Error| MeshError::Bind { address: self.address, reason: error.to_string() };
+        let socket = Socket::bind(self.address).map_err(bind_error)?;
+        let local_addr = socket.local_addr().map_err(bind_error)?;
+
+        let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
+        let (publisher, view) = watch::channel(Arc::from([]));
+        let (outboxes, inboxes) = (Arc::<Outboxes>::default(), Arc::<Inboxes>::default());
+        let (closing, closed) = watch::channel(());
+        let leave = Arc::new(Notify::new());
+        let (node_id, public_key, max_message) = (node.id(), node.public_key(), node.max_message());
+        let driver = Driver::new(
+            socket,
+            node,
+            Arc::clone(&outboxes),
+            Arc::clone(&inboxes),
+            queue,
+            Arc::clone(&leave),
+            publisher,
+            self.observer,
+            closing,
+        );
+        let task = runtime.spawn(driver.run()).abort_handle();
+        let inner = Inner {
+            node_id,
+            public_key,
+            local_addr,
+            max_message,
+            commands,
+            view,
+            outboxes,
+            inboxes,
+            leave,
+            task,
+            closed,
+        };
+        Ok(Mesh { inner: Arc::new(inner) })
+    }
+}
+
+impl fmt::Debug for MeshBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MeshBuilder")
+            .field("address", &self.address)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
