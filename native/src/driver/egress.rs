@@ -92,11 +92,7 @@ impl Egress {
         }
         // Once a run, not once a datagram: reading two clocks costs as much as sealing a small packet.
         let now = now();
-        loop {
-            let Some(transmit) = self.next.take().or_else(|| node.poll_transmit(now, &mut self.buffer))
-            else {
-                break;
-            };
+        while let Some(transmit) = self.next.take().or_else(|| node.poll_transmit(now, &mut self.buffer)) {
             let Some(run) = &mut self.run else {
                 self.run = Some(Run::of(transmit));
                 continue;

@@ -319,21 +319,23 @@ impl Driver {
         let _ = timeout_at(end, self.drain()).await;
     }
 
-    /// Sends until nothing is left.
+    /// Sends until nothing is left. Goes on reading meanwhile: how much may go depends on what has arrived.
     async fn drain(&mut self) {
         loop {
             self.pump.run(&mut self.node);
             self.flush();
             self.publish();
-            if self.egress.is_blocked() {
-                if self.socket.writable().await.is_err() {
-                    return;
-                }
-            } else if self.pump.is_idle() {
+            let is_blocked = self.egress.is_blocked();
+            if self.pump.is_idle() && self.node.queued() == 0 && !is_blocked {
                 return;
-            } else {
-                tokio::task::yield_now().await;
             }
+            let due = self.node.poll_timeout().map(|due| std_instant(due).into());
+            tokio::select! {
+                outcome = self.socket.ready(is_blocked) => if outcome.is_err() { return },
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+            }
+            let emptied = self.receive();
+            self.tick(emptied);
         }
     }
 }

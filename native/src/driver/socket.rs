@@ -40,11 +40,6 @@ impl Socket {
         self.io.ready(interest).await.map(drop)
     }
 
-    /// Waits until there is room to send.
-    pub(super) async fn writable(&self) -> io::Result<()> {
-        self.io.writable().await
-    }
-
     /// How many datagrams one call of [`try_send`](Self::try_send) takes; falls to 1 when offload turns out not to
     /// work.
     pub(super) fn max_segments(&self) -> usize {

@@ -123,7 +123,9 @@ impl Outboxes {
         registry.ready.clear();
         let closed = std::mem::take(&mut registry.open);
         drop(registry);
-        closed.values().for_each(|outbox| outbox.close());
+        for outbox in closed.values() {
+            outbox.close();
+        }
     }
 }
 

@@ -40,6 +40,11 @@ impl Node {
         MAX_PARCEL - MESSAGE_OVERHEAD
     }
 
+    /// How many bytes of messages wait to be sent, to all peers together.
+    pub fn queued(&self) -> usize {
+        self.peers.values().map(|peer| peer.connection.queued()).sum()
+    }
+
     /// Has the next packet to `peer` carry `frame`, whatever the congestion.
     pub(super) fn push_urgent(&mut self, peer: NodeId, frame: &Frame<'_>) {
         if let Some(to) = self.peers.get_mut(&peer) {

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use meshground_node::{NodeEvent, SessionEnd};
-use meshground_tests::sim::{Datagram, Filter, Network};
+use meshground_tests::sim::{Datagram, Faults, Filter, Network};
 
 use super::{PATIENCE, config, converged, rejected};
 
