@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use meshground_shared::{Health, NodeId, RejectReason, Role, SessionEnd};
 
-use crate::{stream::StreamEvent, time::Instant};
+use crate::{rpc::CallEvent, stream::StreamEvent, time::Instant};
 
 /// Something happened. Fetch with [`Node::poll_event`](crate::Node::poll_event).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub enum NodeEvent {
         /// How long the peer had been silent.
         silence: Duration,
     },
+    /// Something happened to a remote procedure call.
+    Call(CallEvent),
     /// Comes once after [`SendError::Full`]: less than half of what may wait for `peer` does.
     Writable {
         /// For whom.

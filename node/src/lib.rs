@@ -18,6 +18,7 @@ mod identity;
 mod node;
 mod packet;
 mod received;
+mod rpc;
 mod session;
 mod stream;
 mod time;
@@ -30,5 +31,8 @@ pub use identity::Identity;
 pub use meshground_shared::{Health, NodeId, PublicKey, RejectReason, Role, SessionEnd};
 pub use node::Node;
 pub use received::Received;
+pub use rpc::{
+    APPLICATION_CODES, CallError, CallEvent, CallId, CallRecord, MAX_BODY, MAX_METHOD, MAX_REASON, ReplyError,
+};
 pub use stream::{StreamError, StreamEvent, StreamId, StreamKind};
 pub use time::{Instant, Now, WallTime};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use meshground_shared::NodeId;
 
-use crate::time::Instant;
+use crate::{rpc::CallId, time::Instant};
 
 /// What waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,6 +13,8 @@ pub(crate) enum Timer {
     Slot(u32),
     /// This peer: heartbeat or verdict.
     Peer(NodeId),
+    /// This call: nobody waits for it any longer.
+    Call(CallId),
     /// The connection with this peer: acknowledge, give up as lost, probe, or go on sending.
     Connection(NodeId),
     /// The keys shared with this peer: to be renewed.

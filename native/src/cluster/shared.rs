@@ -238,7 +238,13 @@ impl Listener {
 impl Observer for Listener {
     fn observe(&mut self, event: &NodeEvent) {
         // The packet path: nothing shared is touched.
-        if matches!(event, NodeEvent::Dialed { .. } | NodeEvent::Writable { .. } | NodeEvent::Stream { .. }) {
+        if matches!(
+            event,
+            NodeEvent::Dialed { .. }
+                | NodeEvent::Writable { .. }
+                | NodeEvent::Stream { .. }
+                | NodeEvent::Call(_)
+        ) {
             return;
         }
         self.shared.change(|state| {

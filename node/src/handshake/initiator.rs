@@ -94,7 +94,7 @@ impl Initiator {
             remote_index,
             connection,
         };
-        Ok((establish(&mut self.state, self.suite, terms), confirm))
+        Ok((establish(&mut self.state, self.suite, &terms), confirm))
     }
 }
 

@@ -127,8 +127,8 @@ pub(super) fn identify(state: &HandshakeState, introduction: &Introduction) -> R
 }
 
 /// Turns a finished handshake into session keys: what is said of the session, and its keys.
-pub(super) fn establish(state: &mut HandshakeState, suite: Suite, terms: Terms) -> Established {
-    let Terms { peer, incarnation, role, begun, remote_index, connection } = terms;
+pub(super) fn establish(state: &mut HandshakeState, suite: Suite, terms: &Terms) -> Established {
+    let Terms { peer, incarnation, role, begun, remote_index, connection } = *terms;
     let (initiator_key, responder_key) = state.dangerously_get_raw_split();
     let (send, receive) = match role {
         Role::Initiator => (initiator_key, responder_key),

@@ -101,7 +101,7 @@ impl Responder {
             remote_index: sender_index,
             connection: u64::from_le_bytes(*connection),
         };
-        Ok(establish(state, self.suite, terms))
+        Ok(establish(state, self.suite, &terms))
     }
 
     /// Goes through the first two messages again, to the same point.

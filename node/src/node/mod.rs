@@ -6,6 +6,7 @@
 //! Peers point at their slot. Each step below moves a slot from one state to the next.
 
 mod answering;
+mod calling;
 mod dialing;
 mod peers;
 mod rejections;
@@ -28,6 +29,7 @@ use rand_chacha::{
 
 use self::{
     answering::{Answer, Answers},
+    calling::Calls,
     dialing::{Dial, DialRequest, HalfOpen, Purpose},
     peers::Peer,
     rejections::Rejections,
@@ -68,6 +70,7 @@ pub struct Node {
     queued_dials: VecDeque<DialRequest>,
     next_dial: u64,
     peers: BTreeMap<NodeId, Peer>,
+    calls: Calls,
     timers: Timers,
     /// Handshake datagrams to send.
     outbox: VecDeque<(SocketAddr, Vec<u8>)>,
@@ -131,6 +134,7 @@ impl Node {
             queued_dials: VecDeque::new(),
             next_dial: 0,
             peers: BTreeMap::new(),
+            calls: Calls::default(),
             timers: Timers::default(),
             outbox: VecDeque::new(),
             dirty: VecDeque::new(),
@@ -214,6 +218,7 @@ impl Node {
                 Timer::Slot(index) => self.on_slot_timeout(now, index),
                 Timer::Peer(peer) => self.check_peer(now.instant, peer),
                 Timer::Connection(peer) => self.on_connection_timeout(now, peer),
+                Timer::Call(call) => self.on_call_timeout(now.instant, call),
                 Timer::Rekey(peer) => self.on_rekey_due(now, peer),
                 Timer::Rejections => {
                     self.rejections.tell(now.instant, &mut self.timers, &mut self.events);

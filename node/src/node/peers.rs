@@ -347,7 +347,7 @@ impl Node {
             self.events.push_back(NodeEvent::Writable { peer: id });
         }
         for stream in peer.connection.streams.ids() {
-            self.events.push_back(NodeEvent::Stream { peer: id, event: StreamEvent::Lost(stream) });
+            self.on_stream_event(self.clock, id, StreamEvent::Lost(stream));
         }
         for index in peer.replaced.into_iter().chain([peer.session]) {
             self.slots.remove(&index);

@@ -1,5 +1,7 @@
 //! What goes out to peers: frames into packets, packets into datagrams.
 
+use std::{collections::VecDeque, net::SocketAddr};
+
 use meshground_shared::{NodeId, SessionEnd};
 
 use super::{Node, Slot, peers::Peer};
@@ -8,6 +10,7 @@ use crate::{
     event::{NodeEvent, SendError, Transmit},
     packet::{Frame, MESSAGE_OVERHEAD},
     session::Session,
+    stream::StreamEvent,
     time::{Instant, Now},
     timers::Timer,
 };
@@ -120,21 +123,30 @@ impl Node {
     }
 
     /// Something changed in the connection with `id`: tells what came of it and has it send what it may.
-    pub(super) fn after_input(&mut self, _now: Now, id: NodeId) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        while let Some(event) = peer.connection.streams.poll_event() {
-            self.events.push_back(NodeEvent::Stream { peer: id, event });
-        }
+    pub(super) fn after_input(&mut self, now: Now, id: NodeId) {
+        self.tell_stream_events(now.instant, id);
         self.mark_dirty(id);
+    }
+
+    fn tell_stream_events(&mut self, now: Instant, id: NodeId) {
+        while let Some(event) = self.peers.get_mut(&id).and_then(|peer| peer.connection.streams.poll_event())
+        {
+            self.on_stream_event(now, id, event);
+        }
     }
 
     /// Seals what waits for every peer and a leave after it, and drops every session.
     pub(super) fn say_farewell(&mut self, now: Instant) {
-        let mut leave = |session: &mut Session, peer: Option<&mut Peer>| {
+        fn leave(
+            now: Instant,
+            session: &mut Session,
+            peer: Option<&mut Peer>,
+            outbox: &mut VecDeque<(SocketAddr, Vec<u8>)>,
+        ) {
             let mut datagram = Vec::new();
             if let Some(peer) = peer {
                 while session.seal(&mut datagram, |out| peer.connection.write(now, out)).is_some() {
-                    self.outbox.push_back((session.address, std::mem::take(&mut datagram)));
+                    outbox.push_back((session.address, std::mem::take(&mut datagram)));
                 }
             }
             let sealed = session.seal(&mut datagram, |out| {
@@ -142,16 +154,15 @@ impl Node {
                 Some(())
             });
             if sealed.is_some() {
-                self.outbox.push_back((session.address, datagram));
+                outbox.push_back((session.address, datagram));
             }
-        };
+        }
         for (id, mut peer) in std::mem::take(&mut self.peers) {
             if let Some(Slot::Session(session)) = self.slots.get_mut(&peer.session) {
-                leave(session, Some(&mut peer));
+                leave(now, session, Some(&mut peer), &mut self.outbox);
             }
             for stream in peer.connection.streams.ids() {
-                self.events
-                    .push_back(NodeEvent::Stream { peer: id, event: crate::StreamEvent::Lost(stream) });
+                self.on_stream_event(now, id, StreamEvent::Lost(stream));
             }
             self.events.push_back(NodeEvent::SessionDown { peer: id, reason: SessionEnd::Closed });
         }
@@ -159,7 +170,7 @@ impl Node {
         // that until it forgets.
         for slot in std::mem::take(&mut self.slots).values_mut() {
             if let Slot::HalfOpen(half) = slot {
-                leave(&mut half.session, None);
+                leave(now, &mut half.session, None, &mut self.outbox);
             }
         }
         self.dirty.clear();

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use meshground_shared::NodeId;
 
-use crate::{
-    stream::StreamId,
-    time::Instant,
-};
+use crate::{stream::StreamId, time::Instant};
 
-pub(crate) use wire::{RequestReader, ResponseReader, Part, encode_end, encode_item_start, encode_request_start};
+pub(crate) use wire::{
+    Part, RequestReader, ResponseReader, encode_end, encode_item_start, encode_request_start,
+};
 
 /// The longest body of a request or an item, in bytes.
 pub const MAX_BODY: usize = 4 << 20;

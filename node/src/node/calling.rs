@@ -1,0 +1,462 @@
+//! Remote procedure calls: made here and served here.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use meshground_shared::NodeId;
+
+use super::Node;
+use crate::{
+    event::NodeEvent,
+    rpc::{
+        CallError, CallEvent, CallId, CallRecord, MAX_BODY, MAX_METHOD, Part, ReplyError, RequestReader,
+        ResponseReader, encode_end, encode_item_start, encode_request_start,
+    },
+    stream::{StreamError, StreamEvent, StreamId, StreamKind, Streams},
+    time::{Instant, Now},
+    timers::Timer,
+};
+
+/// With this code a caller gives up, and a server whoever has given up.
+const CANCELLED: u64 = 1;
+
+/// How many items, and how many bytes of them, may have been told without having been released.
+const ITEMS_AHEAD: u32 = 64;
+const ITEM_BYTES_AHEAD: usize = MAX_BODY;
+
+/// How many bytes of an answer may wait here; one item may go beyond.
+const REPLY_AHEAD: usize = 256 << 10;
+
+/// How many bytes all requests that are still coming in may take.
+const MAX_INCOMING: usize = 64 << 20;
+
+/// The calls of a node.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    made: BTreeMap<CallId, Made>,
+    served: BTreeMap<CallId, Served>,
+    /// Bytes of requests that are still coming in.
+    incoming: usize,
+}
+
+/// What both ends keep of a call.
+#[derive(Debug)]
+struct Call {
+    method: String,
+    begun: Instant,
+    /// Bytes to write, of which `written` are.
+    outgoing: Vec<u8>,
+    written: usize,
+    request_bytes: u64,
+    items: u64,
+    response_bytes: u64,
+}
+
+/// A call this node made.
+#[derive(Debug)]
+struct Made {
+    call: Call,
+    wait: Option<Duration>,
+    reader: ResponseReader,
+    /// Items told and not released, and their bytes.
+    ahead: u32,
+    ahead_bytes: usize,
+}
+
+/// A call this node serves.
+#[derive(Debug)]
+struct Served {
+    call: Call,
+    /// The request, while it comes in.
+    request: Option<RequestReader>,
+    /// The answer is complete.
+    ended: Option<Result<(), CallError>>,
+    /// Whoever answers was told to wait.
+    blocked: bool,
+}
+
+impl Call {
+    fn new(method: String, begun: Instant, request_bytes: usize) -> Self {
+        Self {
+            method,
+            begun,
+            outgoing: Vec::new(),
+            written: 0,
+            request_bytes: request_bytes as u64,
+            items: 0,
+            response_bytes: 0,
+        }
+    }
+
+    /// Writes as much as the stream takes. Whether that was all.
+    fn write(&mut self, streams: &mut Streams, stream: StreamId) -> bool {
+        if let Ok(taken) = streams.write(stream, &self.outgoing[self.written..]) {
+            self.written += taken;
+        } else {
+            // Nobody reads any more; what came of it is told otherwise.
+            self.written = self.outgoing.len();
+        }
+        let all = self.written == self.outgoing.len();
+        if all {
+            (self.outgoing, self.written) = (Vec::new(), 0);
+        }
+        all
+    }
+
+    fn record(
+        self,
+        call: CallId,
+        made_here: bool,
+        outcome: Result<(), CallError>,
+        now: Instant,
+    ) -> CallRecord {
+        CallRecord {
+            call,
+            made_here,
+            method: self.method,
+            outcome,
+            took: now.saturating_since(self.begun),
+            request_bytes: self.request_bytes,
+            items: self.items,
+            response_bytes: self.response_bytes,
+        }
+    }
+}
+
+impl Node {
+    // The caller's side.
+
+    /// Asks `method` of `peer`. What comes of it is told in [`CallEvent`]s, the last of which is
+    /// [`CallEvent::Ended`]; after `wait`, with [`CallError::Deadline`].
+    ///
+    /// # Errors
+    /// Without a session, when body or name are too large, or when too many streams are open. Nothing follows then.
+    pub fn call(
+        &mut self,
+        now: Now,
+        peer: NodeId,
+        method: &str,
+        body: &[u8],
+        wait: Option<Duration>,
+    ) -> Result<CallId, CallError> {
+        self.observe(now.instant);
+        if method.is_empty() || method.len() > MAX_METHOD || body.len() > MAX_BODY {
+            return Err(CallError::TooLarge(body.len()));
+        }
+        let to = self.peers.get_mut(&peer).ok_or(CallError::NoSession(peer))?;
+        let streams = &mut to.connection.streams;
+        let stream = streams.open(StreamKind::Call).map_err(|_| CallError::TooMany)?;
+        let mut call = Call::new(method.to_owned(), now.instant, body.len());
+        // 0 is for ever.
+        let wait_us = wait.map_or(0, |wait| u64::try_from(wait.as_micros()).unwrap_or(u64::MAX).max(1));
+        encode_request_start(wait_us, method, &mut call.outgoing);
+        call.outgoing.extend_from_slice(body);
+        if call.write(streams, stream) {
+            let _ = streams.finish(stream);
+        }
+        let id = CallId { peer, stream };
+        if let Some(wait) = wait {
+            self.timers.set(Timer::Call(id), now.instant + wait);
+        }
+        let made = Made { call, wait, reader: ResponseReader::default(), ahead: 0, ahead_bytes: 0 };
+        self.calls.made.insert(id, made);
+        self.mark_dirty(peer);
+        Ok(id)
+    }
+
+    /// Calls a call off: its [`CallEvent::Ended`] says [`CallError::Cancelled`], and the peer is told to stop. Does nothing to one that is over.
+    pub fn cancel_call(&mut self, now: Now, call: CallId) {
+        self.observe(now.instant);
+        self.end_made(now.instant, call, Err(CallError::Cancelled));
+    }
+
+    /// Says that `count` items of an answer, of `bytes` together, have been put to use. While many are told and not
+    /// released, no more are read, and the peer waits.
+    pub fn release_items(&mut self, now: Now, call: CallId, count: u32, bytes: usize) {
+        self.observe(now.instant);
+        if let Some(made) = self.calls.made.get_mut(&call) {
+            made.ahead = made.ahead.saturating_sub(count);
+            made.ahead_bytes = made.ahead_bytes.saturating_sub(bytes);
+            self.read_response(now.instant, call);
+        }
+    }
+
+    fn read_response(&mut self, now: Instant, id: CallId) {
+        let Some(made) = self.calls.made.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(&id.peer) else { return };
+        let outcome = loop {
+            if made.ahead >= ITEMS_AHEAD || made.ahead_bytes >= ITEM_BYTES_AHEAD {
+                break None;
+            }
+            match made.reader.next() {
+                Some(Part::Item(body)) => {
+                    made.call.items += 1;
+                    made.call.response_bytes += body.len() as u64;
+                    made.ahead += 1;
+                    made.ahead_bytes += body.len();
+                    self.events.push_back(NodeEvent::Call(CallEvent::Item { call: id, body }));
+                    continue;
+                }
+                Some(Part::End(outcome)) => {
+                    break Some(
+                        outcome.map_err(|(code, reason)| CallError::from_wire(code, reason, made.wait)),
+                    );
+                }
+                None => {}
+            }
+            let Ok(missing) = made.reader.missing() else { break Some(Err(CallError::Malformed)) };
+            // What is there anyway, up to a packet or so more than what is missing.
+            match peer.connection.streams.read(id.stream, missing.max(2_048), made.reader.buffer()) {
+                Ok(Some(0)) => break Some(Err(CallError::Malformed)),
+                Ok(Some(_)) => {}
+                Ok(None) => break None,
+                Err(StreamError::Reset(..)) => break Some(Err(CallError::Failed)),
+                Err(_) => break Some(Err(CallError::Lost)),
+            }
+        };
+        self.mark_dirty(id.peer);
+        if let Some(outcome) = outcome {
+            self.end_made(now, id, outcome);
+        }
+    }
+
+    fn end_made(&mut self, now: Instant, id: CallId, outcome: Result<(), CallError>) {
+        let Some(made) = self.calls.made.remove(&id) else { return };
+        self.timers.clear(Timer::Call(id));
+        if let Some(peer) = self.peers.get_mut(&id.peer) {
+            let streams = &mut peer.connection.streams;
+            // The end of the stream comes with the end of the answer, or something is wrong.
+            if !matches!(streams.read(id.stream, 1, &mut Vec::new()), Ok(Some(0)) | Err(_)) {
+                let _ = streams.stop(id.stream, CANCELLED);
+            }
+            if !made.call.outgoing.is_empty() {
+                let _ = streams.reset(id.stream, CANCELLED);
+            }
+            self.mark_dirty(id.peer);
+        }
+        self.events.push_back(NodeEvent::Call(CallEvent::Ended { call: id, outcome: outcome.clone() }));
+        let record = made.call.record(id, true, outcome, now);
+        self.events.push_back(NodeEvent::Call(CallEvent::Observed(record)));
+    }
+
+    // The server's side.
+
+    /// Adds an item to the answer to a request.
+    ///
+    /// # Errors
+    /// When the call is over, the item is too large, or the caller takes items more slowly than they come: then
+    /// [`CallEvent::ReplyWritable`] follows.
+    pub fn reply(&mut self, now: Now, call: CallId, item: &[u8]) -> Result<(), ReplyError> {
+        self.observe(now.instant);
+        let served = self.calls.served.get_mut(&call).filter(|served| served.ended.is_none());
+        let served = served.ok_or(ReplyError::Over)?;
+        if item.len() > MAX_BODY {
+            return Err(ReplyError::TooLarge(item.len()));
+        }
+        let waiting = served.call.outgoing.len() - served.call.written;
+        if waiting > 0 && waiting + item.len() > REPLY_AHEAD {
+            served.blocked = true;
+            return Err(ReplyError::Full);
+        }
+        encode_item_start(item.len(), &mut served.call.outgoing);
+        served.call.outgoing.extend_from_slice(item);
+        served.call.items += 1;
+        served.call.response_bytes += item.len() as u64;
+        self.write_reply(now.instant, call);
+        Ok(())
+    }
+
+    /// Ends the answer to a request. What was added to it still arrives.
+    ///
+    /// # Errors
+    /// When the call is over.
+    pub fn end_reply(
+        &mut self,
+        now: Now,
+        call: CallId,
+        outcome: Result<(), CallError>,
+    ) -> Result<(), ReplyError> {
+        self.observe(now.instant);
+        let served = self.calls.served.get_mut(&call).filter(|served| served.ended.is_none());
+        let served = served.ok_or(ReplyError::Over)?;
+        encode_end(outcome.as_ref().copied().map_err(CallError::to_wire), &mut served.call.outgoing);
+        served.ended = Some(outcome);
+        self.write_reply(now.instant, call);
+        Ok(())
+    }
+
+    fn write_reply(&mut self, now: Instant, id: CallId) {
+        let Some(served) = self.calls.served.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(&id.peer) else { return };
+        let streams = &mut peer.connection.streams;
+        let all = served.call.write(streams, id.stream);
+        if all && served.blocked && served.ended.is_none() {
+            served.blocked = false;
+            self.events.push_back(NodeEvent::Call(CallEvent::ReplyWritable { call: id }));
+        }
+        let ended = if all { served.ended.take() } else { None };
+        if ended.is_some() {
+            let _ = streams.finish(id.stream);
+        }
+        self.mark_dirty(id.peer);
+        if let Some(outcome) = ended {
+            self.end_served(now, id, outcome);
+        }
+    }
+
+    fn read_request(&mut self, now: Instant, id: CallId) {
+        let Some(served) = self.calls.served.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(&id.peer) else { return };
+        let Some(request) = &mut served.request else { return };
+        let before = request.len();
+        let end = loop {
+            let (buffer, room) = request.buffer();
+            match peer.connection.streams.read(id.stream, room, buffer) {
+                Ok(None) => break None,
+                Ok(Some(0)) => break Some(Ok(())),
+                Ok(Some(_)) if request.is_too_large() => break Some(Err(CallError::TooLarge(request.len()))),
+                Ok(Some(_)) => {}
+                // The caller gave up.
+                Err(_) => break Some(Err(CallError::Cancelled)),
+            }
+        };
+        self.calls.incoming += request.len() - before;
+        let crowded = self.calls.incoming > MAX_INCOMING;
+        let end = end.or_else(|| crowded.then_some(Err(CallError::Overloaded)));
+        // The caller waits from when it called; this end can only count from when it heard.
+        let wait_us = request.wait_us().filter(|wait_us| *wait_us > 0);
+        let deadline = wait_us.map(|wait_us| served.call.begun + Duration::from_micros(wait_us));
+        if let Some(deadline) = deadline {
+            self.timers.set(Timer::Call(id), deadline);
+        }
+        let request = if end == Some(Ok(())) { served.request.take() } else { None };
+        self.mark_dirty(id.peer);
+        match end {
+            None => {}
+            Some(Ok(())) => {
+                let Some(request) = request else { return };
+                self.calls.incoming -= request.len();
+                match request.finish() {
+                    Ok(request) => {
+                        if let Some(served) = self.calls.served.get_mut(&id) {
+                            served.call.method.clone_from(&request.method);
+                            served.call.request_bytes = request.body.len() as u64;
+                        }
+                        let (method, body) = (request.method, request.body);
+                        let requested = CallEvent::Requested { call: id, method, body, deadline };
+                        self.events.push_back(NodeEvent::Call(requested));
+                    }
+                    Err(_) => self.refuse(now, id, CallError::Malformed),
+                }
+            }
+            Some(Err(error)) => self.refuse(now, id, error),
+        }
+    }
+
+    /// Ends a call whose request nobody gets to see.
+    fn refuse(&mut self, now: Instant, id: CallId, error: CallError) {
+        let Some(peer) = self.peers.get_mut(&id.peer) else { return };
+        let mut end = Vec::new();
+        encode_end(Err(error.to_wire()), &mut end);
+        let streams = &mut peer.connection.streams;
+        // What these say when the caller is gone already does not matter.
+        let _ = streams.write(id.stream, &end);
+        let _ = streams.finish(id.stream);
+        let _ = streams.stop(id.stream, CANCELLED);
+        self.mark_dirty(id.peer);
+        self.end_served(now, id, Err(error));
+    }
+
+    /// Nobody waits for the answer any more.
+    fn abandon(&mut self, now: Instant, id: CallId, why: CallError) {
+        let Some(served) = self.calls.served.get(&id) else { return };
+        if served.request.is_none() {
+            self.events.push_back(NodeEvent::Call(CallEvent::Abandoned { call: id }));
+        }
+        if let Some(peer) = self.peers.get_mut(&id.peer) {
+            let _ = peer.connection.streams.reset(id.stream, CANCELLED);
+            let _ = peer.connection.streams.stop(id.stream, CANCELLED);
+            self.mark_dirty(id.peer);
+        }
+        self.end_served(now, id, Err(why));
+    }
+
+    fn end_served(&mut self, now: Instant, id: CallId, outcome: Result<(), CallError>) {
+        let Some(served) = self.calls.served.remove(&id) else { return };
+        self.timers.clear(Timer::Call(id));
+        self.calls.incoming -= served.request.as_ref().map_or(0, RequestReader::len);
+        let record = served.call.record(id, false, outcome, now);
+        self.events.push_back(NodeEvent::Call(CallEvent::Observed(record)));
+    }
+
+    // What happens meanwhile.
+
+    /// Something happened to a stream: if it is a call's, that is dealt with here, else it is told.
+    pub(super) fn on_stream_event(&mut self, now: Instant, peer: NodeId, event: StreamEvent) {
+        let (StreamEvent::Opened(stream)
+        | StreamEvent::Readable(stream)
+        | StreamEvent::Writable(stream)
+        | StreamEvent::Finished(stream)
+        | StreamEvent::Stopped(stream, _)
+        | StreamEvent::Lost(stream)) = event
+        else {
+            self.events.push_back(NodeEvent::Stream { peer, event });
+            return;
+        };
+        if stream.kind() == StreamKind::Plain {
+            self.events.push_back(NodeEvent::Stream { peer, event });
+            return;
+        }
+        let id = CallId { peer, stream };
+        match event {
+            StreamEvent::Opened(_) => {
+                let call = Call::new(String::new(), now, 0);
+                let request = Some(RequestReader::default());
+                self.calls.served.insert(id, Served { call, request, ended: None, blocked: false });
+            }
+            StreamEvent::Readable(_) => {
+                self.read_request(now, id);
+                self.read_response(now, id);
+            }
+            StreamEvent::Writable(_) => {
+                self.write_reply(now, id);
+                self.write_request(id);
+            }
+            StreamEvent::Stopped(..) => {
+                self.abandon(now, id, CallError::Cancelled);
+                if let Some(made) = self.calls.made.get_mut(&id) {
+                    // The peer answers without having read all of it.
+                    made.call.outgoing = Vec::new();
+                    made.call.written = 0;
+                }
+            }
+            StreamEvent::Lost(_) => {
+                self.abandon(now, id, CallError::Lost);
+                self.end_made(now, id, Err(CallError::Lost));
+            }
+            StreamEvent::Finished(_) | StreamEvent::MayOpen => {}
+        }
+    }
+
+    fn write_request(&mut self, id: CallId) {
+        if let Some(made) = self.calls.made.get_mut(&id)
+            && !made.call.outgoing.is_empty()
+            && let Some(peer) = self.peers.get_mut(&id.peer)
+        {
+            let streams = &mut peer.connection.streams;
+            if made.call.write(streams, id.stream) {
+                let _ = streams.finish(id.stream);
+            }
+            self.mark_dirty(id.peer);
+        }
+    }
+
+    pub(super) fn on_call_timeout(&mut self, now: Instant, id: CallId) {
+        if let Some(wait) = self.calls.made.get(&id).and_then(|made| made.wait) {
+            self.end_made(now, id, Err(CallError::Deadline(wait)));
+        }
+        if let Some(served) = self.calls.served.get(&id) {
+            let waited = now.saturating_since(served.call.begun);
+            self.abandon(now, id, CallError::Deadline(waited));
+        }
+    }
+}
