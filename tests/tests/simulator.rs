@@ -1,6 +1,8 @@
 //! The node under a bad network, in virtual time. A failing seed replays exactly:
 //! `SEED=17 cargo test -p meshground-tests --test simulator`.
 
+#[path = "simulator/calls.rs"]
+mod calls;
 #[path = "simulator/hostile.rs"]
 mod hostile;
 #[path = "simulator/renewal.rs"]

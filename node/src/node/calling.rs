@@ -184,7 +184,7 @@ impl Node {
         let Some(made) = self.calls.made.get_mut(&id) else { return };
         let Some(peer) = self.peers.get_mut(&id.peer) else { return };
         let outcome = loop {
-            if made.ahead >= ITEMS_AHEAD || made.ahead_bytes >= ITEM_BYTES_AHEAD {
+            if made.ahead >= ITEMS_AHEAD || made.ahead_bytes > ITEM_BYTES_AHEAD {
                 break None;
             }
             match made.reader.next() {

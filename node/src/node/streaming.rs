@@ -90,6 +90,11 @@ impl Node {
         self.with_streams(now, peer, |streams| streams.read(stream, most, out))
     }
 
+    /// How many streams are open with all peers together, those of calls included.
+    pub fn open_streams(&self) -> usize {
+        self.peers.values().map(|peer| peer.connection.streams.ids().count()).sum()
+    }
+
     fn with_streams<T>(
         &mut self,
         now: Now,
