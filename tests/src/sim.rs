@@ -214,8 +214,16 @@ impl Network {
         self.act(number, Node::handle_timeout);
     }
 
+    /// Starts a crashed member under the same identity where it was, by a clock that is `by` behind at that moment, and
+    /// with a driver that does not remember its last life.
+    pub fn restart_set_back(&mut self, number: usize, by: Duration) {
+        let by = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
+        let mut now = self.now_at(number);
+        now.wall.0 -= by;
+        self.start_at(number, now);
+    }
+
     fn start(&mut self, number: usize) {
-        let seed = self.random_seed();
         let mut now = self.now_at(number);
         let member = &mut self.members[number];
         // A driver must see to it that no life begins before an earlier one did.
@@ -223,6 +231,12 @@ impl Network {
             member.skew_us += member.incarnation.0 - now.wall.0 + 1;
             now.wall = WallTime(member.incarnation.0 + 1);
         }
+        self.start_at(number, now);
+    }
+
+    fn start_at(&mut self, number: usize, now: Now) {
+        let seed = self.random_seed();
+        let member = &mut self.members[number];
         member.incarnation = now.wall;
         member.born_at = member.events.len();
         member.received_before = member.messages.len();

@@ -3,6 +3,8 @@
 
 #[path = "simulator/calls.rs"]
 mod calls;
+#[path = "simulator/dialing.rs"]
+mod dialing;
 #[path = "simulator/hostile.rs"]
 mod hostile;
 #[path = "simulator/renewal.rs"]

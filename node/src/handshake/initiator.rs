@@ -8,7 +8,7 @@ use snow::HandshakeState;
 
 use super::{
     Ephemeral, Established, Noise, Refusal,
-    noise::{Terms, establish, identify},
+    noise::{Prepared, Terms, establish, identify},
     payload::{Introduction, Opening},
 };
 use crate::{
@@ -22,9 +22,9 @@ use crate::{
 
 /// Has sent message 1 and waits for message 2.
 pub(crate) struct Initiator {
-    state: HandshakeState,
+    prepared: Prepared,
     suite: Suite,
-    begun: WallTime,
+    opening: Opening,
     initiation: [u8; INITIATION_LEN],
 }
 
@@ -37,15 +37,22 @@ impl Initiator {
         begun: WallTime,
         rng: &mut ChaCha20Rng,
     ) -> Self {
-        let mut state = noise.initiator(suite, rng);
+        let mut prepared = noise.initiator(suite, rng);
         let header = initiation_header(suite);
         let mut initiation = [0; INITIATION_LEN];
         initiation[..header.len()].copy_from_slice(&header);
-        let opening = Opening { begun, sender_index: index }.encode();
-        state
-            .write_message(&opening, &mut initiation[header.len()..])
-            .expect("the buffer has the message's fixed length");
-        Self { state, suite, begun, initiation }
+        let opening = Opening { begun, sender_index: index };
+        write_initiation(&mut prepared.state, opening, &mut initiation[header.len()..]);
+        Self { prepared, suite, opening, initiation }
+    }
+
+    /// Goes back to where it had sent message 1 and read nothing: an answer that authenticates but cannot be taken has
+    /// moved snow's state on.
+    pub(crate) fn restore(&mut self, noise: &Noise) {
+        *self.prepared.state = noise.same(self.suite, Role::Initiator, self.prepared.seed);
+        let mut again = [0; INITIATION_NOISE_LEN];
+        write_initiation(&mut self.prepared.state, self.opening, &mut again);
+        debug_assert_eq!(self.initiation[INITIATION_LEN - INITIATION_NOISE_LEN..], again, "the same message");
     }
 
     /// Message 1, ready to send, as often as need be.
@@ -68,13 +75,13 @@ impl Initiator {
         connection: impl FnOnce(NodeId) -> u64,
     ) -> Result<(Established, [u8; CONFIRM_LEN]), Refusal> {
         let mut payload = [0; RESPONSE_NOISE_LEN];
-        let len = self.state.read_message(message, &mut payload).map_err(|_| Refusal::Crypto)?;
+        let len = self.prepared.state.read_message(message, &mut payload).map_err(|_| Refusal::Crypto)?;
         let payload: &[u8; 4 + Introduction::LEN] =
             payload[..len].try_into().expect("the message's length is fixed");
         let (remote_index, introduction) = payload.split_first_chunk().expect("a fixed layout");
         let remote_index = u32::from_le_bytes(*remote_index);
         let introduction = Introduction::decode(introduction.try_into().expect("a fixed layout"));
-        let peer = identify(&self.state, &introduction)?;
+        let peer = identify(&self.prepared.state, &introduction)?;
         let connection = connection(peer);
 
         let mut closing = [0; 8 + Introduction::LEN];
@@ -83,19 +90,24 @@ impl Initiator {
         let header = confirm_header(remote_index);
         let mut confirm = [0; CONFIRM_LEN];
         confirm[..header.len()].copy_from_slice(&header);
-        self.state
+        self.prepared
+            .state
             .write_message(&closing, &mut confirm[header.len()..])
             .expect("the buffer has the message's fixed length");
         let terms = Terms {
             peer,
             incarnation: introduction.incarnation,
             role: Role::Initiator,
-            begun: self.begun,
+            begun: self.opening.begun,
             remote_index,
             connection,
         };
-        Ok((establish(&mut self.state, self.suite, &terms), confirm))
+        Ok((establish(&mut self.prepared.state, self.suite, &terms), confirm))
     }
+}
+
+fn write_initiation(state: &mut HandshakeState, opening: Opening, out: &mut [u8]) {
+    state.write_message(&opening.encode(), out).expect("the buffer has the message's fixed length");
 }
 
 impl fmt::Debug for Initiator {

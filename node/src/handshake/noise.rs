@@ -58,8 +58,9 @@ impl Noise {
     }
 
     /// A fresh initiator.
-    pub(super) fn initiator(&self, suite: Suite, rng: &mut ChaCha20Rng) -> HandshakeState {
-        self.build(suite, Role::Initiator, seed(rng))
+    pub(super) fn initiator(&self, suite: Suite, rng: &mut ChaCha20Rng) -> Prepared {
+        let seed = seed(rng);
+        Prepared { state: Box::new(self.build(suite, Role::Initiator, seed)), seed }
     }
 
     /// The prepared responder of `suite`, prepared now if need be.
@@ -77,9 +78,10 @@ impl Noise {
         self.prepared[slot(suite)].take()
     }
 
-    /// The responder that grew from `seed`, as it was before its first message.
-    pub(super) fn same_responder(&self, suite: Suite, seed: [u8; 32]) -> HandshakeState {
-        self.build(suite, Role::Responder, seed)
+    /// The handshake state that grew from `seed`, as it was before its first message. Only for going through the very
+    /// same messages again.
+    pub(super) fn same(&self, suite: Suite, role: Role, seed: [u8; 32]) -> HandshakeState {
+        self.build(suite, role, seed)
     }
 
     fn build(&self, suite: Suite, role: Role, seed: [u8; 32]) -> HandshakeState {

@@ -106,7 +106,7 @@ impl Responder {
 
     /// Goes through the first two messages again, to the same point.
     fn restore(&mut self, noise: &Noise) -> Result<(), Refusal> {
-        *self.prepared.state = noise.same_responder(self.suite, self.prepared.seed);
+        *self.prepared.state = noise.same(self.suite, Role::Responder, self.prepared.seed);
         let mut payload = [0; INITIATION_NOISE_LEN];
         self.prepared.state.read_message(&self.initiation, &mut payload).map_err(|_| Refusal::Crypto)?;
         self.respond(noise)?;

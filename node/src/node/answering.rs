@@ -1,10 +1,6 @@
 //! Answering handshakes: from message 1 to a confirmed session.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use meshground_shared::{RejectReason, Role};
 
@@ -14,7 +10,7 @@ use crate::{
     handshake::{Ephemeral, Refusal, Responder, SeenInitiations},
     packet::{CONFIRM_NOISE_LEN, Frame, INITIATION_NOISE_LEN, RESPONSE_LEN},
     session::Session,
-    time::Now,
+    time::{Instant, Now},
     timers::Timer,
 };
 
@@ -31,13 +27,17 @@ pub(super) struct Answer {
     responder: Responder,
     response: [u8; RESPONSE_LEN],
     resends: u32,
+    since: Instant,
+    /// How many were answered before.
+    number: u64,
 }
 
 /// Where the answers are, by the ephemeral key that asked and by age.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     by_ephemeral: BTreeMap<Ephemeral, u32>,
-    by_age: VecDeque<u32>,
+    by_age: BTreeMap<u64, u32>,
+    answered: u64,
 }
 
 impl Node {
@@ -84,15 +84,17 @@ impl Node {
         }
         let response = responder.respond(&self.noise).map_err(|_| RejectReason::HandshakeFailed)?;
         let crowded = self.answers.by_ephemeral.len() >= self.config.handshake.max_answers;
-        if crowded && let Some(oldest) = self.answers.by_age.front() {
-            self.drop_answer(*oldest);
+        if crowded && let Some((_, &oldest)) = self.answers.by_age.first_key_value() {
+            self.drop_answer(oldest);
         }
         self.pause_dials(now, from);
         self.outbox.push_back((from, response.to_vec()));
-        let answer = Answer { responder, response, resends: 0 };
+        let number = self.answers.answered;
+        let answer = Answer { responder, response, resends: 0, since: now.instant, number };
         self.slots.insert(index, Slot::Answer(Box::new(answer)));
         self.answers.by_ephemeral.insert(*ephemeral, index);
-        self.answers.by_age.push_back(index);
+        self.answers.by_age.insert(number, index);
+        self.answers.answered += 1;
         self.timers.set(Timer::Slot(index), now.instant + ANSWER_LIFE);
         if crowded { Err(RejectReason::Overloaded) } else { Ok(()) }
     }
@@ -121,13 +123,15 @@ impl Node {
     /// sends back what it sent. Answered, the second could end a sound dial; so neither is,
     /// but if nobody else answers, the dial will say why.
     fn is_own(&mut self, ephemeral: &Ephemeral) -> bool {
-        let own = self.slots.values_mut().find_map(|slot| match slot {
-            Slot::Dial(dial) if dial.initiator.ephemeral() == ephemeral => Some(dial),
-            _ => None,
-        });
-        let Some(dial) = own else { return false };
-        dial.request.echoed = true;
-        true
+        for (_, index) in &self.dials {
+            if let Some(Slot::Dial(dial)) = self.slots.get_mut(index)
+                && dial.initiator.ephemeral() == ephemeral
+            {
+                dial.request.echoed = true;
+                return true;
+            }
+        }
+        false
     }
 
     /// Two dials that cross: of the two, the one with the lower ephemeral key goes on.
@@ -137,15 +141,15 @@ impl Node {
     /// may be one that the other end never hears or will not take. Then theirs is answered
     /// too, and should both come to stand, precedence decides.
     fn rival(&mut self, from: SocketAddr, theirs: &Ephemeral) -> Option<&mut Dial> {
-        self.slots.values_mut().find_map(|slot| match slot {
-            Slot::Dial(dial) if dial.request.address == from && dial.initiator.ephemeral() < theirs => {
-                Some(&mut **dial)
-            }
+        let goes_first = |index: &u32| matches!(self.slots.get(index), Some(Slot::Dial(dial)) if dial.initiator.ephemeral() < theirs);
+        let index = self.dials_to(from).find(goes_first)?;
+        match self.slots.get_mut(&index) {
+            Some(Slot::Dial(dial)) => Some(dial),
             _ => None,
-        })
+        }
     }
 
-    fn duel_pause(&self) -> Duration {
+    pub(super) fn duel_pause(&self) -> Duration {
         self.config.handshake.retransmit.saturating_mul(4)
     }
 
@@ -153,12 +157,11 @@ impl Node {
     /// it come to nothing, they go on.
     fn pause_dials(&mut self, now: Now, address: SocketAddr) {
         let pause = self.duel_pause();
-        for (index, slot) in &self.slots {
-            if let Slot::Dial(dial) = slot
-                && dial.request.address == address
-            {
-                let resume = (now.instant + pause).min(dial.request.deadline);
-                self.timers.set(Timer::Slot(*index), resume);
+        let dials: Vec<u32> = self.dials_to(address).collect();
+        for index in dials {
+            if let Some(Slot::Dial(dial)) = self.slots.get(&index) {
+                let resume = (now.instant + pause).min(dial.request.end());
+                self.timers.set(Timer::Slot(index), resume);
             }
         }
     }
@@ -194,6 +197,7 @@ impl Node {
             }
             _ => return Err(RejectReason::UnknownIndex),
         };
+        let since = answer.since;
         let outcome = answer.responder.read_confirm(&self.noise, message);
         if outcome.as_ref().err() == Some(&Refusal::Crypto) {
             return Err(RejectReason::HandshakeFailed);
@@ -203,7 +207,7 @@ impl Node {
         if established.peer == self.id() {
             return Err(RejectReason::BadIdentity);
         }
-        let mut session = Session::new(established, from, self.config.max_datagram);
+        let mut session = Session::new(established, from, self.config.max_datagram, since);
         session.confirmed_by = Some(Box::new(*message));
         let connection = session.connection;
         session.continues = connection != 0 && connection == self.connection_with(session.peer);
@@ -217,7 +221,7 @@ impl Node {
             let ephemeral =
                 answer.responder.initiation().first_chunk().expect("message 1 begins with its ephemeral");
             self.answers.by_ephemeral.remove::<Ephemeral>(ephemeral);
-            self.answers.by_age.retain(|other| *other != index);
+            self.answers.by_age.remove(&answer.number);
             self.slots.remove(&index);
             self.timers.clear(Timer::Slot(index));
         }

@@ -7,7 +7,7 @@ use meshground_shared::{NodeId, RejectReason};
 use super::{Node, Slot, peers::AFTERLIFE};
 use crate::{
     event::{DialError, DialId, NodeEvent},
-    handshake::{Ephemeral, Initiator, Refusal, takes_precedence},
+    handshake::{Ephemeral, Initiator, Refusal},
     packet::{CONFIRM_LEN, RESPONSE_NOISE_LEN},
     session::Session,
     time::{Instant, Now},
@@ -24,6 +24,9 @@ const FRESH_HALF_OPEN: Duration = Duration::from_millis(1_500);
 
 /// How far the pause between two sendings grows, as a multiple of the first.
 const MAX_BACKOFF: u32 = 8;
+
+/// How often a dial sends message 1 before others who wait have their turn.
+const TURN: u32 = 2;
 
 /// The pause after `pause`, when the first was `first`.
 fn longer(pause: Duration, first: Duration) -> Duration {
@@ -45,11 +48,13 @@ pub(super) struct DialRequest {
     pub(super) purpose: Purpose,
     pub(super) address: SocketAddr,
     pub(super) expect: Option<NodeId>,
-    pub(super) deadline: Instant,
+    deadline: Instant,
     /// How often message 1 went out.
-    pub(super) sent: u32,
+    sent: u32,
     /// It came back.
     pub(super) echoed: bool,
+    /// What was wrong with the first answer that could not be taken, and until when a better one may come.
+    refused: Option<(DialError, Instant)>,
 }
 
 impl DialRequest {
@@ -59,8 +64,22 @@ impl DialRequest {
         expect: Option<NodeId>,
         deadline: Instant,
     ) -> Self {
-        Self { purpose, address, expect, deadline, sent: 0, echoed: false }
+        Self { purpose, address, expect, deadline, sent: 0, echoed: false, refused: None }
     }
+
+    /// When it fails.
+    pub(super) fn end(&self) -> Instant {
+        self.refused.as_ref().map_or(self.deadline, |(_, until)| self.deadline.min(*until))
+    }
+}
+
+/// A dial that waits for its turn.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    /// Its first, or its first with fresh keys.
+    New(DialRequest),
+    /// Another one. It waits in the slot with this index, where it still takes an answer.
+    Parked(u32),
 }
 
 /// Message 1 is out; waiting for message 2.
@@ -72,6 +91,17 @@ pub(super) struct Dial {
     pub(super) outbid: Option<Ephemeral>,
     pub(super) since: Instant,
     pause: Duration,
+    /// How often message 1 went out in this turn.
+    turn: u32,
+    /// Others have their turn.
+    parked: bool,
+}
+
+impl Dial {
+    /// When it fails or begins anew.
+    fn end(&self) -> Instant {
+        self.request.end().min(self.since + FRESH_ATTEMPT)
+    }
 }
 
 /// Message 3 is out; waiting for the responder's first packet, which proves that it
@@ -88,21 +118,45 @@ pub(super) struct HalfOpen {
 }
 
 impl Node {
-    /// Begins queued dials while there is room.
+    /// Begins or goes on with queued dials while there is room.
     pub(super) fn start_dials(&mut self, now: Now) {
         while self.dials_under_way() < self.config.handshake.max_dials {
-            let Some(request) = self.queued_dials.pop_front() else { return };
-            if now.instant < request.deadline {
-                self.begin_dial(now, request);
-            } else {
-                self.time_out(&request);
+            match self.queued_dials.pop_front() {
+                None => return,
+                Some(Waiting::New(request)) if now.instant < request.end() => self.begin_dial(now, request),
+                Some(Waiting::New(request)) => self.time_out(&request),
+                Some(Waiting::Parked(index)) => self.resume_dial(now, index),
             }
         }
     }
 
+    /// How many take up room.
     fn dials_under_way(&self) -> usize {
-        let asked = |slot: &&Slot| slot.dial().is_some_and(|request| request.purpose != Purpose::Renewal);
-        self.slots.values().filter(asked).count()
+        let takes_room = |index: &u32| match self.slots.get(index) {
+            Some(Slot::Dial(dial)) if dial.parked => false,
+            slot => {
+                slot.and_then(Slot::dial).is_some_and(|request| matches!(request.purpose, Purpose::Asked(_)))
+            }
+        };
+        self.dials.iter().filter(|(_, index)| takes_room(index)).count()
+    }
+
+    /// The slots of the handshakes this node has begun with whoever is at `address`.
+    pub(super) fn dials_to(&self, address: SocketAddr) -> impl Iterator<Item = u32> {
+        self.dials.range((address, 0)..=(address, u32::MAX)).map(|(_, index)| *index)
+    }
+
+    /// Empties the slot of a dial or half-open session.
+    pub(super) fn take_dial(&mut self, index: u32) -> Option<Slot> {
+        let slot = self.slots.remove(&index)?;
+        let address = match &slot {
+            Slot::Dial(dial) => dial.request.address,
+            Slot::HalfOpen(half) => half.session.address,
+            Slot::Answer(_) | Slot::Session(_) => return Some(slot),
+        };
+        self.dials.remove(&(address, index));
+        self.timers.clear(Timer::Slot(index));
+        Some(slot)
     }
 
     pub(super) fn begin_dial(&mut self, now: Now, mut request: DialRequest) {
@@ -111,32 +165,73 @@ impl Node {
         self.outbox.push_back((request.address, initiator.initiation().to_vec()));
         request.sent += 1;
         let pause = self.config.handshake.retransmit;
-        self.timers.set(Timer::Slot(index), (now.instant + pause).min(request.deadline));
-        let dial = Dial { request, initiator, outbid: None, since: now.instant, pause };
+        self.dials.insert((request.address, index));
+        self.timers.set(Timer::Slot(index), (now.instant + pause).min(request.end()));
+        let dial =
+            Dial { request, initiator, outbid: None, since: now.instant, pause, turn: 1, parked: false };
         self.slots.insert(index, Slot::Dial(Box::new(dial)));
     }
 
-    pub(super) fn on_dial_timeout(&mut self, now: Now, index: u32) {
-        let Some(Slot::Dial(dial)) = self.slots.get_mut(&index) else { return };
-        if Self::is_over(now.instant, &dial.request, dial.since + FRESH_ATTEMPT) {
-            let (request, outbid) = (dial.request.clone(), dial.outbid);
-            self.slots.remove(&index);
-            // The other end still tries with it, and now it shall be answered.
-            if let Some(ephemeral) = outbid {
-                self.seen.forget(&ephemeral);
-            }
-            return self.dial_anew_or_fail(now, request);
+    /// Its turn has come again.
+    fn resume_dial(&mut self, now: Now, index: u32) {
+        let first = self.config.handshake.retransmit;
+        if let Some(Slot::Dial(dial)) = self.slots.get_mut(&index)
+            && dial.parked
+        {
+            (dial.parked, dial.turn) = (false, 0);
+            self.send_initiation(now, index, first);
         }
+    }
+
+    /// Sends message 1 again, and next after `pause`.
+    fn send_initiation(&mut self, now: Now, index: u32, pause: Duration) {
+        let Some(Slot::Dial(dial)) = self.slots.get_mut(&index) else { return };
         dial.request.sent += 1;
+        dial.turn += 1;
+        dial.pause = pause;
         self.outbox.push_back((dial.request.address, dial.initiator.initiation().to_vec()));
-        dial.pause = longer(dial.pause, self.config.handshake.retransmit);
-        self.timers.set(Timer::Slot(index), (now.instant + dial.pause).min(dial.request.deadline));
+        self.timers.set(Timer::Slot(index), (now.instant + pause).min(dial.end()));
+    }
+
+    pub(super) fn on_dial_timeout(&mut self, now: Now, index: u32) {
+        let others_wait = !self.queued_dials.is_empty();
+        let Some(Slot::Dial(dial)) = self.slots.get_mut(&index) else { return };
+        let end = dial.end();
+        if now.instant >= end {
+            return self.end_attempt(now, index);
+        }
+        if dial.parked {
+            self.timers.set(Timer::Slot(index), end);
+        } else if others_wait && dial.turn >= TURN && dial.request.purpose != Purpose::Renewal {
+            dial.parked = true;
+            self.timers.set(Timer::Slot(index), end);
+            self.queued_dials.push_back(Waiting::Parked(index));
+            self.start_dials(now);
+        } else {
+            let pause = longer(dial.pause, self.config.handshake.retransmit);
+            self.send_initiation(now, index, pause);
+        }
+    }
+
+    /// A dial's time is over, or its keys are too old.
+    fn end_attempt(&mut self, now: Now, index: u32) {
+        let Some(Slot::Dial(dial)) = self.take_dial(index) else { return };
+        // The other end still tries with it, and now it shall be answered.
+        if let Some(ephemeral) = dial.outbid {
+            self.seen.forget(&ephemeral);
+        }
+        if dial.parked && now.instant < dial.request.end() {
+            self.queued_dials.push_back(Waiting::New(dial.request));
+            self.start_dials(now);
+        } else {
+            self.dial_anew_or_fail(now, dial.request);
+        }
     }
 
     pub(super) fn on_half_open_timeout(&mut self, now: Now, index: u32) {
         let Some(Slot::HalfOpen(half)) = self.slots.get_mut(&index) else { return };
         let Some(request) = &half.request else {
-            self.slots.remove(&index);
+            self.take_dial(index);
             return;
         };
         if Self::is_over(now.instant, request, half.since + FRESH_HALF_OPEN) {
@@ -146,18 +241,18 @@ impl Node {
             self.timers.set(Timer::Slot(index), now.instant + life);
             return self.dial_anew_or_fail(now, request);
         }
-        let deadline = request.deadline;
+        let end = request.end();
         self.outbox.push_back((half.session.address, half.confirm.to_vec()));
         half.pause = longer(half.pause, self.config.handshake.retransmit);
-        self.timers.set(Timer::Slot(index), (now.instant + half.pause).min(deadline));
+        self.timers.set(Timer::Slot(index), (now.instant + half.pause).min(end));
     }
 
     fn is_over(now: Instant, request: &DialRequest, stale: Instant) -> bool {
-        now >= request.deadline.min(stale)
+        now >= request.end().min(stale)
     }
 
     fn dial_anew_or_fail(&mut self, now: Now, request: DialRequest) {
-        if now.instant < request.deadline {
+        if now.instant < request.end() {
             self.begin_dial(now, request);
         } else {
             self.time_out(&request);
@@ -167,10 +262,10 @@ impl Node {
 
     fn time_out(&mut self, request: &DialRequest) {
         let budget = self.config.handshake.budget;
-        let error = if request.echoed {
-            DialError::Itself
-        } else {
-            DialError::TimedOut { budget, sent: request.sent }
+        let error = match &request.refused {
+            Some((error, _)) => error.clone(),
+            None if request.echoed => DialError::Itself,
+            None => DialError::TimedOut { budget, sent: request.sent },
         };
         self.fail_dial(request, error);
     }
@@ -192,27 +287,23 @@ impl Node {
         if outcome.as_ref().err() == Some(&Refusal::Crypto) {
             return Err(RejectReason::HandshakeFailed);
         }
-        // Snow's state has moved on: whatever comes of it, this dial is over.
-        let request = dial.request.clone();
-        self.slots.remove(&index);
-        self.timers.clear(Timer::Slot(index));
+        let own_id = self.identity.node_id();
         let refused = match &outcome {
             Err(_) => Some(DialError::Unproven),
-            Ok((established, _)) if established.peer == self.id() => Some(DialError::Itself),
-            Ok((established, _)) => request
-                .expect
+            Ok((established, _)) if established.peer == own_id => Some(DialError::Itself),
+            Ok((established, _)) => (dial.request.expect)
                 .filter(|expected| *expected != established.peer)
                 .map(|expected| DialError::WrongPeer { expected, found: established.peer }),
         };
         if let Some(error) = refused {
-            self.fail_dial(&request, error);
-            self.start_dials(now);
+            self.refuse_answer(now, index, error);
             return Err(RejectReason::BadIdentity);
         }
         let Ok((established, confirm)) = outcome else { return Ok(()) };
-        let session = Session::new(established, request.address, self.config.max_datagram);
-        if self.current_claim(session.peer).is_some_and(|old| !takes_precedence(&self.claim(&session), &old))
-        {
+        let Some(Slot::Dial(dial)) = self.take_dial(index) else { return Ok(()) };
+        let request = DialRequest { refused: None, ..dial.request };
+        let session = Session::new(established, request.address, self.config.max_datagram, dial.since);
+        if !self.prevails(&session) {
             // A handshake that crossed this one was faster; both ends keep that.
             self.end_dial(&request, session.peer);
             self.start_dials(now);
@@ -220,51 +311,66 @@ impl Node {
         }
         self.outbox.push_back((request.address, confirm.to_vec()));
         let pause = self.config.handshake.retransmit;
-        self.timers.set(Timer::Slot(index), (now.instant + pause).min(request.deadline));
+        self.dials.insert((request.address, index));
+        self.timers.set(Timer::Slot(index), (now.instant + pause).min(request.end()));
         let half = HalfOpen { request: Some(request), session, confirm, since: now.instant, pause };
         self.slots.insert(index, Slot::HalfOpen(Box::new(half)));
         Ok(())
     }
 
+    /// Someone answered whose answer cannot be taken. It need not be the one who was dialed: any member that saw
+    /// message 1 can answer it, and faster. So the dial goes on with the same keys for a while, for the right answer to
+    /// come in. But a wrong address is told soon, not only at the end of the budget.
+    fn refuse_answer(&mut self, now: Now, index: u32, error: DialError) {
+        let first = self.config.handshake.retransmit;
+        let patience = self.duel_pause();
+        let Some(Slot::Dial(dial)) = self.slots.get_mut(&index) else { return };
+        dial.initiator.restore(&self.noise);
+        if dial.request.refused.is_none() {
+            dial.request.refused = Some((error, now.instant + patience));
+            dial.pause = first;
+            self.timers.set(Timer::Slot(index), (now.instant + first).min(dial.end()));
+        }
+    }
+
     /// Ends every dial that a session with `peer` at `address` has made needless.
     pub(super) fn settle_dials(&mut self, now: Now, peer: NodeId, address: SocketAddr) {
-        let current = self.current_claim(peer);
         let meant = |request: &DialRequest| {
             let there = request.address == address || request.purpose == Purpose::Renewal;
             there && request.expect.is_none_or(|expected| expected == peer)
         };
-        let settled: Vec<u32> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| match slot {
-                Slot::Dial(dial) => meant(&dial.request),
-                Slot::HalfOpen(half) => {
-                    half.session.peer == peer
-                        && current.is_some_and(|old| !takes_precedence(&self.claim(&half.session), &old))
-                }
-                Slot::Answer(_) | Slot::Session(_) => false,
-            })
-            .map(|(index, _)| *index)
-            .collect();
+        let is_settled = |index: &u32| match self.slots.get(index) {
+            Some(Slot::Dial(dial)) => meant(&dial.request),
+            Some(Slot::HalfOpen(half)) => half.session.peer == peer && !self.prevails(&half.session),
+            _ => false,
+        };
+        let settled: Vec<u32> = self.dials.iter().map(|(_, index)| *index).filter(is_settled).collect();
         for index in settled {
-            self.timers.clear(Timer::Slot(index));
-            let slot = self.slots.remove(&index);
+            let slot = self.take_dial(index);
             if let Some(request) = slot.as_ref().and_then(Slot::dial) {
                 self.end_dial(request, peer);
             }
         }
-        let (settled, waiting): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.queued_dials).into_iter().partition(meant);
+        let (settled, waiting): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.queued_dials)
+            .into_iter()
+            .partition(|waiting| matches!(waiting, Waiting::New(request) if meant(request)));
         self.queued_dials = waiting;
-        for request in &settled {
-            self.end_dial(request, peer);
+        for waiting in &settled {
+            if let Waiting::New(request) = waiting {
+                self.end_dial(request, peer);
+            }
         }
         self.start_dials(now);
     }
 
     /// Takes every dial away, wherever it stands.
     pub(super) fn take_dials(&mut self) -> Vec<DialRequest> {
-        let mut requests: Vec<DialRequest> = self.queued_dials.drain(..).collect();
+        let waiting = self.queued_dials.drain(..).filter_map(|waiting| match waiting {
+            Waiting::New(request) => Some(request),
+            Waiting::Parked(_) => None,
+        });
+        let mut requests: Vec<DialRequest> = waiting.collect();
+        self.dials.clear();
         requests.extend(self.slots.values().filter_map(Slot::dial).cloned());
         requests
     }

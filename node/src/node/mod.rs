@@ -15,7 +15,7 @@ mod sending;
 mod streaming;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     net::SocketAddr,
     time::Duration,
@@ -30,7 +30,7 @@ use rand_chacha::{
 use self::{
     answering::{Answer, Answers},
     calling::Calls,
-    dialing::{Dial, DialRequest, HalfOpen, Purpose},
+    dialing::{Dial, DialRequest, HalfOpen, Purpose, Waiting},
     peers::Peer,
     rejections::Rejections,
 };
@@ -66,8 +66,10 @@ pub struct Node {
     slots: BTreeMap<u32, Slot>,
     answers: Answers,
     seen: SeenInitiations,
+    /// The slots of dials and half-open sessions, by the address that was dialed.
+    dials: BTreeSet<(SocketAddr, u32)>,
     /// Dials that wait until fewer are under way.
-    queued_dials: VecDeque<DialRequest>,
+    queued_dials: VecDeque<Waiting>,
     next_dial: u64,
     peers: BTreeMap<NodeId, Peer>,
     calls: Calls,
@@ -131,6 +133,7 @@ impl Node {
             slots: BTreeMap::new(),
             answers: Answers::default(),
             seen: SeenInitiations::default(),
+            dials: BTreeSet::new(),
             queued_dials: VecDeque::new(),
             next_dial: 0,
             peers: BTreeMap::new(),
@@ -170,7 +173,7 @@ impl Node {
         if self.left {
             self.fail_dial(&request, DialError::Left);
         } else {
-            self.queued_dials.push_back(request);
+            self.queued_dials.push_back(Waiting::New(request));
             self.start_dials(now);
         }
         id

@@ -94,9 +94,18 @@ impl Node {
         }
     }
 
-    /// What speaks for the session in use with `peer`.
-    pub(super) fn current_claim(&self, peer: NodeId) -> Option<Claim> {
-        self.current_session(peer).map(|session| self.claim(session))
+    /// Whether `new` is to replace the session in use with its peer, or there is none.
+    ///
+    /// Precedence decides, with one exception: a peer whose clock was set back between two of its lives comes with a
+    /// lower incarnation, and would be locked out until its earlier life is forgotten. So where that one was
+    /// Unreachable already when this end took up the new handshake, it is dead, and the new one is its next life. Of
+    /// that handshake nothing can be a replay, as this end's part in it is fresh. The peer in its new life holds no
+    /// other session, so both ends still agree.
+    pub(super) fn prevails(&self, new: &Session) -> bool {
+        let Some(old) = self.current_session(new.peer) else { return true };
+        let set_back = new.incarnation < old.incarnation
+            && self.peers.get(&new.peer).is_some_and(|peer| peer.liveness.was_unreachable(new.since));
+        set_back || takes_precedence(&self.claim(new), &self.claim(old))
     }
 
     pub(super) fn current_session(&self, peer: NodeId) -> Option<&Session> {
@@ -112,13 +121,12 @@ impl Node {
         let (id, address, role) = (session.peer, session.address, session.role);
         let mut news = true;
         if let Some(old) = self.current_session(id) {
-            let (new_claim, old_claim) = (self.claim(&session), self.claim(old));
-            if !takes_precedence(&new_claim, &old_claim) {
+            if !self.prevails(&session) {
                 return;
             }
             if old.incarnation == session.incarnation && continues {
                 let moved = old.address != address;
-                let crossed = may_have_crossed(&new_claim, &old_claim);
+                let crossed = may_have_crossed(&self.claim(&session), &self.claim(old));
                 news = crossed && (moved || old.role != role);
                 if moved && !crossed {
                     let from = old.address;
@@ -280,8 +288,7 @@ impl Node {
 
     /// The responder's first packet came in: the session stands at both ends.
     fn confirm_half_open(&mut self, now: Now, index: u32, continues: bool) {
-        let Some(Slot::HalfOpen(half)) = self.slots.remove(&index) else { return };
-        self.timers.clear(Timer::Slot(index));
+        let Some(Slot::HalfOpen(half)) = self.take_dial(index) else { return };
         let peer = half.session.peer;
         let continues = continues && self.connection_with(peer) == half.session.connection;
         self.install(now, index, half.session, continues);

@@ -26,6 +26,7 @@ pub(crate) struct Liveness {
     /// into step, and so that either end gets to measure the round trip.
     interval: Duration,
     health: Health,
+    unreachable_since: Option<Instant>,
     rtt: Option<Duration>,
 }
 
@@ -50,6 +51,7 @@ impl Liveness {
             last_ping: None,
             interval: config.heartbeat,
             health: Health::Healthy,
+            unreachable_since: None,
             rtt: None,
         }
     }
@@ -64,6 +66,11 @@ impl Liveness {
         self.rtt
     }
 
+    /// Whether the peer is Unreachable, and was so at `then`.
+    pub(crate) fn was_unreachable(&self, then: Instant) -> bool {
+        self.unreachable_since.is_some_and(|since| since <= then)
+    }
+
     /// How long the peer has been silent.
     pub(crate) fn silence(&self, now: Instant) -> Duration {
         now.saturating_since(self.last_heard)
@@ -75,6 +82,7 @@ impl Liveness {
         let silence = self.silence(now);
         self.last_heard = self.last_heard.max(now);
         self.excused = 0;
+        self.unreachable_since = None;
         let before = std::mem::replace(&mut self.health, Health::Healthy);
         (before != Health::Healthy).then_some((before, silence))
     }
@@ -121,6 +129,9 @@ impl Liveness {
         // Only a packet makes a peer healthy again, and says so when it comes in.
         let verdict = verdict.max(self.health);
         let before = std::mem::replace(&mut self.health, verdict);
+        if verdict == Health::Unreachable {
+            self.unreachable_since.get_or_insert(now);
+        }
         Checkup {
             changed_from: (before != verdict).then_some(before),
             ping: now >= self.ping_due(config),

@@ -14,7 +14,7 @@ use crate::{
     crypto::{Aead, TAG_LEN},
     handshake::Established,
     packet::{CONFIRM_NOISE_LEN, DATA_HEADER_LEN, Frame, Frames, data_header},
-    time::WallTime,
+    time::{Instant, WallTime},
 };
 
 /// Bytes a data packet adds to its frames, with one for [`Frame::Continues`].
@@ -33,6 +33,8 @@ pub(crate) struct Session {
     pub(crate) incarnation: u64,
     /// When the initiator began the handshake, by its own wall clock.
     pub(crate) begun: WallTime,
+    /// When this end took up the handshake.
+    pub(crate) since: Instant,
     /// The message 3 that confirmed it, until a packet shows that the initiator knows.
     pub(crate) confirmed_by: Option<Box<[u8; CONFIRM_NOISE_LEN]>>,
     remote_index: u32,
@@ -54,8 +56,13 @@ pub(crate) struct Session {
 
 impl Session {
     /// The session that `established` left behind, sending datagrams of at most
-    /// `max_datagram` bytes to `address`.
-    pub(crate) fn new(established: Established, address: SocketAddr, max_datagram: usize) -> Self {
+    /// `max_datagram` bytes to `address`. This end took up the handshake at `since`.
+    pub(crate) fn new(
+        established: Established,
+        address: SocketAddr,
+        max_datagram: usize,
+        since: Instant,
+    ) -> Self {
         let Established { peer, incarnation, role, begun, remote_index, connection, send_key, receive_key } =
             established;
         Self {
@@ -64,6 +71,7 @@ impl Session {
             role,
             incarnation,
             begun,
+            since,
             confirmed_by: None,
             remote_index,
             send_key: Some(send_key),

@@ -186,7 +186,7 @@ fn dials_that_waited_too_long_fail_without_a_datagram() {
     }
     net.run_for(Duration::from_secs(5));
     assert_eq!(dial_ends(&net, a).len(), 50, "all within the budget");
-    assert!(net.tap.take().expect("tapped").len() < 10);
+    assert!(net.tap.take().expect("tapped").len() < 20, "the few that had a turn");
 }
 
 #[test]
