@@ -162,6 +162,8 @@ pub enum RejectReason {
     StaleInitiation,
     /// Message 1 that was seen before.
     ReplayedInitiation,
+    /// Message 1 from where too many came that were good for nothing.
+    RateLimited,
     /// Too many handshakes are under way.
     Overloaded,
     /// For a session or handshake this node does not hold.
@@ -180,11 +182,12 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// Every reason, in declaration order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Malformed,
         Self::PskMismatch,
         Self::StaleInitiation,
         Self::ReplayedInitiation,
+        Self::RateLimited,
         Self::Overloaded,
         Self::UnknownIndex,
         Self::HandshakeFailed,

@@ -5,6 +5,8 @@
 mod calls;
 #[path = "simulator/dialing.rs"]
 mod dialing;
+#[path = "simulator/flood.rs"]
+mod flood;
 #[path = "simulator/hostile.rs"]
 mod hostile;
 #[path = "simulator/renewal.rs"]

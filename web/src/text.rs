@@ -135,6 +135,7 @@ fn rejection(reason: RejectReason) -> &'static str {
         RejectReason::PskMismatch => "another pre-shared key, or none",
         RejectReason::StaleInitiation => "a handshake with a stale time",
         RejectReason::ReplayedInitiation => "a replayed handshake",
+        RejectReason::RateLimited => "too many worthless handshakes from there",
         RejectReason::Overloaded => "too many handshakes under way",
         RejectReason::UnknownIndex => "no such session here",
         RejectReason::HandshakeFailed => "a handshake that does not authenticate",

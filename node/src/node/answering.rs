@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
-use meshground_shared::{RejectReason, Role};
+use meshground_shared::{NodeId, RejectReason, Role};
 
 use super::{Node, Slot, dialing::Dial};
 use crate::{
@@ -65,10 +65,21 @@ impl Node {
                 _ => return Err(RejectReason::ReplayedInitiation),
             }
         }
+        if self.stale.contains(ephemeral) {
+            return Err(RejectReason::StaleInitiation);
+        }
+        if self.limits.refuses(now.instant, from) && !self.is_known(from) {
+            return Err(RejectReason::RateLimited);
+        }
         let index = self.fresh_index();
-        let mut responder = Responder::read_initiation(&mut self.noise, suite, message, index, &mut self.rng)
-            .map_err(|_| RejectReason::PskMismatch)?;
+        let read = Responder::read_initiation(&mut self.noise, suite, message, index, &mut self.rng);
+        let Ok(mut responder) = read else {
+            self.limits.count(now.instant, from);
+            return Err(RejectReason::PskMismatch);
+        };
         if !SeenInitiations::is_fresh(responder.begun(), now.wall) {
+            self.limits.count(now.instant, from);
+            self.stale.insert(*ephemeral, now.instant);
             return Err(RejectReason::StaleInitiation);
         }
         self.seen.insert(*ephemeral, now.instant);
@@ -82,7 +93,10 @@ impl Node {
             own.outbid = Some(*ephemeral);
             return Ok(());
         }
-        let response = responder.respond(&self.noise).map_err(|_| RejectReason::HandshakeFailed)?;
+        let Ok(response) = responder.respond(&self.noise) else {
+            self.limits.count(now.instant, from);
+            return Err(RejectReason::HandshakeFailed);
+        };
         let crowded = self.answers.by_ephemeral.len() >= self.config.handshake.max_answers;
         if crowded && let Some((_, &oldest)) = self.answers.by_age.first_key_value() {
             self.drop_answer(oldest);
@@ -97,6 +111,13 @@ impl Node {
         self.answers.answered += 1;
         self.timers.set(Timer::Slot(index), now.instant + ANSWER_LIFE);
         if crowded { Err(RejectReason::Overloaded) } else { Ok(()) }
+    }
+
+    /// Whether a peer is at `address`, or this node is dialing it. Nobody's failures there keep them out, as anybody
+    /// can send under another's address.
+    fn is_known(&self, address: SocketAddr) -> bool {
+        let all = (address, NodeId(0))..=(address, NodeId(u64::MAX));
+        self.addresses.range(all).next().is_some() || self.dials_to(address).next().is_some()
     }
 
     /// The same message 1 again: the answer was lost, or someone replays it. Who is who cannot be told, not even by the

@@ -8,6 +8,7 @@
 mod answering;
 mod calling;
 mod dialing;
+mod limits;
 mod peers;
 mod rejections;
 mod rekeying;
@@ -31,6 +32,7 @@ use self::{
     answering::{Answer, Answers},
     calling::Calls,
     dialing::{Dial, DialRequest, HalfOpen, Purpose, Waiting},
+    limits::Limits,
     peers::Peer,
     rejections::Rejections,
 };
@@ -66,6 +68,9 @@ pub struct Node {
     slots: BTreeMap<u32, Slot>,
     answers: Answers,
     seen: SeenInitiations,
+    /// First messages that were stale when they came.
+    stale: SeenInitiations,
+    limits: Limits,
     /// The slots of dials and half-open sessions, by the address that was dialed.
     dials: BTreeSet<(SocketAddr, u32)>,
     /// Dials that wait until fewer are under way.
@@ -73,6 +78,8 @@ pub struct Node {
     next_dial: u64,
     peers: BTreeMap<NodeId, Peer>,
     calls: Calls,
+    /// Where the peers are.
+    addresses: BTreeSet<(SocketAddr, NodeId)>,
     timers: Timers,
     /// Handshake datagrams to send.
     outbox: VecDeque<(SocketAddr, Vec<u8>)>,
@@ -133,11 +140,14 @@ impl Node {
             slots: BTreeMap::new(),
             answers: Answers::default(),
             seen: SeenInitiations::default(),
+            stale: SeenInitiations::default(),
+            limits: Limits::default(),
             dials: BTreeSet::new(),
             queued_dials: VecDeque::new(),
             next_dial: 0,
             peers: BTreeMap::new(),
             calls: Calls::default(),
+            addresses: BTreeSet::new(),
             timers: Timers::default(),
             outbox: VecDeque::new(),
             dirty: VecDeque::new(),

@@ -125,11 +125,11 @@ impl Node {
                 return;
             }
             if old.incarnation == session.incarnation && continues {
-                let moved = old.address != address;
+                let (moved, from) = (old.address != address, old.address);
                 let crossed = may_have_crossed(&self.claim(&session), &self.claim(old));
                 news = crossed && (moved || old.role != role);
+                self.addresses.remove(&(from, id));
                 if moved && !crossed {
-                    let from = old.address;
                     self.events.push_back(NodeEvent::Roamed { peer: id, from, to: address });
                 }
                 self.replace_session(now.instant, index, &mut session, !crossed);
@@ -146,6 +146,7 @@ impl Node {
             let peer = Peer::new(now.instant, index, connection, connection_id, &self.config.liveness);
             self.peers.insert(id, peer);
         }
+        self.addresses.insert((address, id));
         self.slots.insert(index, Slot::Session(Box::new(session)));
         self.schedule_rekey(now.instant, id, role);
         if news {
@@ -282,6 +283,8 @@ impl Node {
             && is_news(session)
         {
             let before = std::mem::replace(&mut session.address, from);
+            self.addresses.remove(&(before, id));
+            self.addresses.insert((from, id));
             self.events.push_back(NodeEvent::Roamed { peer: id, from: before, to: from });
         }
     }
@@ -349,6 +352,9 @@ impl Node {
         self.timers.clear(Timer::Peer(id));
         self.timers.clear(Timer::Rekey(id));
         self.timers.clear(Timer::Connection(id));
+        if let Some(Slot::Session(session)) = self.slots.get(&peer.session) {
+            self.addresses.remove(&(session.address, id));
+        }
         if peer.connection.has_blocked_messages() {
             // Whoever waits for room learns from the next attempt that there is no session.
             self.events.push_back(NodeEvent::Writable { peer: id });
