@@ -194,6 +194,9 @@ impl Node {
     ) -> Result<(), RejectReason> {
         let len = datagram.len() as u64;
         let (frames, id) = match self.slots.get_mut(&index) {
+            Some(Slot::Session(session)) if session.closed => {
+                return session.open(counter, datagram).map(drop);
+            }
             Some(Slot::Session(session)) => (session.open(counter, datagram)?, session.peer),
             Some(Slot::HalfOpen(half)) => {
                 let frames = half.session.open(counter, datagram)?;
@@ -217,6 +220,10 @@ impl Node {
         let mut elicits_ack = false;
         for frame in frames {
             elicits_ack |= frame.elicits_ack();
+            if frame == Frame::Close {
+                self.on_close(index, id);
+                continue;
+            }
             self.on_frame(now, id, &frame)?;
         }
         if let Some(peer) = self.peers.get_mut(&id) {
@@ -224,6 +231,13 @@ impl Node {
             self.after_input(now, id);
         }
         Ok(())
+    }
+
+    /// The peer has closed the session in this slot. It may have a newer one by now.
+    fn on_close(&mut self, index: u32, id: NodeId) {
+        if self.peers.get(&id).is_some_and(|peer| peer.session == index) {
+            self.remove_peer(id, SessionEnd::Left);
+        }
     }
 
     fn on_frame(&mut self, now: Now, id: NodeId, frame: &Frame<'_>) -> Result<(), RejectReason> {
@@ -237,7 +251,7 @@ impl Node {
                 let sample = now.instant.saturating_since(Instant::from_micros(stamp));
                 peer.liveness.measured(sample);
             }
-            Frame::Leave | Frame::Close => self.remove_peer(id, SessionEnd::Left),
+            Frame::Leave => self.remove_peer(id, SessionEnd::Left),
             Frame::Message(payload) => {
                 peer.traffic.messages_in += 1;
                 self.received.push(id, payload);
@@ -337,6 +351,28 @@ impl Node {
         peer.liveness.pinged(now, &self.config.liveness, jitter);
         let ping = ping(now, &peer.liveness);
         self.push_urgent(id, &ping);
+    }
+
+    /// Ends the session with `peer`, and tells it once. Returns whether there was one. Either end may shake hands
+    /// anew at any time.
+    pub fn disconnect(&mut self, now: Now, peer: NodeId) -> bool {
+        self.observe(now.instant);
+        let Some(index) = self.peers.get(&peer).map(|peer| peer.session) else { return false };
+        let Some(Slot::Session(mut session)) = self.slots.remove(&index) else { return false };
+        let mut datagram = Vec::new();
+        let close = |out: &mut Vec<u8>| {
+            Frame::Close.encode(out);
+            Some(())
+        };
+        if session.seal(&mut datagram, close).is_some() {
+            self.outbox.push_back((session.address, datagram));
+        }
+        self.remove_peer(peer, SessionEnd::Closed);
+        // It stays so that what is on its way here means nothing.
+        session.closed = true;
+        self.slots.insert(index, Slot::Session(session));
+        self.timers.set(Timer::Slot(index), now.instant + AFTERLIFE);
+        true
     }
 
     fn remove_peer(&mut self, id: NodeId, reason: SessionEnd) {

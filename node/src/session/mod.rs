@@ -37,6 +37,8 @@ pub(crate) struct Session {
     pub(crate) since: Instant,
     /// The message 3 that confirmed it, until a packet shows that the initiator knows.
     pub(crate) confirmed_by: Option<Box<[u8; CONFIRM_NOISE_LEN]>>,
+    /// This end has closed it: what still comes in has no effect.
+    pub(crate) closed: bool,
     remote_index: u32,
     /// `None` once another session has replaced this one.
     send_key: Option<Aead>,
@@ -73,6 +75,7 @@ impl Session {
             begun,
             since,
             confirmed_by: None,
+            closed: false,
             remote_index,
             send_key: Some(send_key),
             receive_key,
