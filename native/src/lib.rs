@@ -23,6 +23,7 @@
 
 pub mod cluster;
 mod driver;
+mod faults;
 pub mod log;
 pub mod mesh;
 mod random;

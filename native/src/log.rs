@@ -197,10 +197,12 @@ pub(crate) fn wall_us() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use meshground_shared::Topology;
+
     use super::*;
 
     fn nothing_much(nodes: u32) -> EventKind {
-        EventKind::ClusterBooting { nodes }
+        EventKind::ClusterBooting { nodes, topology: Topology::Full }
     }
 
     fn filled(capacity: usize, events: u32) -> Arc<EventLog> {

@@ -8,7 +8,11 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{CommandId, NodeId, PublicKey};
+use crate::{
+    fault::LinkFault,
+    id::{CommandId, NodeId, PublicKey},
+    topology::Topology,
+};
 
 /// One entry of a room's event log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,15 +40,26 @@ pub enum EventKind {
     ClusterBooting {
         /// How many nodes it will have.
         nodes: u32,
+        /// Which of them are to hold sessions with each other.
+        #[serde(default)]
+        topology: Topology,
     },
-    /// Every node holds a confirmed session with every other and sees it Healthy.
+    /// Every link that the topology names has a confirmed session at both ends, and both
+    /// see each other Healthy.
     ClusterConverged {
         /// How many nodes there are.
         nodes: u32,
         /// Microseconds from the command to this moment.
         took_us: u64,
     },
-    /// A boot or spawn did not converge; what had been started was taken down again.
+    /// From here on the members are to be linked in another way. Links that are new come
+    /// first; those that are no longer wanted go when all of those stand.
+    TopologyChanged {
+        /// How.
+        topology: Topology,
+    },
+    /// A boot, a spawn, a restart or a change of topology did not converge; what had been
+    /// begun was undone again.
     ClusterFailed {
         /// Why, for a person.
         reason: String,
@@ -66,6 +81,17 @@ pub enum EventKind {
     NodeStopped {
         /// How it went.
         reason: StopReason,
+    },
+    /// `node` stands still: it neither reads its socket nor minds the time.
+    NodePaused,
+    /// `node` goes on where it stood still.
+    NodeResumed,
+    /// What happens to the datagrams that `node` sends `peer` is another from here on.
+    FaultChanged {
+        /// To whom.
+        peer: NodeId,
+        /// What; nothing any more if absent.
+        fault: Option<LinkFault>,
     },
     /// `node` holds a confirmed session with `peer`: both ends have proved their keys.
     SessionUp {
@@ -136,6 +162,8 @@ pub enum StopReason {
     Shutdown,
     /// It vanished without a word. It stays a member and can be restarted.
     Crash,
+    /// Its place was given to another identity. It is no member any more.
+    Replaced,
 }
 
 /// Why a session ended.

@@ -6,6 +6,8 @@
 //!
 //! - [`id`]: the ids, which travel as hexadecimal strings.
 //! - [`event`]: what happened in a cluster, one [`Event`] at a time.
+//! - [`topology`]: which members are to hold sessions with each other.
+//! - [`fault`]: what can be made to go wrong on a link.
 //! - [`snapshot`]: what a cluster looks like; a [`Snapshot`] is the fold of its events.
 //! - [`telemetry`]: gauges (round-trip times), coalesced and opt-in.
 //! - [`rpc`]: the JSON-RPC 2.0 envelope, the methods and the errors.
@@ -13,12 +15,16 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod event;
+pub mod fault;
 pub mod id;
 pub mod rpc;
 pub mod snapshot;
 pub mod telemetry;
+pub mod topology;
 
 pub use event::{Event, EventKind, Health, RejectReason, Role, SessionEnd, StopReason};
+pub use fault::{FaultError, FaultyLink, LinkFault};
 pub use id::{CommandId, Epoch, NodeId, PublicKey};
 pub use snapshot::{ClusterPhase, Edge, NodeSnapshot, NodeState, PeerSnapshot, Snapshot};
 pub use telemetry::{LinkSample, Telemetry};
+pub use topology::{Links, Topology, TopologyError};

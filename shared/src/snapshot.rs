@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{Event, EventKind, Health, Role, StopReason},
+    fault::{FaultyLink, LinkFault},
     id::{Epoch, NodeId, PublicKey},
+    topology::{Links, Topology},
 };
 
 /// A room's cluster as of event `seq`.
@@ -27,6 +29,9 @@ pub struct Snapshot {
     pub at_us: u64,
     /// What the cluster is doing.
     pub phase: ClusterPhase,
+    /// Which members are to hold sessions with each other.
+    #[serde(default)]
+    pub topology: Topology,
     /// The members, by id. A crashed node stays one; a shut down one does not.
     pub nodes: BTreeMap<NodeId, NodeSnapshot>,
 }
@@ -60,6 +65,9 @@ pub struct NodeSnapshot {
     pub started_us: u64,
     /// The peers it holds a confirmed session with, by id. Empty while crashed.
     pub peers: BTreeMap<NodeId, PeerSnapshot>,
+    /// What happens to the datagrams it sends, by whom it sends them to.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub faults: BTreeMap<NodeId, LinkFault>,
 }
 
 /// Whether a member runs.
@@ -68,6 +76,8 @@ pub struct NodeSnapshot {
 pub enum NodeState {
     /// It does.
     Running,
+    /// It stands still, its socket open, and may be resumed.
+    Paused,
     /// It vanished and may be restarted.
     Crashed,
 }
@@ -99,7 +109,14 @@ pub struct Edge {
 impl Snapshot {
     /// The snapshot of an empty log.
     pub fn new(epoch: Epoch) -> Self {
-        Self { epoch, seq: 0, at_us: 0, phase: ClusterPhase::Empty, nodes: BTreeMap::new() }
+        Self {
+            epoch,
+            seq: 0,
+            at_us: 0,
+            phase: ClusterPhase::Empty,
+            topology: Topology::Full,
+            nodes: BTreeMap::new(),
+        }
     }
 
     /// Folds one event in. Events must come in order; one at or before `seq` changes
@@ -111,7 +128,11 @@ impl Snapshot {
         self.seq = event.seq;
         self.at_us = event.at_us;
         match &event.kind {
-            EventKind::ClusterBooting { .. } => self.phase = ClusterPhase::Booting,
+            EventKind::ClusterBooting { topology, .. } => {
+                self.phase = ClusterPhase::Booting;
+                self.topology = *topology;
+            }
+            EventKind::TopologyChanged { topology } => self.topology = *topology,
             EventKind::ClusterConverged { .. } => self.phase = ClusterPhase::Running,
             EventKind::ClusterFailed { .. } => {
                 if self.phase == ClusterPhase::Booting {
@@ -126,6 +147,9 @@ impl Snapshot {
             EventKind::DatagramRejected { .. } => {}
             EventKind::NodeStarted { .. }
             | EventKind::NodeStopped { .. }
+            | EventKind::NodePaused
+            | EventKind::NodeResumed
+            | EventKind::FaultChanged { .. }
             | EventKind::SessionUp { .. }
             | EventKind::SessionDown { .. }
             | EventKind::PeerHealth { .. } => {
@@ -145,6 +169,7 @@ impl Snapshot {
                 state: NodeState::Running,
                 started_us: event.at_us,
                 peers: BTreeMap::new(),
+                faults: BTreeMap::new(),
             };
             self.nodes.insert(id, node);
             return;
@@ -152,12 +177,23 @@ impl Snapshot {
         let Entry::Occupied(mut entry) = self.nodes.entry(id) else { return };
         let node = entry.get_mut();
         match &event.kind {
-            EventKind::NodeStopped { reason: StopReason::Shutdown } => {
+            EventKind::NodeStopped { reason: StopReason::Shutdown | StopReason::Replaced } => {
                 entry.remove();
+                for other in self.nodes.values_mut() {
+                    other.faults.remove(&id);
+                }
             }
             EventKind::NodeStopped { reason: StopReason::Crash } => {
                 node.state = NodeState::Crashed;
                 node.peers.clear();
+            }
+            EventKind::NodePaused => node.state = NodeState::Paused,
+            EventKind::NodeResumed => node.state = NodeState::Running,
+            EventKind::FaultChanged { peer, fault: Some(fault) } => {
+                node.faults.insert(*peer, *fault);
+            }
+            EventKind::FaultChanged { peer, fault: None } => {
+                node.faults.remove(peer);
             }
             EventKind::SessionUp { peer, address, role } => {
                 let session = PeerSnapshot {
@@ -208,12 +244,38 @@ impl Snapshot {
         halves
     }
 
-    /// Whether every member runs and sees every other one Healthy. What a member still holds
-    /// of someone who is none any more, because a leave was lost, does not count.
+    /// Whether every member runs, and every link that the topology names has a session at both
+    /// ends, which see each other Healthy. Sessions beyond those, also with someone who is no
+    /// member any more because a leave was lost, do not count.
     pub fn is_converged(&self) -> bool {
-        self.nodes.iter().all(|(id, node)| {
-            let sees = |other| node.peers.get(other).is_some_and(|peer| peer.health == Health::Healthy);
-            node.state == NodeState::Running && self.nodes.keys().all(|other| other == id || sees(other))
+        if self.nodes.values().any(|node| node.state != NodeState::Running) {
+            return false;
+        }
+        let sees = |one: &NodeId, other: &NodeId| {
+            let session = self.nodes.get(one).and_then(|node| node.peers.get(other));
+            session.is_some_and(|session| session.health == Health::Healthy)
+        };
+        let ids = self.ids();
+        self.links().iter().all(|(one, other)| match (ids.get(&one), ids.get(&other)) {
+            (Some(one), Some(other)) => sees(one, other) && sees(other, one),
+            _ => false,
+        })
+    }
+
+    /// The links that the topology names, by the members' indexes.
+    pub fn links(&self) -> Links {
+        self.topology.links(self.nodes.values().map(|node| node.index as usize))
+    }
+
+    /// The members' ids, by index.
+    pub fn ids(&self) -> BTreeMap<usize, NodeId> {
+        self.nodes.iter().map(|(&id, node)| (node.index as usize, id)).collect()
+    }
+
+    /// Every fault there is, in order of its ends' ids.
+    pub fn faults(&self) -> impl Iterator<Item = FaultyLink> {
+        self.nodes.iter().flat_map(|(&from, node)| {
+            node.faults.iter().map(move |(&to, &fault)| FaultyLink { from, to, fault })
         })
     }
 }

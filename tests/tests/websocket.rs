@@ -12,11 +12,11 @@ use meshground::{
 };
 use meshground_shared::{
     ClusterPhase, CommandId, Epoch, Event, EventKind, Health, NodeId, NodeState, PublicKey, RejectReason,
-    SessionEnd, Snapshot, StopReason,
+    SessionEnd, Snapshot, StopReason, Topology,
     rpc::{
         BootParams, Booted, ClusterBoot, ClusterShutdown, ClusterSnapshot, ErrorCode, HelloParams, Id,
-        METHODS, NoParams, NodeCrash, NodeParams, NodeRestart, NodeShutdown, NodeSpawn, Push, Resume,
-        RpcError, SUBPROTOCOL, SessionHello, SubscribeParams, Topic,
+        METHODS, NoParams, NodeCrash, NodeParams, NodeRestart, NodeShutdown, NodeSpawn, Push, RestartParams,
+        Resume, RpcError, SUBPROTOCOL, SessionHello, SubscribeParams, Topic,
     },
 };
 use meshground_tests::ws::{Client, Mirror, get, in_time};
@@ -33,7 +33,10 @@ async fn server() -> RunningServer {
 }
 
 async fn boot(client: &mut Client, nodes: u32) -> Booted {
-    client.call::<ClusterBoot>(&BootParams { nodes, replace: false }).await.expect("the cluster boots")
+    client
+        .call::<ClusterBoot>(&BootParams { nodes, replace: false, topology: None })
+        .await
+        .expect("the cluster boots")
 }
 
 /// What a boot takes a while for and then fails with: the second node has another key.
@@ -47,6 +50,11 @@ fn assert_error(error: &RpcError, code: ErrorCode) {
     assert!(error.is(code), "expected {code:?}, got {error:?}");
     assert_eq!(error.data.name, code.name());
     assert!(!error.message.is_empty() && !error.data.hint.is_empty(), "{error:?} does not help");
+}
+
+/// To restart a node as itself.
+fn again(NodeParams { node }: NodeParams) -> RestartParams {
+    RestartParams { node, fresh_identity: false }
 }
 
 /// A made-up event that changes nothing.
@@ -99,7 +107,10 @@ async fn the_fold_of_the_stream_equals_a_later_snapshot() {
     let spawned = client.call::<NodeSpawn>(&NoParams {}).await.unwrap();
     client.call::<NodeShutdown>(&NodeParams { node: booted.nodes[0] }).await.unwrap();
     client.call::<NodeCrash>(&NodeParams { node: booted.nodes[1] }).await.unwrap();
-    client.call::<NodeRestart>(&NodeParams { node: booted.nodes[1] }).await.unwrap();
+    client
+        .call::<NodeRestart>(&RestartParams { node: booted.nodes[1], fresh_identity: false })
+        .await
+        .unwrap();
 
     let snapshot = client.call::<ClusterSnapshot>(&NoParams {}).await.unwrap();
     mirror.up_to(&mut client, snapshot.seq).await;
@@ -151,7 +162,7 @@ async fn a_command_stands_as_cause_in_the_events_that_followed_from_it() {
         .await;
     let boot_events = caused_by(&mirror, booted.command);
     assert_eq!(boot_events.len(), mirror.events.len(), "everything so far followed from the boot");
-    assert_eq!(boot_events[0].kind, EventKind::ClusterBooting { nodes: 3 });
+    assert_eq!(boot_events[0].kind, EventKind::ClusterBooting { nodes: 3, topology: Topology::Full });
     let count = |found: fn(&EventKind) -> bool| boot_events.iter().filter(|event| found(&event.kind)).count();
     assert_eq!(count(|kind| matches!(kind, EventKind::NodeStarted { .. })), 3);
     assert_eq!(count(|kind| matches!(kind, EventKind::SessionUp { .. })), 6);
@@ -233,7 +244,8 @@ async fn a_crash_is_noticed_by_every_peer_and_undone_by_a_restart() {
     assert_eq!(mirror.snapshot.nodes[&victim].state, NodeState::Crashed);
     assert!(!mirror.snapshot.is_converged());
 
-    let back = client.call::<NodeRestart>(&NodeParams { node: victim }).await.unwrap();
+    let back =
+        client.call::<NodeRestart>(&RestartParams { node: victim, fresh_identity: false }).await.unwrap();
     assert_eq!((back.node, back.index), (victim, 2));
     assert_ne!(back.address, before, "a restart takes a new port");
     mirror.until_it_shows(&mut client, "convergence after the restart", Snapshot::is_converged).await;
@@ -374,10 +386,14 @@ async fn a_running_cluster_is_replaced_only_on_request() {
     let mut client = Client::connect(server.local_addr()).await;
     let mut mirror = client.mirror().await;
     let first = boot(&mut client, 2).await;
-    let refused = client.call::<ClusterBoot>(&BootParams { nodes: 3, replace: false }).await.unwrap_err();
+    let refused = client
+        .call::<ClusterBoot>(&BootParams { nodes: 3, replace: false, topology: None })
+        .await
+        .unwrap_err();
     assert_error(&refused, ErrorCode::AlreadyRunning);
 
-    let second = client.call::<ClusterBoot>(&BootParams { nodes: 3, replace: true }).await.unwrap();
+    let second =
+        client.call::<ClusterBoot>(&BootParams { nodes: 3, replace: true, topology: None }).await.unwrap();
     assert_ne!(first.command, second.command);
     let stop =
         mirror.until(&mut client, "the old one's end", |event| event.kind == EventKind::ClusterStopped).await;
@@ -402,7 +418,7 @@ async fn without_a_cluster_node_commands_say_so() {
         client.call::<NodeSpawn>(&NoParams {}).await.map(drop),
         client.call::<NodeShutdown>(&node).await.map(drop),
         client.call::<NodeCrash>(&node).await.map(drop),
-        client.call::<NodeRestart>(&node).await.map(drop),
+        client.call::<NodeRestart>(&again(node)).await.map(drop),
     ] {
         let error = refused.unwrap_err();
         assert_error(&error, ErrorCode::NotRunning);
@@ -421,7 +437,7 @@ async fn a_node_that_is_not_there_or_not_up_cannot_be_taken_down() {
     for refused in [
         client.call::<NodeShutdown>(&stranger).await.map(drop),
         client.call::<NodeCrash>(&stranger).await.map(drop),
-        client.call::<NodeRestart>(&stranger).await.map(drop),
+        client.call::<NodeRestart>(&again(stranger)).await.map(drop),
     ] {
         let error = refused.unwrap_err();
         assert_error(&error, ErrorCode::NodeNotFound);
@@ -434,15 +450,18 @@ async fn a_node_that_is_not_there_or_not_up_cannot_be_taken_down() {
     {
         assert_error(&refused.unwrap_err(), ErrorCode::WrongState);
     }
-    client.call::<NodeRestart>(&node).await.unwrap();
-    client.call::<NodeRestart>(&node).await.expect("one that runs can be restarted, too");
+    client.call::<NodeRestart>(&again(node)).await.unwrap();
+    client.call::<NodeRestart>(&again(node)).await.expect("one that runs can be restarted, too");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_does_not_grow_beyond_the_servers_limit() {
     let server = started(ServerConfig { max_nodes: 3, ..ServerConfig::default() }).await;
     let mut client = Client::connect(server.local_addr()).await;
-    let too_many = client.call::<ClusterBoot>(&BootParams { nodes: 4, replace: false }).await.unwrap_err();
+    let too_many = client
+        .call::<ClusterBoot>(&BootParams { nodes: 4, replace: false, topology: None })
+        .await
+        .unwrap_err();
     assert_error(&too_many, ErrorCode::LimitExceeded);
     assert!(too_many.message.contains('3'));
     boot(&mut client, 2).await;
@@ -462,10 +481,10 @@ async fn while_a_cluster_boots_other_commands_are_told_to_wait() {
     let server = started(slow_to_fail()).await;
     let mut client = Client::connect(server.local_addr()).await;
     let mut mirror = client.mirror().await;
-    let boot = client.start::<ClusterBoot>(&BootParams { nodes: 2, replace: false }).await;
+    let boot = client.start::<ClusterBoot>(&BootParams { nodes: 2, replace: false, topology: None }).await;
     mirror.until_it_shows(&mut client, "the boot", |fold| fold.phase == ClusterPhase::Booting).await;
     for refused in [
-        client.call::<ClusterBoot>(&BootParams { nodes: 1, replace: true }).await.map(drop),
+        client.call::<ClusterBoot>(&BootParams { nodes: 1, replace: true, topology: None }).await.map(drop),
         client.call::<ClusterShutdown>(&NoParams {}).await.map(drop),
         client.call::<NodeSpawn>(&NoParams {}).await.map(drop),
         client.call::<NodeCrash>(&NodeParams { node: NodeId(1) }).await.map(drop),
@@ -483,7 +502,7 @@ async fn while_a_cluster_boots_other_commands_are_told_to_wait() {
     let snapshot = client.call::<ClusterSnapshot>(&NoParams {}).await.unwrap();
     assert_eq!((snapshot.phase, snapshot.nodes.len()), (ClusterPhase::Empty, 0), "nothing is left of it");
     client
-        .call::<ClusterBoot>(&BootParams { nodes: 1, replace: false })
+        .call::<ClusterBoot>(&BootParams { nodes: 1, replace: false, topology: None })
         .await
         .expect("one node alone has no key to disagree with");
 }
@@ -493,7 +512,7 @@ async fn a_server_that_stops_does_not_wait_for_a_boot() {
     let server = started(slow_to_fail()).await;
     let mut client = Client::connect(server.local_addr()).await;
     let mut mirror = client.mirror().await;
-    let boot = client.start::<ClusterBoot>(&BootParams { nodes: 2, replace: false }).await;
+    let boot = client.start::<ClusterBoot>(&BootParams { nodes: 2, replace: false, topology: None }).await;
     mirror.until_it_shows(&mut client, "the boot", |fold| fold.phase == ClusterPhase::Booting).await;
     let answer = async {
         let answer = client.finish::<ClusterBoot>(&boot).await;
@@ -510,7 +529,7 @@ async fn a_client_that_disconnects_cancels_nothing() {
     let mut watcher = Client::connect(server.local_addr()).await;
     let mut mirror = watcher.mirror().await;
     let mut impatient = Client::connect(server.local_addr()).await;
-    impatient.start::<ClusterBoot>(&BootParams { nodes: 12, replace: false }).await;
+    impatient.start::<ClusterBoot>(&BootParams { nodes: 12, replace: false, topology: None }).await;
     mirror.until_it_shows(&mut watcher, "the boot", |fold| fold.phase == ClusterPhase::Booting).await;
     impatient.vanish();
     mirror

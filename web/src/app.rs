@@ -113,7 +113,7 @@ pub(crate) fn App() -> Html {
                             clock={state.clock}
                             live={state.is_live()}
                             pending={state.pending.clone()}
-                            {on_command}
+                            on_command={on_command.clone()}
                             on_select={on_select.clone()}
                         />
                     } else {
@@ -122,6 +122,8 @@ pub(crate) fn App() -> Html {
                             live={state.is_live()}
                             snapshot={state.snapshot.clone()}
                             converged={state.converged}
+                            pending={state.pending.clone()}
+                            on_command={on_command.clone()}
                         />
                     }
                     <EventLog

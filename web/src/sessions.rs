@@ -63,7 +63,8 @@ mod tests {
             .collect();
         let public_key = PublicKey([0; 32]);
         let state = NodeState::Running;
-        let node = NodeSnapshot { index, address, public_key, state, started_us: 0, peers };
+        let node =
+            NodeSnapshot { index, address, public_key, state, started_us: 0, peers, faults: BTreeMap::new() };
         snapshot.nodes.insert(NodeId(id), node);
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use meshground_shared::{
-    ClusterPhase, CommandId, Event, EventKind, NodeId, Snapshot, StopReason, Telemetry,
+    ClusterPhase, CommandId, Event, EventKind, NodeId, Snapshot, StopReason, Telemetry, Topology,
     rpc::{Hello, RpcError, Subscribed},
 };
 use yew::Reducible;
@@ -67,7 +67,11 @@ pub(crate) enum Command {
         nodes: u32,
         /// Whether a running cluster makes way.
         replace: bool,
+        /// Who is linked with whom.
+        topology: Topology,
     },
+    /// Link the nodes in another way.
+    Relink(Topology),
     /// Shut the cluster down.
     Stop,
     /// Add a node.
@@ -76,16 +80,35 @@ pub(crate) enum Command {
     Shutdown(NodeId),
     /// Let a node vanish.
     Crash(NodeId),
-    /// Start a crashed node again.
+    /// Start a node again.
     Restart(NodeId),
+    /// Start a node again as somebody else.
+    Replace(NodeId),
+    /// Let a node stand still.
+    Pause(NodeId),
+    /// Let a paused node go on.
+    Resume(NodeId),
+    /// Cut the link between two nodes, both ways.
+    Cut(NodeId, NodeId),
+    /// Mend the link between two nodes, both ways.
+    Heal(NodeId, NodeId),
+    /// Mend every link.
+    HealAll,
 }
 
 impl Command {
     /// The node it is about, if one.
     pub(crate) fn node(self) -> Option<NodeId> {
         match self {
-            Self::Boot { .. } | Self::Stop | Self::Spawn => None,
-            Self::Shutdown(node) | Self::Crash(node) | Self::Restart(node) => Some(node),
+            Self::Boot { .. } | Self::Relink(_) | Self::Stop | Self::Spawn | Self::HealAll => None,
+            // A link's own buttons tell when they wait; its ends go on being usable.
+            Self::Cut(..) | Self::Heal(..) => None,
+            Self::Shutdown(node)
+            | Self::Crash(node)
+            | Self::Restart(node)
+            | Self::Replace(node)
+            | Self::Pause(node)
+            | Self::Resume(node) => Some(node),
         }
     }
 
@@ -99,6 +122,12 @@ impl Command {
             Self::Shutdown(_) => "shutdown",
             Self::Crash(_) => "crash",
             Self::Restart(_) => "restart",
+            Self::Replace(_) => "replace",
+            Self::Pause(_) => "pause",
+            Self::Resume(_) => "resume",
+            Self::Relink(_) => "topology",
+            Self::Cut(..) => "cut",
+            Self::Heal(..) | Self::HealAll => "heal",
         }
     }
 }
@@ -442,7 +471,22 @@ impl State {
             Command::Shutdown(node) => format!("Could not shut {} down", self.names.name(node)),
             Command::Crash(node) => format!("Could not crash {}", self.names.name(node)),
             Command::Restart(node) => format!("Could not restart {}", self.names.name(node)),
+            Command::Replace(node) => {
+                format!("Could not restart {} as somebody else", self.names.name(node))
+            }
+            Command::Pause(node) => format!("Could not pause {}", self.names.name(node)),
+            Command::Resume(node) => format!("Could not resume {}", self.names.name(node)),
+            Command::Relink(topology) => {
+                format!("Could not link the nodes as a {}", crate::text::shape(topology))
+            }
+            Command::Cut(a, b) => self.title_of_link("cut", a, b),
+            Command::Heal(a, b) => self.title_of_link("mend", a, b),
+            Command::HealAll => "Could not mend every link".to_owned(),
         }
+    }
+
+    fn title_of_link(&self, verb: &str, a: NodeId, b: NodeId) -> String {
+        format!("Could not {verb} the link between {} and {}", self.names.name(a), self.names.name(b))
     }
 
     fn notify(&mut self, title: &str, message: String, hint: &str, name: &str) {
@@ -470,6 +514,18 @@ fn learn_cause(event: &Event, recalled: bool, names: &Names, causes: &mut BTreeM
         (EventKind::NodeStarted { .. }, Some("shutdown")) => "restart",
         (EventKind::ClusterBooting { .. }, None) => "boot",
         (EventKind::ClusterStopping, None) => "stop",
+        (EventKind::TopologyChanged { .. }, None) => "topology",
+        (EventKind::NodePaused, None) => "pause",
+        (EventKind::NodeResumed, None) => "resume",
+        (EventKind::FaultChanged { fault: Some(fault), .. }, None) => {
+            if fault.cut {
+                "cut"
+            } else {
+                "fault"
+            }
+        }
+        (EventKind::FaultChanged { fault: None, .. }, None) => "heal",
+        (EventKind::NodeStopped { reason: StopReason::Replaced }, None) => "replace",
         (EventKind::NodeStopped { reason: StopReason::Crash }, None) => "crash",
         (EventKind::NodeStopped { reason: StopReason::Shutdown }, None) if !recalled => "shutdown",
         (EventKind::NodeStarted { .. }, None) if !recalled => {

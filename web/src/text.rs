@@ -1,6 +1,8 @@
 //! Figures and events in words.
 
-use meshground_shared::{Event, EventKind, Health, RejectReason, Role, SessionEnd, StopReason};
+use meshground_shared::{
+    Event, EventKind, Health, LinkFault, RejectReason, Role, SessionEnd, StopReason, Topology,
+};
 
 use crate::names::Names;
 
@@ -39,8 +41,10 @@ pub(crate) fn tone(kind: &EventKind) -> Tone {
         EventKind::ClusterFailed { .. } => Tone::Bad,
         EventKind::NodeStopped { reason } => match reason {
             StopReason::Crash => Tone::Bad,
-            StopReason::Shutdown => Tone::Plain,
+            StopReason::Shutdown | StopReason::Replaced => Tone::Plain,
         },
+        EventKind::NodePaused | EventKind::FaultChanged { fault: Some(_), .. } => Tone::Warn,
+        EventKind::NodeResumed | EventKind::FaultChanged { fault: None, .. } => Tone::Good,
         EventKind::SessionUp { .. } => Tone::Quiet,
         EventKind::SessionDown { reason, .. } => match reason {
             SessionEnd::Forgotten => Tone::Bad,
@@ -52,9 +56,10 @@ pub(crate) fn tone(kind: &EventKind) -> Tone {
             Health::Unreachable => Tone::Bad,
         },
         EventKind::DatagramRejected { .. } => Tone::Warn,
-        EventKind::ClusterBooting { .. } | EventKind::ClusterStopping | EventKind::ClusterStopped => {
-            Tone::Plain
-        }
+        EventKind::ClusterBooting { .. }
+        | EventKind::TopologyChanged { .. }
+        | EventKind::ClusterStopping
+        | EventKind::ClusterStopped => Tone::Plain,
     }
 }
 
@@ -62,12 +67,18 @@ pub(crate) fn tone(kind: &EventKind) -> Tone {
 pub(crate) fn sentence(event: &Event, names: &Names) -> String {
     let who = event.node.map_or_else(|| "The cluster".to_owned(), |id| capital(&names.name(id)));
     match &event.kind {
-        EventKind::ClusterBooting { nodes } => format!("Booting {}", count(*nodes, "node")),
+        EventKind::ClusterBooting { nodes, topology: Topology::Full } => {
+            format!("Booting {}", count(*nodes, "node"))
+        }
+        EventKind::ClusterBooting { nodes, topology } => {
+            format!("Booting {} as a {}", count(*nodes, "node"), shape(*topology))
+        }
+        EventKind::TopologyChanged { topology } => format!("Linking the nodes as a {}", shape(*topology)),
         EventKind::ClusterConverged { nodes: 1, took_us } => {
             format!("Converged in {}: 1 node, on its own", duration(*took_us))
         }
         EventKind::ClusterConverged { nodes, took_us } => {
-            format!("Converged in {}: {nodes} nodes, all in session", duration(*took_us))
+            format!("Converged in {}: {nodes} nodes, every link Healthy", duration(*took_us))
         }
         EventKind::ClusterFailed { reason } => format!("Did not converge: {reason}"),
         EventKind::ClusterStopping => "The cluster is shutting down".to_owned(),
@@ -75,6 +86,17 @@ pub(crate) fn sentence(event: &Event, names: &Names) -> String {
         EventKind::NodeStarted { address, .. } => format!("{who} is up on {address}"),
         EventKind::NodeStopped { reason: StopReason::Shutdown } => format!("{who} said goodbye and left"),
         EventKind::NodeStopped { reason: StopReason::Crash } => format!("{who} crashed without a word"),
+        EventKind::NodeStopped { reason: StopReason::Replaced } => {
+            format!("{who} made way for another identity")
+        }
+        EventKind::NodePaused => format!("{who} was paused"),
+        EventKind::NodeResumed => format!("{who} goes on"),
+        EventKind::FaultChanged { peer, fault: None } => {
+            format!("The link from {} to {} is sound", lower(&who), names.name(*peer))
+        }
+        EventKind::FaultChanged { peer, fault: Some(fault) } => {
+            format!("The link from {} to {} {}", lower(&who), names.name(*peer), fault_words(fault))
+        }
         EventKind::SessionUp { peer, role: Role::Initiator, .. } => {
             format!("{who} connected to {}", names.name(*peer))
         }
@@ -101,6 +123,41 @@ pub(crate) fn sentence(event: &Event, names: &Names) -> String {
             format!("{who} rejected {} from {address}: {}", count(many, "datagram"), rejection(*reason))
         }
     }
+}
+
+/// What a topology is called.
+pub(crate) fn shape(topology: Topology) -> String {
+    match topology {
+        Topology::Full => "full mesh".to_owned(),
+        Topology::Ring => "ring".to_owned(),
+        Topology::Star => "star".to_owned(),
+        Topology::Line => "line".to_owned(),
+        Topology::Tree { arity } => format!("tree with {arity} children each"),
+        Topology::RandomRegular { degree, .. } => format!("random graph with {degree} links each"),
+    }
+}
+
+/// What is wrong with a link.
+fn fault_words(fault: &LinkFault) -> String {
+    if fault.cut {
+        return "is cut".to_owned();
+    }
+    let mut said = Vec::new();
+    for (probability, what) in
+        [(fault.loss, "loses"), (fault.duplication, "doubles"), (fault.corruption, "corrupts")]
+    {
+        if probability > 0.0 {
+            said.push(format!("{what} {:.0} %", probability * 100.0));
+        }
+    }
+    match (fault.delay_us, fault.jitter_us) {
+        (0, 0) => {}
+        (late, 0) => said.push(format!("takes {} longer", duration(late))),
+        (late, jitter) => {
+            said.push(format!("takes {} to {} longer", duration(late), duration(late + jitter)))
+        }
+    }
+    said.join(", ")
 }
 
 /// A verdict, as people write it.
@@ -174,6 +231,11 @@ pub(crate) fn age(us: f64) -> String {
         3_600..86_400 => format!("{} h {:02} min", seconds / 3_600, seconds / 60 % 60),
         _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
     }
+}
+
+fn lower(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 fn capital(text: &str) -> String {

@@ -1,8 +1,8 @@
-//! Starting nodes, all or nothing.
+//! Starting nodes or linking them in another way, all or nothing.
 
 use std::{mem, sync::Arc};
 
-use meshground_shared::{CommandId, EventKind};
+use meshground_shared::{CommandId, EventKind, Topology};
 
 use super::{
     ClusterError,
@@ -27,6 +27,8 @@ enum Kind {
     Boot,
     Addition,
     Restart,
+    /// Away from this topology.
+    Rewiring(Topology),
 }
 
 impl<'a> Attempt<'a> {
@@ -40,6 +42,10 @@ impl<'a> Attempt<'a> {
 
     pub(super) fn restart(shared: &'a Arc<Shared>, cause: Option<CommandId>) -> Self {
         Self::of(Kind::Restart, shared, cause)
+    }
+
+    pub(super) fn rewiring(shared: &'a Arc<Shared>, from: Topology, cause: Option<CommandId>) -> Self {
+        Self::of(Kind::Rewiring(from), shared, cause)
     }
 
     fn of(kind: Kind, shared: &'a Arc<Shared>, cause: Option<CommandId>) -> Self {
@@ -91,23 +97,33 @@ impl<'a> Attempt<'a> {
                 if state.is_current(index, run) {
                     meshes.extend(match kind {
                         Kind::Boot | Kind::Addition => shared.log_shutdown(state, index, cause),
-                        Kind::Restart => shared.log_crash(state, index, cause),
+                        Kind::Restart | Kind::Rewiring(_) => shared.log_crash(state, index, cause),
                     });
                 }
             }
             if state.phase == Phase::Up {
                 shared.log.append(None, cause, EventKind::ClusterFailed { reason: reason.to_owned() });
             }
-            if kind == Kind::Boot {
+            match kind {
                 // Nothing is left to stop, and there is nothing more to say about it.
-                state.phase = Phase::Stopped;
+                Kind::Boot => state.phase = Phase::Stopped,
+                Kind::Rewiring(former) if state.phase == Phase::Up => {
+                    state.topology = former;
+                    shared.log.append(None, cause, EventKind::TopologyChanged { topology: former });
+                }
+                Kind::Addition | Kind::Restart | Kind::Rewiring(_) => {}
+            }
+            if state.phase == Phase::Up {
+                // All that was there before still is: nothing has to be made, and what had been made is not wanted.
+                state.rewire();
+                state.begin_dropping_surplus(cause);
             }
             meshes
         });
         for mesh in &meshes {
             match kind {
                 Kind::Boot | Kind::Addition => mesh.begin_shutdown(),
-                Kind::Restart => mesh.begin_crash(),
+                Kind::Restart | Kind::Rewiring(_) => mesh.begin_crash(),
             }
         }
         meshes

@@ -1,61 +1,95 @@
 //! Which command an event followed from.
 //!
 //! A node's driver knows no commands, and much of what it sees comes from timers long after a command was answered.
-//! So the cluster remembers the last command that did something to each node, and later events look there.
+//! So the cluster remembers the last command that did something to each node and to each link, and later events look
+//! there.
 
 use std::collections::BTreeMap;
 
 use meshground_shared::{CommandId, NodeId};
 
-/// The commands that last did something to each node.
+/// The commands that last did something to each node and link.
 #[derive(Debug, Default)]
 pub(super) struct Causes {
-    /// Counts starts, to tell which of two is newer.
-    starts: u64,
+    /// Counts what was done, to tell which of two things is newer.
+    deeds: u64,
     nodes: BTreeMap<NodeId, Fate>,
+    /// What was done to a link rather than to one of its ends, by its ends, the lower id first.
+    links: BTreeMap<(NodeId, NodeId), Deed>,
+}
+
+/// Something that was done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Deed {
+    /// Its place in the order of all that was done; 0 for nothing.
+    order: u64,
+    /// The command behind it.
+    cause: Option<CommandId>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Fate {
-    /// When in the order of all starts it last started, and the command behind that.
-    started: (u64, Option<CommandId>),
-    /// The command behind its last crash, shutdown or restart.
-    disturbed: Option<CommandId>,
+    /// Its last start.
+    started: Deed,
+    /// Its last crash, shutdown, restart, pause or resumption.
+    disturbed: Deed,
 }
 
 impl Causes {
     /// `node` came up, for the first time.
     pub(super) fn started(&mut self, node: NodeId, cause: Option<CommandId>) {
-        self.starts += 1;
-        self.nodes.entry(node).or_default().started = (self.starts, cause);
+        let deed = self.deed(cause);
+        self.nodes.entry(node).or_default().started = deed;
     }
 
     /// `node` came up again.
     pub(super) fn restarted(&mut self, node: NodeId, cause: Option<CommandId>) {
         self.started(node, cause);
-        self.stopped(node, cause);
+        self.disturbed(node, cause);
     }
 
-    /// `node` went down.
-    pub(super) fn stopped(&mut self, node: NodeId, cause: Option<CommandId>) {
-        self.nodes.entry(node).or_default().disturbed = cause;
+    /// `node` went down, stands still or goes on.
+    pub(super) fn disturbed(&mut self, node: NodeId, cause: Option<CommandId>) {
+        let deed = self.deed(cause);
+        self.nodes.entry(node).or_default().disturbed = deed;
+    }
+
+    /// The link between two nodes was made, cut, spoilt or mended by itself, not through one of its ends.
+    pub(super) fn linked(&mut self, one: NodeId, other: NodeId, cause: Option<CommandId>) {
+        let deed = self.deed(cause);
+        self.links.insert(ends(one, other), deed);
+    }
+
+    fn deed(&mut self, cause: Option<CommandId>) -> Deed {
+        self.deeds += 1;
+        Deed { order: self.deeds, cause }
     }
 
     /// `node` is gone for good, and nobody has anything to say about it any more.
     pub(super) fn forget(&mut self, node: NodeId) {
         self.nodes.remove(&node);
+        self.links.retain(|&(one, other), _| one != node && other != node);
     }
 
-    /// Why two nodes came to a session: the command behind the later of their starts.
+    /// Why two nodes came to a session: the last of their starts and of what was done to their link.
     pub(super) fn of_session(&self, one: NodeId, other: NodeId) -> Option<CommandId> {
-        let start = |node| self.nodes.get(&node).map(|fate| fate.started);
-        start(one).max(start(other)).and_then(|(_, cause)| cause)
+        let start = |node| self.nodes.get(&node).map(|fate| fate.started).unwrap_or_default();
+        start(one).max(start(other)).max(self.link(one, other)).cause
     }
 
-    /// Why something is found about `subject`: the command behind its last crash, shutdown or restart.
-    pub(super) fn of_finding(&self, subject: NodeId) -> Option<CommandId> {
-        self.nodes.get(&subject).and_then(|fate| fate.disturbed)
+    /// Why `finder` finds something about `subject`: the last of what was done to that and to their link.
+    pub(super) fn of_finding(&self, finder: NodeId, subject: NodeId) -> Option<CommandId> {
+        let disturbed = self.nodes.get(&subject).map(|fate| fate.disturbed).unwrap_or_default();
+        disturbed.max(self.link(finder, subject)).cause
     }
+
+    fn link(&self, one: NodeId, other: NodeId) -> Deed {
+        self.links.get(&ends(one, other)).copied().unwrap_or_default()
+    }
+}
+
+fn ends(one: NodeId, other: NodeId) -> (NodeId, NodeId) {
+    (one.min(other), one.max(other))
 }
 
 #[cfg(test)]
@@ -82,22 +116,38 @@ mod tests {
     fn a_finding_follows_from_what_was_last_done_to_its_subject() {
         let mut causes = Causes::default();
         causes.started(A, BOOT);
-        assert_eq!(causes.of_finding(A), None, "booting does a node no harm");
-        causes.stopped(A, LATER);
-        assert_eq!(causes.of_finding(A), LATER);
+        assert_eq!(causes.of_finding(B, A), None, "booting does a node no harm");
+        causes.disturbed(A, LATER);
+        assert_eq!(causes.of_finding(B, A), LATER);
         causes.restarted(A, BOOT);
-        assert_eq!(causes.of_finding(A), BOOT);
-        causes.stopped(A, None);
-        assert_eq!(causes.of_finding(A), None, "a crash without a command hides the older one");
+        assert_eq!(causes.of_finding(B, A), BOOT);
+        causes.disturbed(A, None);
+        assert_eq!(causes.of_finding(B, A), None, "a crash without a command hides the older one");
+    }
+
+    #[test]
+    fn what_is_done_to_a_link_is_found_by_its_two_ends_and_nobody_else() {
+        const C: NodeId = NodeId(3);
+        let mut causes = Causes::default();
+        causes.started(A, BOOT);
+        causes.disturbed(A, BOOT);
+        causes.linked(B, A, LATER);
+        assert_eq!((causes.of_finding(A, B), causes.of_finding(B, A)), (LATER, LATER));
+        assert_eq!(causes.of_finding(C, A), BOOT);
+        assert_eq!((causes.of_session(A, B), causes.of_session(A, C)), (LATER, BOOT));
+        causes.disturbed(A, None);
+        assert_eq!(causes.of_finding(B, A), None, "what came last counts");
+        causes.forget(A);
+        assert_eq!(causes.of_session(A, B), None);
     }
 
     #[test]
     fn strangers_and_forgotten_nodes_have_no_cause() {
         let mut causes = Causes::default();
         causes.started(A, BOOT);
-        causes.stopped(A, LATER);
+        causes.disturbed(A, LATER);
         causes.forget(A);
         assert_eq!(causes.of_session(A, B), None);
-        assert_eq!(causes.of_finding(A), None);
+        assert_eq!(causes.of_finding(B, A), None);
     }
 }

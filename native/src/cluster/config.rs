@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest;
 use meshground_node::{HandshakeConfig, LivenessConfig, NodeConfig};
-use meshground_shared::CommandId;
+use meshground_shared::{CommandId, LinkFault, Topology};
 
 use super::ClusterError;
 use crate::{log::EventLog, random};
@@ -48,6 +48,12 @@ pub struct ClusterConfig {
     /// Grows every identity and every node's randomness from one number, so that the same seed gives the same ids.
     /// For tests only: anyone who knows the seed knows the keys. `None` takes the system's randomness.
     pub seed: Option<u64>,
+    /// Who is linked with whom; everybody with everybody by default.
+    pub topology: Topology,
+    /// What happens to the datagrams on single links, from the boot on, by the index of who sends them and of whom to.
+    pub faults: BTreeMap<(usize, usize), LinkFault>,
+    /// The most members, crashed ones included; at most [`MAX_NODES`], which is the default.
+    pub max_nodes: usize,
     /// Other pre-shared keys for single nodes, by index: for showing what happens to a stranger.
     pub psk_overrides: BTreeMap<usize, [u8; 32]>,
     /// The log to write to; a new one by default. Successive clusters may share one.
@@ -66,6 +72,9 @@ impl Default for ClusterConfig {
             liveness: None,
             max_datagram: NodeConfig::new([0; 32]).max_datagram,
             seed: None,
+            topology: Topology::Full,
+            faults: BTreeMap::new(),
+            max_nodes: MAX_NODES,
             psk_overrides: BTreeMap::new(),
             log: None,
             cause: None,
@@ -82,6 +91,9 @@ impl fmt::Debug for ClusterConfig {
             .field("meshos_snapshot_stable_timeout", &self.meshos_snapshot_stable_timeout)
             .field("liveness", &self.liveness)
             .field("max_datagram", &self.max_datagram)
+            .field("topology", &self.topology)
+            .field("faults", &self.faults)
+            .field("max_nodes", &self.max_nodes)
             .field("cause", &self.cause)
             .finish_non_exhaustive()
     }
@@ -127,10 +139,21 @@ impl ClusterConfig {
         if nodes == 0 {
             return Err(ClusterError::Invariant("a cluster needs at least one node".to_owned()));
         }
-        if nodes > MAX_NODES {
+        if self.max_nodes > MAX_NODES {
+            return Err(ClusterError::Invariant(format!("`max_nodes` is at most {MAX_NODES}")));
+        }
+        if nodes > self.max_nodes {
+            let most = self.max_nodes;
             return Err(ClusterError::Invariant(format!(
-                "{nodes} nodes are too many; at most {MAX_NODES} may run"
+                "{nodes} nodes are too many; at most {most} may run"
             )));
+        }
+        self.topology.validate().map_err(|error| ClusterError::Invariant(error.to_string()))?;
+        for (&(from, to), fault) in &self.faults {
+            if from == to {
+                return Err(ClusterError::Invariant(format!("node {from} has no link with itself to spoil")));
+            }
+            fault.validate().map_err(|error| ClusterError::Invariant(error.to_string()))?;
         }
         let config = self.node_config(0, nodes);
         config

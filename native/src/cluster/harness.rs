@@ -1,24 +1,20 @@
 //! The cluster itself.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use meshground_node::Identity;
 use meshground_shared::{CommandId, EventKind, Health, LinkSample, NodeId, NodeState, Snapshot};
 
 use super::{
-    ClusterConfig, ClusterError, ClusterHealth, ClusterNode, MAX_NODES,
+    ClusterConfig, ClusterError, ClusterHealth, ClusterNode,
     attempt::Attempt,
-    shared::{Listener, Look, Shared, shows_healthy},
-    state::{Phase, Scope},
+    shared::{Look, Shared, shows_healthy},
+    state::Phase,
+    wiring::timeout,
 };
-use crate::{
-    log::{EventLog, Subscription},
-    mesh::{MeshBuilder, MeshError},
-};
+use crate::log::{EventLog, Subscription};
 
 /// A running cluster: real nodes, each with its own UDP socket on loopback, its own keys and its own task.
 ///
@@ -32,7 +28,7 @@ use crate::{
 pub struct ClusterHarness {
     core: Arc<Core>,
     /// The command behind what is done through this handle.
-    cause: Option<CommandId>,
+    pub(super) cause: Option<CommandId>,
 }
 
 /// Goes with the last handle.
@@ -58,8 +54,9 @@ impl ClusterHarness {
         Self::with_config(n, ClusterConfig::default()).await
     }
 
-    /// Boots `n` nodes, from 1 to [`MAX_NODES`]: opens all sockets, lets all pairs shake hands at the same time, and
-    /// returns when the cluster has converged, as [`converged`](Self::converged) defines it.
+    /// Boots `n` nodes, from 1 to [`max_nodes`](ClusterConfig::max_nodes): opens all sockets, lets every pair that the
+    /// topology links shake hands at the same time, and returns when the cluster has converged, as
+    /// [`converged`](Self::converged) defines it.
     ///
     /// # Errors
     /// `Invariant` when `n` or a figure in `config` is out of range; nothing was started then. `MeshBuild` when a
@@ -70,7 +67,11 @@ impl ClusterHarness {
         let begun = Instant::now();
         let cause = config.cause;
         let shared = Shared::new(config, n);
-        shared.log.append(None, cause, EventKind::ClusterBooting { nodes: count(n) });
+        shared.log.append(
+            None,
+            cause,
+            EventKind::ClusterBooting { nodes: count(n), topology: shared.config.topology },
+        );
         let harness = Self { core: Arc::new(Core { shared: Arc::clone(&shared) }), cause };
         let mut attempt = Attempt::boot(&shared, cause);
         let outcome = harness.boot(n, &mut attempt).await;
@@ -119,12 +120,12 @@ impl ClusterHarness {
         self.len() == 0
     }
 
-    /// How many members see everybody.
+    /// How many members have all the links that the topology names.
     pub fn health(&self) -> ClusterHealth {
         let state = self.shared().state();
         let others = |of: &ClusterNode| {
-            let of = of.index;
-            state.members.values().map(|member| &member.node).filter(move |node| node.index != of)
+            let links = state.links.neighbours(of.index);
+            links.filter_map(|index| state.members.get(&index)).map(|member| &member.node)
         };
         let mesh_is_full = |node: &ClusterNode| {
             let peers = node.mesh.peers();
@@ -168,8 +169,12 @@ impl ClusterHarness {
         };
         let mut samples = Vec::new();
         for node in nodes {
-            // One that went down meanwhile has no links any more.
-            for peer in node.mesh.stats().await.unwrap_or_default() {
+            // One that is paused meanwhile does not answer.
+            let peers = tokio::select! {
+                peers = node.mesh.stats() => peers.unwrap_or_default(),
+                () = node.mesh.until_paused(true) => Vec::new(),
+            };
+            for peer in peers {
                 if let Some(rtt) = peer.rtt {
                     let rtt_us = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
                     samples.push(LinkSample { node: node.node_id(), peer: peer.id, rtt_us });
@@ -181,8 +186,8 @@ impl ClusterHarness {
 
     // Waiting.
 
-    /// Waits until every running member holds a confirmed session with every other running member and sees it
-    /// Healthy, and the log's snapshot shows that.
+    /// Waits until every link that the topology names between running members has a confirmed session at both ends,
+    /// which see each other Healthy, and the log's snapshot shows that.
     ///
     /// # Errors
     /// `Timeout`, naming who is missing, when there was no progress for
@@ -194,181 +199,19 @@ impl ClusterHarness {
             if state.phase != Phase::Up {
                 return Look::Done(Err(ClusterError::Shutdown));
             }
-            if state.is_converged(Scope::Everyone) && shared.is_folded(state, Scope::Everyone) {
+            if state.is_converged() && shared.is_folded(state, state.links.iter()) {
                 return Look::Done(Ok(()));
             }
-            Look::Waiting { progress: state.tally(Scope::Everyone).healthy }
+            Look::Waiting { progress: state.tally().healthy }
         });
         seen.await.unwrap_or_else(|| {
-            let missing = shared.state().describe_unseen(Scope::Everyone);
+            let state = shared.state();
+            let missing = state.describe_unseen(state.links.iter());
             Err(timeout(format!("not all running nodes see each other Healthy: {missing}"), budget))
         })
     }
 
-    /// Waits until every pair in `scope` has come to a session, within the configured budgets.
-    async fn settle(&self, scope: Scope, attempt: &Attempt<'_>) -> Result<(), ClusterError> {
-        let shared = self.shared();
-        let config = &shared.config;
-
-        let budget = config.handshake_timeout;
-        let paired = shared.watch(budget, |state| {
-            if let Some(error) = attempt.interrupted(state).or_else(|| state.hopeless(scope)) {
-                return Look::Done(Err(error));
-            }
-            let progress = state.tally(scope).paired;
-            if progress == state.pairs(scope) { Look::Done(Ok(())) } else { Look::Waiting { progress } }
-        });
-        paired.await.unwrap_or_else(|| {
-            let missing = shared.state().describe_unpaired(scope);
-            Err(timeout(format!("no session came about: {missing}"), budget))
-        })?;
-
-        let budget = config.mesh_session_stable_timeout;
-        let stable = shared.watch(budget, |state| {
-            if let Some(error) = attempt.interrupted(state) {
-                return Look::Done(Err(error));
-            }
-            if state.is_converged(scope) {
-                return Look::Done(Ok(()));
-            }
-            // The whole phase has one budget, so nothing counts as progress.
-            Look::Waiting { progress: 0 }
-        });
-        stable.await.unwrap_or_else(|| {
-            let missing = shared.state().describe_unseen(scope);
-            Err(timeout(format!("not all nodes see each other Healthy: {missing}"), budget))
-        })?;
-
-        let budget = config.meshos_snapshot_stable_timeout;
-        let folded = shared.watch(budget, |state| {
-            if let Some(error) = attempt.interrupted(state) {
-                return Look::Done(Err(error));
-            }
-            if shared.is_folded(state, scope) { Look::Done(Ok(())) } else { Look::Waiting { progress: 0 } }
-        });
-        folded.await.unwrap_or_else(|| {
-            Err(timeout("the event log's snapshot does not show every node Healthy".to_owned(), budget))
-        })
-    }
-
-    // Changing.
-
-    /// Adds a node with a fresh identity; returns when it and every running member see each other Healthy.
-    ///
-    /// Nodes are started one at a time: concurrent calls wait their turn.
-    ///
-    /// # Errors
-    /// `Invariant` at [`MAX_NODES`]; else as [`with_config`](Self::with_config), and `Shutdown`, or `Spawn` when the
-    /// node was taken down by somebody else meanwhile. Nothing is left of the node then.
-    pub async fn add_node(&self) -> Result<ClusterNode, ClusterError> {
-        let shared = self.shared();
-        let _turn = shared.starting.lock().await;
-        let begun = Instant::now();
-        let index = {
-            let state = shared.state();
-            if state.phase != Phase::Up {
-                return Err(ClusterError::Shutdown);
-            }
-            if state.members.len() >= MAX_NODES {
-                let reason = format!("the cluster has {MAX_NODES} nodes, and more are not allowed");
-                return Err(ClusterError::Invariant(reason));
-            }
-            state.next_index
-        };
-        let mut attempt = Attempt::addition(shared, self.cause);
-        let outcome = async {
-            let identity = Identity::from_seed(shared.config.entropy("identity", index, 0));
-            let node = self.start(index, identity, 0, &mut attempt)?;
-            self.join(&node, &attempt).await?;
-            Ok(node)
-        };
-        let outcome = outcome.await;
-        let node = attempt.finish(outcome).await?;
-        self.log_convergence(begun);
-        Ok(node)
-    }
-
-    /// A graceful leave: the node tells its peers and closes, and is no member any more. Returns when its socket is
-    /// closed and every running member has dropped its session with it.
-    ///
-    /// # Errors
-    /// `Invariant` when no member has this id or it is crashed; nothing changed then. `Timeout`, naming who has not
-    /// let go, when there was no progress for
-    /// [`mesh_session_stable_timeout`](ClusterConfig::mesh_session_stable_timeout): a leave is announced once, and
-    /// whoever did not hear it finds out by silence. `Shutdown`.
-    pub async fn shutdown_node(&self, id: NodeId) -> Result<(), ClusterError> {
-        let shared = self.shared();
-        let mesh = shared.change(|state| -> Result<_, ClusterError> {
-            let index = state.expect_running(id, "shut down")?.node.index;
-            Ok(shared.log_shutdown(state, index, self.cause))
-        })?;
-        if let Some(mesh) = mesh {
-            mesh.shutdown().await;
-        }
-        let budget = shared.config.mesh_session_stable_timeout;
-        let dropped = shared.watch(budget, |state| match state.holders(id).count() {
-            0 => Look::Done(()),
-            holders => Look::Waiting { progress: MAX_NODES.saturating_sub(holders) },
-        });
-        dropped.await.ok_or_else(|| {
-            let holders: Vec<String> = shared.state().holders(id).map(|index| index.to_string()).collect();
-            let what =
-                format!("node {id} is down, but these still hold a session with it: {}", holders.join(", "));
-            timeout(what, budget)
-        })
-    }
-
-    /// Makes the node vanish without a word; its peers find out by silence. It stays a member and can be restarted.
-    /// Returns when its task is gone and its socket closed.
-    ///
-    /// # Errors
-    /// `Invariant` when no member has this id or it is crashed already; nothing changed then. `Shutdown`.
-    pub async fn crash_node(&self, id: NodeId) -> Result<(), ClusterError> {
-        let shared = self.shared();
-        let mesh = shared.change(|state| -> Result<_, ClusterError> {
-            let index = state.expect_running(id, "crashed")?.node.index;
-            Ok(shared.log_crash(state, index, self.cause))
-        })?;
-        if let Some(mesh) = mesh {
-            mesh.crash().await;
-        }
-        Ok(())
-    }
-
-    /// Starts a crashed node under the same identity on a new port; a running one is crashed first. Returns when it
-    /// and every running member see each other Healthy, by sessions with its new run.
-    ///
-    /// # Errors
-    /// `Invariant` when no member has this id; nothing changed then. Else as [`add_node`](Self::add_node); the node
-    /// is then crashed, and still a member.
-    pub async fn restart_node(&self, id: NodeId) -> Result<ClusterNode, ClusterError> {
-        let shared = self.shared();
-        let _turn = shared.starting.lock().await;
-        let begun = Instant::now();
-        // In one step: a shutdown of the same node in between would see it brought back as if it had never been told.
-        let (index, identity, run, running) = shared.change(|state| -> Result<_, ClusterError> {
-            let member = state.expect_member(id)?;
-            let (index, identity, run) = (member.node.index, member.identity.clone(), member.run + 1);
-            let running = match member.state {
-                NodeState::Running => shared.log_crash(state, index, self.cause),
-                NodeState::Crashed => None,
-            };
-            Ok((index, identity, run, running))
-        })?;
-        if let Some(mesh) = running {
-            mesh.crash().await;
-        }
-        let mut attempt = Attempt::restart(shared, self.cause);
-        let outcome = async {
-            let node = self.start(index, identity, run, &mut attempt)?;
-            self.join(&node, &attempt).await?;
-            Ok(node)
-        };
-        let outcome = outcome.await;
-        let node = attempt.finish(outcome).await?;
-        self.log_convergence(begun);
-        Ok(node)
-    }
+    // Ending.
 
     /// Shuts everything down: every node tells its peers and closes. Returns when all sockets are closed and all
     /// tasks have ended. Calling it again, or while another call is at it, waits for the same and is no error. Other
@@ -393,78 +236,8 @@ impl ClusterHarness {
         Ok(())
     }
 
-    // Starting.
-
-    /// Starts every node and waits for them.
-    async fn boot(&self, n: usize, attempt: &mut Attempt<'_>) -> Result<(), ClusterError> {
-        let shared = self.shared();
-        let mut nodes = Vec::with_capacity(n);
-        for index in 0..n {
-            let identity = Identity::from_seed(shared.config.entropy("identity", index, 0));
-            nodes.push(self.start(index, identity, 0, attempt)?);
-        }
-        for (i, node) in nodes.iter().enumerate() {
-            // Each pair is dialled from one side, and every node dials about half of the others.
-            let dials = |j: usize| i != j && (i + j).is_multiple_of(2) == (i < j);
-            let others = nodes.iter().enumerate().filter(|&(j, _)| dials(j));
-            dial(node, others.map(|(_, other)| other).collect()).await?;
-        }
-        self.settle(Scope::Everyone, attempt).await
-    }
-
-    /// Lets a node that has just been started dial everybody, and waits for that.
-    async fn join(&self, node: &ClusterNode, attempt: &Attempt<'_>) -> Result<(), ClusterError> {
-        let others: Vec<ClusterNode> = {
-            let state = self.shared().state();
-            let others = state.running().filter(|member| member.node.index != node.index);
-            others.map(|member| member.node.clone()).collect()
-        };
-        dial(node, others.iter().collect()).await?;
-        self.settle(Scope::PairsOf(node.index), attempt).await
-    }
-
-    /// Opens one node's socket, starts its task and makes it a member.
-    fn start(
-        &self,
-        index: usize,
-        identity: Identity,
-        run: u64,
-        attempt: &mut Attempt<'_>,
-    ) -> Result<ClusterNode, ClusterError> {
-        let shared = self.shared();
-        let (id, address) = (identity.node_id(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-        let config = shared.config.node_config(index, shared.booted);
-        let mesh = MeshBuilder::new(address, config.psk)
-            .config(config)
-            .identity(identity.clone())
-            .rng_seed(shared.config.entropy("rng", index, run))
-            .observer(Box::new(Listener::new(Arc::clone(shared), id, index, run)))
-            .start()?;
-        let node = ClusterNode { index, mesh };
-        shared.change(|state| {
-            if state.phase != Phase::Up {
-                return Err(ClusterError::Shutdown);
-            }
-            let started = EventKind::NodeStarted {
-                index: count(index),
-                address: node.local_addr(),
-                public_key: node.public_key(),
-            };
-            shared.log.append(Some(id), self.cause, started);
-            if run == 0 {
-                state.causes.started(id, self.cause);
-            } else {
-                state.causes.restarted(id, self.cause);
-            }
-            state.start(node.clone(), identity, run);
-            attempt.add(index, run);
-            Ok(())
-        })?;
-        Ok(node)
-    }
-
     /// Says in the log that the cluster has converged, if it has: a crashed member spoils that.
-    fn log_convergence(&self, begun: Instant) {
+    pub(super) fn log_convergence(&self, begun: Instant) {
         let shared = self.shared();
         let state = shared.state();
         if state.phase == Phase::Up && state.is_whole() {
@@ -474,26 +247,12 @@ impl ClusterHarness {
         }
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.core.shared
     }
 }
 
-/// Lets `node` dial `others`.
-async fn dial(node: &ClusterNode, others: Vec<&ClusterNode>) -> Result<(), ClusterError> {
-    let others = others.into_iter().map(|other| (other.local_addr(), other.node_id())).collect();
-    match node.mesh.dial_all(others).await {
-        // It has been taken down already, which the barrier reports with more to say.
-        Ok(()) | Err(MeshError::Closed) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn timeout(what: String, budget: Duration) -> ClusterError {
-    ClusterError::Timeout { what, budget_ms: u64::try_from(budget.as_millis()).unwrap_or(u64::MAX) }
-}
-
 /// A number of nodes or an index, as it travels.
-fn count(n: usize) -> u32 {
+pub(super) fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }

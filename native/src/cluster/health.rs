@@ -1,22 +1,22 @@
 //! How a cluster is doing, in three figures.
 
-/// How many members see everybody, by the meshes themselves and by the event log.
+/// How many members have all their links, by the meshes themselves and by the event log.
 ///
-/// To see everybody is to hold a confirmed session with every other member and to find each of them Healthy.
-/// Crashed members count as members, so one crash turns every figure but the total to zero as soon as the others
-/// have noticed.
+/// A member's links are those that the topology names: in a full mesh, with every other member. It has them all when it
+/// runs, holds a confirmed session with each of those others and finds them Healthy. Crashed and paused members count as
+/// members; so in a full mesh one crash turns every figure but the total to zero as soon as the others have noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ClusterHealth {
-    /// The members, crashed ones included.
+    /// The members, crashed and paused ones included.
     pub total_nodes: usize,
-    /// The members whose mesh sees everybody.
+    /// The members whose mesh has all its links.
     pub meshes_with_full_peers: usize,
-    /// The members that see everybody according to the event log's snapshot.
+    /// The members that have all their links according to the event log's snapshot.
     pub runtimes_with_full_peers: usize,
 }
 
 impl ClusterHealth {
-    /// Whether there are members and each sees everybody. False as soon as one is crashed.
+    /// Whether there are members and each has all its links. False as soon as one is crashed or paused.
     pub fn fully_converged(&self) -> bool {
         self.total_nodes > 0
             && self.meshes_with_full_peers == self.total_nodes

@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{
     ClusterConfig,
-    state::{Member, Phase, Scope, State},
+    state::{Member, Phase, State},
 };
 use crate::{driver::Observer, log::EventLog, mesh::Mesh};
 
@@ -50,11 +50,12 @@ pub(super) enum Look<T> {
 impl Shared {
     pub(super) fn new(config: ClusterConfig, booted: usize) -> Arc<Self> {
         let log = config.log.clone().unwrap_or_else(EventLog::new);
+        let state = State::new(config.topology, config.faults.clone());
         Arc::new(Self {
             config,
             booted,
             log,
-            state: Mutex::new(State::new()),
+            state: Mutex::new(state),
             changed: watch::Sender::new(()),
             starting: tokio::sync::Mutex::new(()),
         })
@@ -103,21 +104,27 @@ impl Shared {
         }
     }
 
-    /// Whether the log's snapshot shows every pair in `scope` seeing each other Healthy, each where it runs now.
-    pub(super) fn is_folded(&self, state: &State, scope: Scope) -> bool {
+    /// Whether the log's snapshot shows the ends of all these links seeing each other Healthy, each where it runs now,
+    /// as far as they run.
+    pub(super) fn is_folded(&self, state: &State, mut pairs: impl Iterator<Item = (usize, usize)>) -> bool {
         self.log.with_snapshot(|snapshot| {
-            state.running().all(|one| {
-                state.running().filter(|other| other.node.index != one.node.index).all(|other| {
-                    !scope.covers(one.node.index, other.node.index)
-                        || shows_healthy(snapshot, one.node.node_id(), &other.node)
-                })
+            pairs.all(|(one, other)| {
+                if !state.is_running(one) || !state.is_running(other) {
+                    return true;
+                }
+                let (Some(one), Some(other)) = (state.members.get(&one), state.members.get(&other)) else {
+                    return true;
+                };
+                shows_healthy(snapshot, one.node.node_id(), &other.node)
+                    && shows_healthy(snapshot, other.node.node_id(), &one.node)
             })
         })
     }
 
     // Ends.
 
-    /// Takes a running member out of the cluster, and says so in the log. The caller then ends its task.
+    /// Takes a member that is up out of the cluster, and says so in the log. The caller then ends its task, and wires the
+    /// others.
     pub(super) fn log_shutdown(
         &self,
         state: &mut State,
@@ -126,13 +133,35 @@ impl Shared {
     ) -> Option<Mesh> {
         let id = state.members.get(&index)?.node.node_id();
         self.log.append(Some(id), cause, EventKind::NodeStopped { reason: StopReason::Shutdown });
-        state.causes.stopped(id, cause);
+        state.faults.retain(|&(from, to), _| from != index && to != index);
+        self.take_out(state, index, cause)
+    }
+
+    /// Takes a member out whose place is for another identity, and says so in the log. The caller then ends its task, if
+    /// there is one.
+    pub(super) fn log_replaced(
+        &self,
+        state: &mut State,
+        index: usize,
+        cause: Option<CommandId>,
+    ) -> Option<Mesh> {
+        let id = state.members.get(&index)?.node.node_id();
+        self.log.append(Some(id), cause, EventKind::NodeStopped { reason: StopReason::Replaced });
+        self.take_out(state, index, cause)
+    }
+
+    fn take_out(&self, state: &mut State, index: usize, cause: Option<CommandId>) -> Option<Mesh> {
+        let member = state.members.get(&index)?;
+        let (id, was_up) = (member.node.node_id(), member.is_up());
+        state.causes.disturbed(id, cause);
         let Member { node, run, .. } = state.remove(index)?;
-        state.leaving.insert((index, run), node.mesh.clone());
+        if was_up {
+            state.leaving.insert((index, run), node.mesh.clone());
+        }
         Some(node.mesh)
     }
 
-    /// Marks a running member as crashed, and says so in the log. The caller then ends its task.
+    /// Marks a member that is up as crashed, and says so in the log. The caller then ends its task.
     pub(super) fn log_crash(
         &self,
         state: &mut State,
@@ -142,7 +171,7 @@ impl Shared {
         let member = state.members.get(&index)?;
         let (id, mesh) = (member.node.node_id(), member.node.mesh.clone());
         self.log.append(Some(id), cause, EventKind::NodeStopped { reason: StopReason::Crash });
-        state.causes.stopped(id, cause);
+        state.causes.disturbed(id, cause);
         state.crash(index);
         Some(mesh)
     }
@@ -157,7 +186,7 @@ impl Shared {
             state.phase = Phase::Stopping { cause };
             self.log.append(None, cause, EventKind::ClusterStopping);
             let reason = if leave { StopReason::Shutdown } else { StopReason::Crash };
-            for member in state.running() {
+            for member in state.up() {
                 self.log.append(Some(member.node.node_id()), cause, EventKind::NodeStopped { reason });
             }
             state.stopping = state.remove_all().into_iter().map(|member| member.node.mesh).collect();
@@ -199,6 +228,17 @@ impl Listener {
         Self { shared, id, index, run }
     }
 
+    /// It stands still, or goes on: `turn` says so in the state and tells why.
+    fn turned(&self, turn: impl FnOnce(&mut State, usize) -> Option<CommandId>, kind: &EventKind) {
+        self.shared.change(|state| {
+            if state.is_current(self.index, self.run) {
+                let cause = turn(state, self.index);
+                state.causes.disturbed(self.id, cause);
+                self.shared.log.append(Some(self.id), cause, kind.clone());
+            }
+        });
+    }
+
     fn record(&self, state: &mut State, event: &NodeEvent) {
         let Self { shared, id, index, .. } = self;
         let (id, index) = (*id, *index);
@@ -209,13 +249,13 @@ impl Listener {
                 state.link_up(index, peer, address);
             }
             NodeEvent::SessionDown { peer, reason } => {
-                let cause = state.causes.of_finding(peer);
+                let cause = state.causes.of_finding(id, peer);
                 shared.log.append(Some(id), cause, EventKind::SessionDown { peer, reason });
                 state.link_down(index, peer);
             }
             NodeEvent::Health { peer, from, to, silence } => {
                 let silence_us = u64::try_from(silence.as_micros()).unwrap_or(u64::MAX);
-                let cause = state.causes.of_finding(peer);
+                let cause = state.causes.of_finding(id, peer);
                 shared.log.append(Some(id), cause, EventKind::PeerHealth { peer, from, to, silence_us });
                 state.set_health(index, peer, to);
             }
@@ -256,11 +296,23 @@ impl Observer for Listener {
 
     /// Does nothing when the cluster told it to leave: then it is no member any more.
     fn leaving(&mut self) {
-        self.shared.change(|state| {
-            if state.is_current(self.index, self.run) {
+        let wiring = self.shared.change(|state| {
+            state.is_current(self.index, self.run).then(|| {
                 self.shared.log_shutdown(state, self.index, None);
-            }
+                state.wire(|_| false, None)
+            })
         });
+        if let Some(mut wiring) = wiring {
+            wiring.begin();
+        }
+    }
+
+    fn paused(&mut self) {
+        self.turned(State::pause, &EventKind::NodePaused);
+    }
+
+    fn resumed(&mut self) {
+        self.turned(State::resume, &EventKind::NodeResumed);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who is a member, and who sees whom: what every barrier is decided by.
 //!
-//! Kept up to date by the nodes' own events, and always in step with the event log: both change under one lock. Two
+//! Kept up to date by the nodes' own events, and always in step with the event log: both change under one lock. A few
 //! counts are carried along, so that asking whether a cluster has converged costs nothing however big it is.
 
 use std::{
@@ -10,10 +10,10 @@ use std::{
 };
 
 use meshground_node::{DialError, Identity};
-use meshground_shared::{CommandId, Health, NodeId, NodeState};
+use meshground_shared::{CommandId, Health, LinkFault, Links, NodeId, NodeState, Topology};
 
-use super::{ClusterError, ClusterNode, causes::Causes};
-use crate::mesh::Mesh;
+use super::{ClusterError, ClusterNode, causes::Causes, wiring::Pairs};
+use crate::{faults::FaultTable, mesh::Mesh};
 
 /// After how many of a node's first messages that do not authenticate the pre-shared keys must be presumed to differ.
 /// One could be a stray datagram; three are the first attempt and two repetitions of it.
@@ -34,8 +34,14 @@ pub(super) struct State {
     pub(super) next_index: usize,
     /// How many members run.
     running: usize,
-    /// The pairs of running members.
+    /// Which rule says who is linked with whom.
+    pub(super) topology: Topology,
+    /// The links it names, as of the last time it was [looked up](Self::rewire).
+    pub(super) links: Links,
+    /// The links of running members.
     tally: Tally,
+    /// What happens to the datagrams on each link, by (who sends them, to whom).
+    pub(super) faults: BTreeMap<(usize, usize), LinkFault>,
     pub(super) causes: Causes,
     /// First messages that did not authenticate, by (who dialled, who refused).
     refusals: BTreeMap<(usize, usize), u64>,
@@ -58,7 +64,7 @@ pub(super) enum Phase {
     Stopped,
 }
 
-/// A node that belongs to the cluster, up or crashed.
+/// A node that belongs to the cluster, running, paused or crashed.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) node: ClusterNode,
@@ -66,6 +72,8 @@ pub(super) struct Member {
     pub(super) state: NodeState,
     /// How often it had been started before. Events of earlier runs are not listened to.
     pub(super) run: u64,
+    /// A pause or a resumption it was told of and has not come to yet, and the command behind it.
+    pub(super) told: Option<Option<CommandId>>,
     /// Its confirmed sessions, by peer.
     links: BTreeMap<NodeId, Link>,
 }
@@ -78,12 +86,14 @@ pub(super) struct Link {
     health: Health,
 }
 
-/// Counts over pairs of running members.
+/// Counts over the links that the topology names between running members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Tally {
-    /// Pairs with a session at one end at least.
+    /// How many there are.
+    pub(super) wanted: usize,
+    /// Those with a session at one end at least.
     pub(super) paired: usize,
-    /// Ends of pairs that hold a session and find the other Healthy; twice the pairs when all is well.
+    /// Ends of them that hold a session and find the other Healthy; twice as many when all is well.
     pub(super) healthy: usize,
 }
 
@@ -91,7 +101,11 @@ impl Add for Tally {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Self { paired: self.paired + other.paired, healthy: self.healthy + other.healthy }
+        Self {
+            wanted: self.wanted + other.wanted,
+            paired: self.paired + other.paired,
+            healthy: self.healthy + other.healthy,
+        }
     }
 }
 
@@ -99,30 +113,28 @@ impl Sub for Tally {
     type Output = Self;
 
     fn sub(self, other: Self) -> Self {
-        Self { paired: self.paired - other.paired, healthy: self.healthy - other.healthy }
-    }
-}
-
-/// Which pairs an operation depends on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scope {
-    /// All of them.
-    Everyone,
-    /// Those of the member with this index.
-    PairsOf(usize),
-}
-
-impl Scope {
-    pub(super) fn covers(self, one: usize, other: usize) -> bool {
-        match self {
-            Self::Everyone => true,
-            Self::PairsOf(index) => index == one || index == other,
+        Self {
+            wanted: self.wanted - other.wanted,
+            paired: self.paired - other.paired,
+            healthy: self.healthy - other.healthy,
         }
     }
 }
 
+impl Member {
+    /// Whether its task is there.
+    pub(super) fn is_up(&self) -> bool {
+        self.state != NodeState::Crashed
+    }
+
+    /// The peers it holds a session with.
+    pub(super) fn peers(&self) -> impl Iterator<Item = NodeId> {
+        self.links.keys().copied()
+    }
+}
+
 impl State {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(topology: Topology, faults: BTreeMap<(usize, usize), LinkFault>) -> Self {
         Self {
             phase: Phase::Up,
             members: BTreeMap::new(),
@@ -130,7 +142,10 @@ impl State {
             address_of: BTreeMap::new(),
             next_index: 0,
             running: 0,
+            topology,
+            links: Links::default(),
             tally: Tally::default(),
+            faults,
             causes: Causes::default(),
             refusals: BTreeMap::new(),
             failures: BTreeMap::new(),
@@ -154,10 +169,10 @@ impl State {
         self.by_id(id).ok_or_else(|| ClusterError::Invariant(format!("no member has the id {id}")))
     }
 
-    /// The running member that may be operated on.
-    pub(super) fn expect_running(&self, id: NodeId, verb: &str) -> Result<&Member, ClusterError> {
+    /// The member that may be operated on and has not crashed.
+    pub(super) fn expect_up(&self, id: NodeId, verb: &str) -> Result<&Member, ClusterError> {
         let member = self.expect_member(id)?;
-        if member.state == NodeState::Running {
+        if member.is_up() {
             return Ok(member);
         }
         let index = member.node.index;
@@ -166,46 +181,99 @@ impl State {
         )))
     }
 
+    /// The member that may be operated on, is in this state and has not been told to leave it.
+    pub(super) fn expect_in(
+        &mut self,
+        wanted: NodeState,
+        id: NodeId,
+        verb: &str,
+    ) -> Result<&mut Member, ClusterError> {
+        let member = self.expect_up(id, verb)?;
+        let index = member.node.index;
+        let is = match (member.state == wanted, member.told, wanted) {
+            (true, None, _) => {
+                return self.members.get_mut(&index).ok_or(ClusterError::Shutdown);
+            }
+            (true, Some(_), _) => "is just being",
+            (false, _, NodeState::Running) => "is paused and cannot be",
+            (false, _, _) => "runs and cannot be",
+        };
+        Err(ClusterError::Invariant(format!("node {index} ({id}) {is} {verb}")))
+    }
+
     /// Whether this run of this member is what runs now.
     pub(super) fn is_current(&self, index: usize, run: u64) -> bool {
-        self.members.get(&index).is_some_and(|member| member.state == NodeState::Running && member.run == run)
+        self.members.get(&index).is_some_and(|member| member.is_up() && member.run == run)
     }
 
     pub(super) fn running(&self) -> impl Iterator<Item = &Member> {
         self.members.values().filter(|member| member.state == NodeState::Running)
     }
 
-    /// Whether every member runs and sees every other one Healthy.
+    pub(super) fn is_running(&self, index: usize) -> bool {
+        self.members.get(&index).is_some_and(|member| member.state == NodeState::Running)
+    }
+
+    /// Those whose tasks are there: running or paused.
+    pub(super) fn up(&self) -> impl Iterator<Item = &Member> {
+        self.members.values().filter(|member| member.is_up())
+    }
+
+    /// Whether every member runs, and every link stands and is Healthy at both ends.
     pub(super) fn is_whole(&self) -> bool {
-        self.running == self.members.len() && self.is_converged(Scope::Everyone)
+        self.running == self.members.len() && self.is_converged()
     }
 
     // Coming and going.
 
-    /// A node came up: a new member, or a new run of a crashed one.
+    /// A node came up: a new member, or a new run of a crashed one. Whom it is linked with is for
+    /// [`rewire`](Self::rewire) to say.
     pub(super) fn start(&mut self, node: ClusterNode, identity: Identity, run: u64) {
         let (index, id, address) = (node.index, node.node_id(), node.local_addr());
         self.next_index = self.next_index.max(index + 1);
         self.refusals.retain(|&(from, to), _| from != index && to != index);
         self.failures.retain(|&(from, to), _| from != index && to != index);
-        let member = Member { node, identity, state: NodeState::Running, run, links: BTreeMap::new() };
-        // It has no links yet, and those that others hold to a former run of it are not current: no pair counts.
+        let member =
+            Member { node, identity, state: NodeState::Running, run, told: None, links: BTreeMap::new() };
+        // It has no sessions yet, and those that others hold with a former run of it are not current.
         self.members.insert(index, member);
         self.index_of.insert(id, index);
         self.address_of.insert(address, index);
         self.running += 1;
     }
 
-    /// A running member crashed.
+    /// A member that was up crashed.
     pub(super) fn crash(&mut self, index: usize) {
         self.stop(index);
         if let Some(member) = self.members.get_mut(&index) {
             member.state = NodeState::Crashed;
+            member.told = None;
             member.links.clear();
         }
     }
 
-    /// A running member left, and is none any more.
+    /// A running member stands still. It keeps its sessions, but no link of it counts.
+    pub(super) fn pause(&mut self, index: usize) -> Option<CommandId> {
+        let its = self.tally_of(index);
+        let member = self.members.get_mut(&index).filter(|member| member.state == NodeState::Running)?;
+        member.state = NodeState::Paused;
+        self.tally = self.tally - its;
+        self.running -= 1;
+        member.told.take().flatten()
+    }
+
+    /// A paused member goes on.
+    pub(super) fn resume(&mut self, index: usize) -> Option<CommandId> {
+        let member = self.members.get_mut(&index).filter(|member| member.state == NodeState::Paused)?;
+        member.state = NodeState::Running;
+        let cause = member.told.take().flatten();
+        self.tally = self.tally + self.tally_of(index);
+        self.running += 1;
+        cause
+    }
+
+    /// A member is none any more, whether it was up or not. Whom the others are linked with then is for
+    /// [`rewire`](Self::rewire) to say.
     pub(super) fn remove(&mut self, index: usize) -> Option<Member> {
         self.stop(index);
         let member = self.members.remove(&index)?;
@@ -220,6 +288,7 @@ impl State {
         self.index_of.clear();
         self.address_of.clear();
         self.running = 0;
+        self.links = Links::default();
         self.tally = Tally::default();
         std::mem::take(&mut self.members).into_values().collect()
     }
@@ -229,7 +298,7 @@ impl State {
         let Some(member) = self.members.get(&index) else { return };
         let (id, address) = (member.node.node_id(), member.node.local_addr());
         self.address_of.remove(&address);
-        self.running -= 1;
+        self.running -= usize::from(member.state == NodeState::Running);
         for other in self.members.values_mut() {
             if let Some(link) = other.links.get_mut(&id) {
                 link.current = false;
@@ -289,6 +358,12 @@ impl State {
         self.tally = self.tally + after - before;
     }
 
+    /// What happens to the datagrams that a member sends, by where the others are now.
+    pub(super) fn fault_table(&self, from: usize) -> FaultTable {
+        let its = self.faults.range((from, 0)..=(from, usize::MAX));
+        its.filter_map(|(&(_, to), &fault)| Some((self.members.get(&to)?.node.local_addr(), fault))).collect()
+    }
+
     /// The running members that hold a session with `peer`.
     pub(super) fn holders(&self, peer: NodeId) -> impl Iterator<Item = usize> {
         self.running().filter(move |member| member.links.contains_key(&peer)).map(|member| member.node.index)
@@ -312,43 +387,64 @@ impl State {
         self.link(holder, peer).is_some_and(|link| link.health == Health::Healthy)
     }
 
-    fn is_paired(&self, one: usize, other: usize) -> bool {
+    /// Whether both ends see each other Healthy.
+    pub(super) fn stands(&self, one: usize, other: usize) -> bool {
+        self.sees(one, other) && self.sees(other, one)
+    }
+
+    /// Whether both ends hold a session.
+    pub(super) fn is_held(&self, one: usize, other: usize) -> bool {
+        self.link(one, other).is_some() && self.link(other, one).is_some()
+    }
+
+    /// Whether one end holds a session.
+    pub(super) fn is_paired(&self, one: usize, other: usize) -> bool {
         self.link(one, other).is_some() || self.link(other, one).is_some()
     }
 
     // Counting.
 
     fn tally_between(&self, one: usize, other: usize) -> Tally {
+        if !self.links.contains(one, other) {
+            return Tally::default();
+        }
         Tally {
+            wanted: usize::from(self.is_running(one) && self.is_running(other)),
             paired: usize::from(self.is_paired(one, other)),
             healthy: usize::from(self.sees(one, other)) + usize::from(self.sees(other, one)),
         }
     }
 
     fn tally_of(&self, index: usize) -> Tally {
-        let others = self.members.keys().filter(|&&other| other != index);
-        others.map(|&other| self.tally_between(index, other)).fold(Tally::default(), Add::add)
+        self.links
+            .neighbours(index)
+            .map(|other| self.tally_between(index, other))
+            .fold(Tally::default(), Add::add)
     }
 
-    pub(super) fn tally(&self, scope: Scope) -> Tally {
-        match scope {
-            Scope::Everyone => self.tally,
-            Scope::PairsOf(index) => self.tally_of(index),
-        }
+    /// Looks up whom the topology links now that members or topology have changed; returns what it named before.
+    pub(super) fn rewire(&mut self) -> Links {
+        let links = self.topology.links(self.members.keys().copied());
+        let before = std::mem::replace(&mut self.links, links);
+        self.tally = if before.is_full() && self.links.is_full() {
+            // Whoever came has no sessions yet, and whoever went has been counted out.
+            Tally { wanted: self.running * self.running.saturating_sub(1) / 2, ..self.tally }
+        } else {
+            self.links
+                .iter()
+                .map(|(one, other)| self.tally_between(one, other))
+                .fold(Tally::default(), Add::add)
+        };
+        before
     }
 
-    /// How many pairs of running members there are.
-    pub(super) fn pairs(&self, scope: Scope) -> usize {
-        let others = self.running.saturating_sub(1);
-        match scope {
-            Scope::Everyone => self.running * others / 2,
-            Scope::PairsOf(_) => others,
-        }
+    pub(super) fn tally(&self) -> Tally {
+        self.tally
     }
 
-    /// Whether in every pair both ends see each other Healthy.
-    pub(super) fn is_converged(&self, scope: Scope) -> bool {
-        self.tally(scope).healthy == 2 * self.pairs(scope)
+    /// Whether every link of running members stands and is Healthy at both ends.
+    pub(super) fn is_converged(&self) -> bool {
+        self.tally.healthy == 2 * self.tally.wanted
     }
 
     // What goes wrong.
@@ -372,9 +468,9 @@ impl State {
     }
 
     /// What makes waiting for these pairs' sessions pointless.
-    pub(super) fn hopeless(&self, scope: Scope) -> Option<ClusterError> {
+    pub(super) fn hopeless(&self, pairs: &Pairs) -> Option<ClusterError> {
         let told = self.refusals.iter().find(|&(&(from, to), &count)| {
-            count >= TELLING_REFUSALS && scope.covers(from, to) && !self.is_paired(from, to)
+            count >= TELLING_REFUSALS && pairs.contains(from, to) && !self.is_paired(from, to)
         });
         if let Some((&(from, to), _)) = told {
             return Some(ClusterError::Handshake { from, to, reason: self.describe_refusal(from, to) });
@@ -382,7 +478,7 @@ impl State {
         let failed = self.failures.iter().find(|&(&(from, to), error)| {
             // One that timed out is for the budget to report, with everybody else who is missing.
             !matches!(error, DialError::TimedOut { .. })
-                && scope.covers(from, to)
+                && pairs.contains(from, to)
                 && !self.is_paired(from, to)
         });
         let (&(from, to), error) = failed?;
@@ -405,27 +501,22 @@ impl State {
         )
     }
 
-    /// Who lacks a session with whom, for a person.
-    pub(super) fn describe_unpaired(&self, scope: Scope) -> String {
-        self.describe(scope, |one, other| !self.is_paired(one, other))
+    /// Which of these links of running members lack a session, for a person.
+    pub(super) fn describe_unpaired(&self, pairs: impl Iterator<Item = (usize, usize)>) -> String {
+        self.describe(pairs.filter(|&(one, other)| !self.is_paired(one, other)))
     }
 
-    /// Who does not see whom, for a person.
-    pub(super) fn describe_unseen(&self, scope: Scope) -> String {
-        self.describe(scope, |one, other| !(self.sees(one, other) && self.sees(other, one)))
+    /// Which of these links of running members are not Healthy, for a person.
+    pub(super) fn describe_unseen(&self, pairs: impl Iterator<Item = (usize, usize)>) -> String {
+        self.describe(pairs.filter(|&(one, other)| !self.stands(one, other)))
     }
 
-    /// Names the pairs that `lack` something, by the members that lack most.
-    fn describe(&self, scope: Scope, lack: impl Fn(usize, usize) -> bool) -> String {
-        let running: Vec<usize> = self.running().map(|member| member.node.index).collect();
+    /// Names these pairs, as far as they run, by the members that are in most of them.
+    fn describe(&self, pairs: impl Iterator<Item = (usize, usize)>) -> String {
         let mut lacking: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (at, &one) in running.iter().enumerate() {
-            for &other in &running[at + 1..] {
-                if scope.covers(one, other) && lack(one, other) {
-                    lacking.entry(one).or_default().push(other);
-                    lacking.entry(other).or_default().push(one);
-                }
-            }
+        for (one, other) in pairs.filter(|&(one, other)| self.is_running(one) && self.is_running(other)) {
+            lacking.entry(one).or_default().push(other);
+            lacking.entry(other).or_default().push(one);
         }
         let mut groups = Vec::new();
         // Whoever lacks most comes first, and the pairs named there are not named again.

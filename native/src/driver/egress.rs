@@ -5,9 +5,10 @@ use std::{
     net::SocketAddr,
 };
 
-use meshground_node::{Node, Transmit};
+use meshground_node::{Node, Now, Transmit};
 
 use super::{clock::now, socket::Socket};
+use crate::faults::Shaper;
 
 /// The most datagrams the system takes as one run.
 const MAX_RUN: usize = 64;
@@ -23,6 +24,8 @@ pub(super) struct Egress {
     run: Option<Run>,
     /// That datagram.
     next: Option<Transmit>,
+    /// Spoils what goes out, while there are faults.
+    pub(super) shaper: Option<Box<Shaper>>,
 }
 
 /// Datagrams to one address, of one size, save the last, which may be shorter.
@@ -92,7 +95,7 @@ impl Egress {
         }
         // Once a run, not once a datagram: reading two clocks costs as much as sealing a small packet.
         let now = now();
-        while let Some(transmit) = self.next.take().or_else(|| node.poll_transmit(now, &mut self.buffer)) {
+        while let Some(transmit) = self.next.take().or_else(|| self.poll(node, now)) {
             let Some(run) = &mut self.run else {
                 self.run = Some(Run::of(transmit));
                 continue;
@@ -103,6 +106,26 @@ impl Egress {
             }
         }
         self.run.is_some()
+    }
+
+    /// The next datagram, appended to the buffer.
+    fn poll(&mut self, node: &mut Node, now: Now) -> Option<Transmit> {
+        let Some(shaper) = &mut self.shaper else { return node.poll_transmit(now, &mut self.buffer) };
+        loop {
+            if let Some(transmit) = shaper.pop_due(now.instant, &mut self.buffer) {
+                return Some(transmit);
+            }
+            let start = self.buffer.len();
+            let Some(transmit) = node.poll_transmit(now, &mut self.buffer) else { break };
+            if shaper.passes(now.instant, transmit.to, &self.buffer[start..]) {
+                return Some(transmit);
+            }
+            self.buffer.truncate(start);
+        }
+        if shaper.is_idle() {
+            self.shaper = None;
+        }
+        None
     }
 
     /// Sends the run by `send`, as many datagrams at a time as `max_segments` allows. Whether it has gone; otherwise the

@@ -31,7 +31,10 @@ use self::{
     egress::Egress,
     pump::Pump,
 };
-use crate::mesh::{inbox::Inboxes, outbox::Outboxes};
+use crate::{
+    faults::{FaultTable, Shaper},
+    mesh::{inbox::Inboxes, outbox::Outboxes},
+};
 
 /// The most datagrams read at one wake-up, give or take a run or two, so that commands and timers get their turn under
 /// a flood.
@@ -60,6 +63,10 @@ pub(crate) trait Observer: Send {
     fn observe(&mut self, event: &NodeEvent);
     /// The node is about to announce its leave; what is observed after this is only that.
     fn leaving(&mut self);
+    /// The node stands still from here on.
+    fn paused(&mut self);
+    /// The node goes on.
+    fn resumed(&mut self);
 }
 
 /// What may be asked of a node's task.
@@ -69,6 +76,20 @@ pub(crate) enum Command {
     DialAll { peers: Vec<(SocketAddr, NodeId)> },
     Stats { reply: oneshot::Sender<Vec<PeerView>> },
     Rejected { reason: RejectReason, reply: oneshot::Sender<u64> },
+    Disconnect { peers: Vec<NodeId>, reply: oneshot::Sender<()> },
+}
+
+/// What a node's task is told apart from commands, as it stands: the last word counts, and nobody waits to say it.
+#[derive(Debug)]
+pub(crate) struct Orders {
+    /// To leave.
+    pub(crate) leave: Arc<Notify>,
+    /// To stand still, or to go on.
+    pub(crate) pause: watch::Receiver<bool>,
+    /// What happens to the datagrams it sends.
+    pub(crate) faults: watch::Receiver<FaultTable>,
+    /// What chance decides about them grows from this.
+    pub(crate) fault_seed: u64,
 }
 
 /// The task's state. The order of the fields matters: they are dropped in it, and the last says that all is gone.
@@ -79,7 +100,9 @@ pub(crate) struct Driver {
     pump: Pump,
     inboxes: Listeners,
     commands: mpsc::Receiver<Command>,
-    leave: Arc<Notify>,
+    orders: Orders,
+    /// Whether it stands still.
+    paused: watch::Sender<bool>,
     view: watch::Sender<Arc<[PeerView]>>,
     /// Who waits for which dial.
     dials: BTreeMap<DialId, oneshot::Sender<Result<NodeId, DialError>>>,
@@ -113,7 +136,8 @@ impl Driver {
         outboxes: Arc<Outboxes>,
         inboxes: Arc<Inboxes>,
         commands: mpsc::Receiver<Command>,
-        leave: Arc<Notify>,
+        orders: Orders,
+        paused: watch::Sender<bool>,
         view: watch::Sender<Arc<[PeerView]>>,
         observer: Option<Box<dyn Observer>>,
         closed: watch::Sender<()>,
@@ -125,7 +149,8 @@ impl Driver {
             pump: Pump::new(outboxes),
             inboxes: Listeners(inboxes),
             commands,
-            leave,
+            orders,
+            paused,
             view,
             dials: BTreeMap::new(),
             events: Vec::new(),
@@ -146,11 +171,15 @@ impl Driver {
         let mut alarm = pin!(sleep_until(StdInstant::now().into()));
         let mut alarm_at = None;
         loop {
+            if let Some(end) = self.stand_still().await {
+                return end;
+            }
             self.pump.run(&mut self.node);
             self.flush();
             self.publish();
 
-            let due = self.node.poll_timeout();
+            let held = self.egress.shaper.as_ref().and_then(|shaper| shaper.next_due());
+            let due = self.node.poll_timeout().into_iter().chain(held).min();
             if due != alarm_at {
                 alarm_at = due;
                 if let Some(due) = due {
@@ -161,7 +190,9 @@ impl Driver {
             let mut first = None;
             tokio::select! {
                 biased;
-                () = self.leave.notified() => return End::Leave,
+                () = self.orders.leave.notified() => return End::Leave,
+                // Whether to stand still is looked at above.
+                Ok(()) = self.orders.pause.changed() => continue,
                 _ = self.socket.ready(self.egress.is_blocked()) => {}
                 command = self.commands.recv() => match command {
                     Some(command) => first = Some(command),
@@ -189,6 +220,30 @@ impl Driver {
                 tokio::time::sleep(ERROR_PAUSE).await;
             }
         }
+    }
+
+    /// While it is to stand still, only waits: nothing is read, sent, timed or carried out. An end may come of it.
+    async fn stand_still(&mut self) -> Option<End> {
+        if !*self.orders.pause.borrow_and_update() {
+            return None;
+        }
+        self.publish();
+        self.paused.send_replace(true);
+        if let Some(observer) = &mut self.observer {
+            observer.paused();
+        }
+        tokio::select! {
+            biased;
+            () = self.orders.leave.notified() => return Some(End::Leave),
+            resumed = self.orders.pause.wait_for(|pause| !pause) => if resumed.is_err() {
+                return Some(End::Abandoned);
+            },
+        }
+        self.paused.send_replace(false);
+        if let Some(observer) = &mut self.observer {
+            observer.resumed();
+        }
+        None
     }
 
     /// Feeds the node what the socket holds, up to a batch, and delivers the messages in it. Whether the socket was read
@@ -248,6 +303,12 @@ impl Driver {
                     self.node.connect(now(), address, Some(expected));
                 }
             }
+            Command::Disconnect { peers, reply } => {
+                for peer in peers {
+                    self.node.disconnect(now(), peer);
+                }
+                let _ = reply.send(());
+            }
             Command::Stats { reply } => {
                 let _ = reply.send(self.node.peers().collect());
             }
@@ -259,6 +320,12 @@ impl Driver {
 
     /// Sends what the node has to send, in order, until the socket has no room left.
     fn flush(&mut self) {
+        if self.orders.faults.has_changed().unwrap_or_default() {
+            self.egress
+                .shaper
+                .get_or_insert_with(|| Box::new(Shaper::new(self.orders.fault_seed)))
+                .set(&self.orders.faults.borrow_and_update());
+        }
         flush(&mut self.egress, &mut self.node, &self.socket, &mut self.errors);
     }
 
@@ -326,10 +393,12 @@ impl Driver {
             self.flush();
             self.publish();
             let is_blocked = self.egress.is_blocked();
-            if self.pump.is_idle() && self.node.queued() == 0 && !is_blocked {
+            let held = self.egress.shaper.as_ref().and_then(|shaper| shaper.next_due());
+            if self.pump.is_idle() && self.node.queued() == 0 && !is_blocked && held.is_none() {
                 return;
             }
-            let due = self.node.poll_timeout().map(|due| std_instant(due).into());
+            let due =
+                self.node.poll_timeout().into_iter().chain(held).min().map(|due| std_instant(due).into());
             tokio::select! {
                 outcome = self.socket.ready(is_blocked) => if outcome.is_err() { return },
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}

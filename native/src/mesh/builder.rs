@@ -10,7 +10,8 @@ use tokio::{
 
 use super::{COMMAND_QUEUE, Inner, Mesh, MeshError, inbox::Inboxes, outbox::Outboxes};
 use crate::{
-    driver::{Driver, Observer, Socket, birth},
+    driver::{Driver, Observer, Orders, Socket, birth},
+    faults::FaultTable,
     random,
 };
 
@@ -20,13 +21,21 @@ pub struct MeshBuilder {
     config: NodeConfig,
     identity: Option<Identity>,
     rng_seed: Option<[u8; 32]>,
+    fault_seed: Option<u64>,
     observer: Option<Box<dyn Observer>>,
 }
 
 impl MeshBuilder {
     /// A node that will listen on `address` (port 0 lets the system choose) and speak to those who hold `psk`.
     pub fn new(address: SocketAddr, psk: [u8; 32]) -> Self {
-        Self { address, config: NodeConfig::new(psk), identity: None, rng_seed: None, observer: None }
+        Self {
+            address,
+            config: NodeConfig::new(psk),
+            identity: None,
+            rng_seed: None,
+            fault_seed: None,
+            observer: None,
+        }
     }
 
     /// Who the node is; a fresh random identity by default.
@@ -41,6 +50,12 @@ impl MeshBuilder {
     #[must_use]
     pub fn rng_seed(mut self, seed: [u8; 32]) -> Self {
         self.rng_seed = Some(seed);
+        self
+    }
+
+    /// What chance decides about faults grows from `seed` instead of the system's randomness.
+    pub(crate) fn fault_seed(mut self, seed: u64) -> Self {
+        self.fault_seed = Some(seed);
         self
     }
 
@@ -103,6 +118,15 @@ impl MeshBuilder {
         let (outboxes, inboxes) = (Arc::<Outboxes>::default(), Arc::<Inboxes>::default());
         let (closing, closed) = watch::channel(());
         let leave = Arc::new(Notify::new());
+        let (pause, pause_orders) = watch::channel(false);
+        let (pausing, paused) = watch::channel(false);
+        let (faults, fault_orders) = watch::channel(FaultTable::new());
+        let orders = Orders {
+            leave: Arc::clone(&leave),
+            pause: pause_orders,
+            faults: fault_orders,
+            fault_seed: self.fault_seed.unwrap_or_else(|| u64::from_le_bytes(random::bytes())),
+        };
         let (node_id, public_key, max_message) = (node.id(), node.public_key(), node.max_message());
         let driver = Driver::new(
             socket,
@@ -110,7 +134,8 @@ impl MeshBuilder {
             Arc::clone(&outboxes),
             Arc::clone(&inboxes),
             queue,
-            Arc::clone(&leave),
+            orders,
+            pausing,
             publisher,
             self.observer,
             closing,
@@ -126,6 +151,9 @@ impl MeshBuilder {
             outboxes,
             inboxes,
             leave,
+            pause,
+            paused,
+            faults,
             task,
             closed,
         };

@@ -10,6 +10,7 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 use meshground_node::{ConfigError, DialError, PeerView, RejectReason, SendError};
 use meshground_shared::{NodeId, PublicKey};
 use tokio::{
+    runtime::Handle,
     sync::{Notify, mpsc, oneshot, watch},
     task::AbortHandle,
 };
@@ -21,7 +22,7 @@ pub use self::{
     sender::MessageSender,
 };
 use self::{inbox::Inboxes, outbox::Outboxes};
-use crate::driver::Command;
+use crate::{driver::Command, faults::FaultTable};
 
 /// How many commands (connects, questions) may wait for a node's task; callers beyond that wait.
 pub const COMMAND_QUEUE: usize = 256;
@@ -46,6 +47,9 @@ struct Inner {
     outboxes: Arc<Outboxes>,
     inboxes: Arc<Inboxes>,
     leave: Arc<Notify>,
+    pause: watch::Sender<bool>,
+    paused: watch::Receiver<bool>,
+    faults: watch::Sender<FaultTable>,
     task: AbortHandle,
     /// Never changes; its sender goes when the task is gone and the socket closed.
     closed: watch::Receiver<()>,
@@ -119,6 +123,35 @@ impl Mesh {
     pub async fn connect(&self, address: SocketAddr) -> Result<NodeId, MeshError> {
         let outcome = self.ask(|reply| Command::Connect { address, reply }).await?;
         outcome.map_err(|error| MeshError::Dial { address, error })
+    }
+
+    /// Ends the session with `peer`, and tells it once; returns when this end has. Does nothing without one. Either end
+    /// may connect again.
+    ///
+    /// # Errors
+    /// [`MeshError::Closed`].
+    pub async fn disconnect(&self, peer: NodeId) -> Result<(), MeshError> {
+        self.ask(|reply| Command::Disconnect { peers: vec![peer], reply }).await
+    }
+
+    /// Stands still, as a process does under SIGSTOP: the socket stays open, but nothing is read, sent or timed, and
+    /// whoever asks it something waits. Returns when it does, or is down. It can still be
+    /// [shut down](Self::shutdown) and [crashed](Self::crash). Dropping the future does not call it off.
+    pub async fn pause(&self) {
+        self.begin_pause();
+        self.until_paused(true).await;
+    }
+
+    /// Goes on where it stood still; the time in between is not counted against its peers. Returns when it does, or is
+    /// down. Dropping the future does not call it off.
+    pub async fn resume(&self) {
+        self.begin_resume();
+        self.until_paused(false).await;
+    }
+
+    /// Whether it stands still.
+    pub fn is_paused(&self) -> bool {
+        *self.inner.paused.borrow() && !self.is_closed()
     }
 
     /// With how many peers it holds a confirmed session. 0 once it is down.
@@ -205,10 +238,51 @@ impl Mesh {
         self.inner.task.abort();
     }
 
+    pub(crate) fn begin_pause(&self) {
+        self.inner.pause.send_replace(true);
+    }
+
+    pub(crate) fn begin_resume(&self) {
+        self.inner.pause.send_replace(false);
+    }
+
+    /// Waits until it stands still, or goes on, as asked; or is down.
+    pub(crate) async fn until_paused(&self, paused: bool) {
+        // An error means that the task is gone.
+        let _ = self.inner.paused.clone().wait_for(|now| *now == paused).await;
+    }
+
+    /// What happens from here on to the datagrams it sends, in place of what did.
+    pub(crate) fn set_faults(&self, faults: FaultTable) {
+        self.inner.faults.send_if_modified(|known| {
+            let changed = *known != faults;
+            *known = faults;
+            changed
+        });
+    }
+
     /// Starts handshakes with all of `addresses`, each expecting the given node there. What comes of them is left to
-    /// the observer.
-    pub(crate) async fn dial_all(&self, peers: Vec<(SocketAddr, NodeId)>) -> Result<(), MeshError> {
-        self.inner.commands.send(Command::DialAll { peers }).await.map_err(|_| MeshError::Closed)
+    /// the observer. Waits for nothing.
+    pub(crate) fn begin_dial_all(&self, peers: Vec<(SocketAddr, NodeId)>) {
+        self.order(Command::DialAll { peers });
+    }
+
+    /// Ends the sessions with `peers`. Waits for nothing.
+    pub(crate) fn begin_disconnect(&self, peers: Vec<NodeId>) {
+        self.order(Command::Disconnect { peers, reply: oneshot::channel().0 });
+    }
+
+    /// Gives a command whose outcome nobody waits for.
+    fn order(&self, command: Command) {
+        if let Err(mpsc::error::TrySendError::Full(command)) = self.inner.commands.try_send(command)
+            // Without a runtime there is no task either.
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let commands = self.inner.commands.clone();
+            runtime.spawn(async move {
+                let _ = commands.send(command).await;
+            });
+        }
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, MeshError> {

@@ -230,7 +230,14 @@ impl Session {
             Call::Spawn => reply(id, room.spawn().await),
             Call::NodeShutdown(params) => reply(id, room.shutdown_node(params.node).await),
             Call::NodeCrash(params) => reply(id, room.crash_node(params.node).await),
-            Call::NodeRestart(params) => reply(id, room.restart_node(params.node).await),
+            Call::NodeRestart(params) => reply(id, room.restart_node(params).await),
+            Call::NodePause(params) => reply(id, room.pause_node(params.node).await),
+            Call::NodeResume(params) => reply(id, room.resume_node(params.node).await),
+            Call::Topology(params) => reply(id, room.set_topology(params).await),
+            Call::FaultSet(params) => reply(id, room.set_fault(&params)),
+            Call::FaultPartition(params) => reply(id, room.partition(&params)),
+            Call::FaultClear(params) => reply(id, room.clear_faults(params)),
+            Call::FaultList => reply(id, room.faults()),
         };
         if let Some(text) = text {
             let _ = self.outbox.send(text, held).await;

@@ -1,9 +1,11 @@
 //! From the text of a message to a typed call, and from a result back to text.
 
 use meshground_shared::rpc::{
-    BootParams, ClusterBoot, ClusterShutdown, ClusterSnapshot, ErrorCode, EventsSubscribe, HelloParams, Id,
-    METHODS, Method, NodeCrash, NodeParams, NodeRestart, NodeShutdown, NodeSpawn, Response, RpcError,
-    SessionHello, SubscribeParams, Version,
+    BootParams, ClearParams, ClusterBoot, ClusterShutdown, ClusterSnapshot, ClusterTopology, ErrorCode,
+    EventsSubscribe, FaultClear, FaultList, FaultParams, FaultPartition, FaultSet, HelloParams, Id, METHODS,
+    Method, NodeCrash, NodeParams, NodePause, NodeRestart, NodeResume, NodeShutdown, NodeSpawn,
+    PartitionParams, Response, RestartParams, RpcError, SessionHello, SubscribeParams, TopologyParams,
+    Version,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -30,10 +32,17 @@ pub(crate) enum Call {
     Snapshot,
     Boot(BootParams),
     Shutdown,
+    Topology(TopologyParams),
     Spawn,
     NodeShutdown(NodeParams),
     NodeCrash(NodeParams),
-    NodeRestart(NodeParams),
+    NodeRestart(RestartParams),
+    NodePause(NodeParams),
+    NodeResume(NodeParams),
+    FaultSet(FaultParams),
+    FaultPartition(PartitionParams),
+    FaultClear(ClearParams),
+    FaultList,
 }
 
 /// A message that cannot be carried out.
@@ -118,10 +127,17 @@ fn call(method: &str, given: Value) -> Result<Call, RpcError> {
         ClusterSnapshot::NAME => params::<ClusterSnapshot>(given).map(|_| Call::Snapshot),
         ClusterBoot::NAME => params::<ClusterBoot>(given).map(Call::Boot),
         ClusterShutdown::NAME => params::<ClusterShutdown>(given).map(|_| Call::Shutdown),
+        ClusterTopology::NAME => params::<ClusterTopology>(given).map(Call::Topology),
         NodeSpawn::NAME => params::<NodeSpawn>(given).map(|_| Call::Spawn),
         NodeShutdown::NAME => params::<NodeShutdown>(given).map(Call::NodeShutdown),
         NodeCrash::NAME => params::<NodeCrash>(given).map(Call::NodeCrash),
         NodeRestart::NAME => params::<NodeRestart>(given).map(Call::NodeRestart),
+        NodePause::NAME => params::<NodePause>(given).map(Call::NodePause),
+        NodeResume::NAME => params::<NodeResume>(given).map(Call::NodeResume),
+        FaultSet::NAME => params::<FaultSet>(given).map(Call::FaultSet),
+        FaultPartition::NAME => params::<FaultPartition>(given).map(Call::FaultPartition),
+        FaultClear::NAME => params::<FaultClear>(given).map(Call::FaultClear),
+        FaultList::NAME => params::<FaultList>(given).map(|_| Call::FaultList),
         unknown => {
             let message = format!("there is no method `{}`", shorten(unknown));
             Err(RpcError::new(ErrorCode::MethodNotFound, message, methods_hint()))
@@ -154,10 +170,28 @@ fn usage(method: &str) -> &'static str {
              \"resume\": {\"epoch\": \"16 hexadecimal digits\", \"seq\": 0}."
         }
         ClusterBoot::NAME => {
-            "Give {\"nodes\": 5}, and \"replace\": true if a running cluster may be shut down for it."
+            "Give {\"nodes\": 5}, \"replace\": true if a running cluster may be shut down for it, and \
+             \"topology\" as in cluster.topology unless it is to be a full mesh."
         }
-        NodeShutdown::NAME | NodeCrash::NAME | NodeRestart::NAME => {
+        ClusterTopology::NAME => {
+            "Give {\"topology\": \"full\"}, or \"ring\", \"star\", \"line\", {\"tree\": {\"arity\": 2}} or \
+             {\"random_regular\": {\"degree\": 4, \"seed\": 1}}."
+        }
+        NodeShutdown::NAME | NodeCrash::NAME | NodePause::NAME | NodeResume::NAME => {
             "Give {\"node\": \"16 lower-case hexadecimal digits\"}, an id out of cluster.snapshot."
+        }
+        NodeRestart::NAME => {
+            "Give {\"node\": \"16 lower-case hexadecimal digits\"}, an id out of cluster.snapshot, and \
+             \"fresh_identity\": true if it is to come back as somebody else."
+        }
+        FaultSet::NAME => {
+            "Give {\"from\": id, \"to\": id, \"fault\": {\"cut\": true}}, or any of \"loss\", \"duplication\" and \
+             \"corruption\" from 0 to 1, \"delay_us\" and \"jitter_us\"; with \"both_ways\": true back as well."
+        }
+        FaultPartition::NAME => "Give {\"one\": [ids], \"other\": [ids]}, out of cluster.snapshot.",
+        FaultClear::NAME => {
+            "Give {} for all of them, or {\"link\": {\"from\": id, \"to\": id}}; with \"both_ways\": true in it, \
+             back as well."
         }
         _ => "It takes no parameters: give {} or leave `params` out.",
     }

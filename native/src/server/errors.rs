@@ -1,7 +1,7 @@
 //! From the harness's errors to those that travel.
 
 use meshground_shared::{
-    NodeId, NodeState,
+    NodeId, NodeState, TopologyError,
     rpc::{ErrorCode, RpcError},
 };
 
@@ -66,9 +66,26 @@ pub(crate) fn node_not_found(node: NodeId) -> RpcError {
 pub(crate) fn wrong_state(node: NodeId, state: NodeState) -> RpcError {
     let (is, hint) = match state {
         NodeState::Crashed => ("has crashed", "Start it again with node.restart."),
+        NodeState::Paused => ("is paused", "Let it go on with node.resume."),
         NodeState::Running => ("runs", "Look at it with cluster.snapshot, then retry."),
     };
     RpcError::new(ErrorCode::WrongState, format!("node {node} {is}, which rules this out"), hint)
+}
+
+pub(crate) fn no_topology(error: &TopologyError) -> RpcError {
+    RpcError::new(
+        ErrorCode::InvalidParams,
+        error.to_string(),
+        "Take an `arity` of 1 or more, or a `degree` of 2 or more.",
+    )
+}
+
+pub(crate) fn bad_fault(what: &str) -> RpcError {
+    RpcError::new(
+        ErrorCode::InvalidParams,
+        what,
+        "Name two different nodes; probabilities go from 0 to 1, and delay and jitter to 60 s together.",
+    )
 }
 
 pub(crate) fn no_nodes() -> RpcError {

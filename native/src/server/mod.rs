@@ -236,7 +236,7 @@ impl Booter {
     /// # Errors
     /// As `cluster.boot`.
     pub async fn boot(&self, nodes: u32) -> Result<Booted, RpcError> {
-        self.0.boot(BootParams { nodes, replace: false }).await
+        self.0.boot(BootParams { nodes, replace: false, topology: None }).await
     }
 }
 

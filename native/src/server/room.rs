@@ -6,12 +6,15 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU32, AtomicU64, Ordering},
+    atomic::{AtomicU64, Ordering},
 };
 
 use meshground_shared::{
-    CommandId, NodeId, NodeState, Snapshot,
-    rpc::{BootParams, Booted, Done, RpcError, Spawned},
+    CommandId, LinkFault, NodeId, NodeState, Snapshot,
+    rpc::{
+        BootParams, Booted, ClearParams, Done, FaultParams, Faults, PartitionParams, RestartParams, RpcError,
+        Spawned, TopologyParams,
+    },
 };
 use tokio::{
     sync::watch,
@@ -24,7 +27,7 @@ use super::{
     telemetry::{Frame, Sampler},
 };
 use crate::{
-    cluster::{ClusterConfig, ClusterError, ClusterHarness, ClusterNode},
+    cluster::{ClusterConfig, ClusterError, ClusterHarness, ClusterNode, MAX_NODES, RestartIdentity},
     log::EventLog,
 };
 
@@ -32,6 +35,9 @@ use crate::{
 const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 /// A crash is never promised to be noticed sooner, however short the limits are.
 const DETECTION: Duration = Duration::from_millis(1_500);
+
+/// What can still be taken down.
+const IS_UP: &[NodeState] = &[NodeState::Running, NodeState::Paused];
 
 /// One event log and at most one cluster.
 #[derive(Debug)]
@@ -61,8 +67,6 @@ struct Running {
     harness: ClusterHarness,
     /// The size at boot, which decides how fast a crash is noticed.
     booted: usize,
-    /// Spawns under way: nodes that are no members yet.
-    spawning: Arc<AtomicU32>,
 }
 
 /// The right to change the stage. Without a call of [`finish`](Self::finish) it leaves an empty room.
@@ -81,18 +85,10 @@ impl Drop for Change<'_> {
     }
 }
 
-/// A place in the cluster, taken for a node to come.
-struct Place(Arc<AtomicU32>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Room {
     /// An empty room. Must be called within a Tokio runtime.
-    pub(crate) fn new(template: ClusterConfig, log: Arc<EventLog>, max_nodes: u32) -> Arc<Self> {
+    pub(crate) fn new(mut template: ClusterConfig, log: Arc<EventLog>, max_nodes: u32) -> Arc<Self> {
+        template.max_nodes = MAX_NODES.min(max_nodes as usize);
         let stage = watch::Sender::new(Stage::Empty);
         let sampler = Sampler::new();
         let sampling = {
@@ -147,26 +143,33 @@ impl Room {
         if params.nodes > self.max_nodes {
             return Err(errors::too_many_nodes(self.max_nodes));
         }
+        let topology = params.topology.unwrap_or(self.template.topology);
+        topology.validate().map_err(|error| errors::no_topology(&error))?;
         let (change, before) = self.change(|before| match before {
             Some(_) if !params.replace => Err(errors::already_running()),
             _ => Ok(()),
         })?;
         let (command, began) = (self.issue(), Instant::now());
+        let failed = |error: ClusterError| errors::cluster(&error).of(command);
         if let Some(before) = before {
-            before.harness.caused_by(command).shutdown().await.map_err(|error| errors::cluster(&error))?;
+            before.harness.caused_by(command).shutdown().await.map_err(failed)?;
         }
         let nodes = params.nodes as usize;
-        let config =
-            ClusterConfig { log: Some(Arc::clone(&self.log)), cause: Some(command), ..self.template.clone() };
+        let config = ClusterConfig {
+            log: Some(Arc::clone(&self.log)),
+            cause: Some(command),
+            topology,
+            ..self.template.clone()
+        };
         let mut closing = self.closing.subscribe();
         let booted = tokio::select! {
             biased;
             _ = closing.wait_for(|closing| *closing) => Err(ClusterError::Shutdown),
             booted = ClusterHarness::with_config(nodes, config) => booted,
         };
-        let harness = booted.map_err(|error| errors::cluster(&error))?;
+        let harness = booted.map_err(failed)?;
         let members = harness.nodes().iter().map(ClusterNode::node_id).collect();
-        change.finish(Running { harness, booted: nodes, spawning: Arc::default() });
+        change.finish(Running { harness, booted: nodes });
         Ok(Booted { command, nodes: members, took_us: micros(began) })
     }
 
@@ -175,47 +178,136 @@ impl Room {
         let (_change, before) = self.change(|_| Ok(()))?;
         let (command, began) = (self.issue(), Instant::now());
         if let Some(before) = before {
-            before.harness.caused_by(command).shutdown().await.map_err(|error| errors::cluster(&error))?;
+            let done = before.harness.caused_by(command).shutdown().await;
+            done.map_err(|error| errors::cluster(&error).of(command))?;
         }
+        Ok(Done { command, took_us: micros(began) })
+    }
+
+    /// Links the members in another way.
+    pub(crate) async fn set_topology(&self, params: TopologyParams) -> Result<Done, RpcError> {
+        params.topology.validate().map_err(|error| errors::no_topology(&error))?;
+        let harness = self.harness()?;
+        let (command, began) = (self.issue(), Instant::now());
+        let done = harness.caused_by(command).set_topology(params.topology).await;
+        done.map_err(|error| errors::cluster(&error).of(command))?;
         Ok(Done { command, took_us: micros(began) })
     }
 
     /// Adds a node.
     pub(crate) async fn spawn(&self) -> Result<Spawned, RpcError> {
-        let (harness, _place) = self.place()?;
+        let harness = self.harness()?;
+        let is_full = |harness: &ClusterHarness| harness.len() >= self.max_nodes as usize;
+        if is_full(&harness) {
+            return Err(errors::too_many_nodes(self.max_nodes));
+        }
         let (command, began) = (self.issue(), Instant::now());
         let node = harness.caused_by(command).add_node().await;
-        node.map(|node| spawned(command, &node, began)).map_err(|error| errors::cluster(&error))
+        let node = node.map_err(|error| match error {
+            // Others that waited for the same turn took the last places.
+            ClusterError::Invariant(_) if is_full(&harness) => errors::too_many_nodes(self.max_nodes),
+            error => errors::cluster(&error).of(command),
+        })?;
+        Ok(spawned(command, &node, began))
     }
 
     /// Makes a node take its leave.
     pub(crate) async fn shutdown_node(&self, node: NodeId) -> Result<Done, RpcError> {
-        let harness = self.running_node(node)?;
-        let (command, began) = (self.issue(), Instant::now());
-        let done = harness.caused_by(command).shutdown_node(node).await;
-        done.map_err(|error| node_error(&harness, node, &error))?;
-        Ok(Done { command, took_us: micros(began) })
+        self.on_node(node, IS_UP, async |harness| harness.shutdown_node(node).await).await
     }
 
     /// Makes a node vanish.
     pub(crate) async fn crash_node(&self, node: NodeId) -> Result<Done, RpcError> {
-        let harness = self.running_node(node)?;
+        self.on_node(node, IS_UP, async |harness| harness.crash_node(node).await).await
+    }
+
+    /// Makes a node stand still.
+    pub(crate) async fn pause_node(&self, node: NodeId) -> Result<Done, RpcError> {
+        self.on_node(node, &[NodeState::Running], async |harness| harness.pause_node(node).await).await
+    }
+
+    /// Makes a paused node go on.
+    pub(crate) async fn resume_node(&self, node: NodeId) -> Result<Done, RpcError> {
+        self.on_node(node, &[NodeState::Paused], async |harness| harness.resume_node(node).await).await
+    }
+
+    /// Starts a node again, as itself or as somebody new.
+    pub(crate) async fn restart_node(&self, params: RestartParams) -> Result<Spawned, RpcError> {
+        let RestartParams { node, fresh_identity } = params;
+        let harness = self.harness_with(&[node])?;
+        let identity = if fresh_identity { RestartIdentity::Fresh } else { RestartIdentity::Same };
         let (command, began) = (self.issue(), Instant::now());
-        let done = harness.caused_by(command).crash_node(node).await;
-        done.map_err(|error| node_error(&harness, node, &error))?;
+        let restarted = harness.caused_by(command).restart_node_as(node, identity).await;
+        let restarted = restarted.map_err(|error| node_error(&harness, node, &error).of(command))?;
+        Ok(spawned(command, &restarted, began))
+    }
+
+    /// Changes what happens on a link.
+    pub(crate) fn set_fault(&self, params: &FaultParams) -> Result<Done, RpcError> {
+        let &FaultParams { from, to, both_ways, fault } = params;
+        fault.validate().map_err(|error| errors::bad_fault(&error.to_string()))?;
+        self.on_link(from, to, both_ways, fault)
+    }
+
+    /// Cuts every link between two groups of nodes.
+    pub(crate) fn partition(&self, params: &PartitionParams) -> Result<Done, RpcError> {
+        let PartitionParams { one, other } = params;
+        let harness = self.harness_with(&[&one[..], &other[..]].concat())?;
+        if one.iter().any(|node| other.contains(node)) {
+            return Err(errors::bad_fault("a node is on both sides"));
+        }
+        let (command, began) = (self.issue(), Instant::now());
+        let done = harness.caused_by(command).partition(one, other);
+        done.map_err(|error| errors::cluster(&error).of(command))?;
         Ok(Done { command, took_us: micros(began) })
     }
 
-    /// Starts a node again under the identity it has.
-    pub(crate) async fn restart_node(&self, node: NodeId) -> Result<Spawned, RpcError> {
+    /// Ends the faults of one link, or all.
+    pub(crate) fn clear_faults(&self, params: ClearParams) -> Result<Done, RpcError> {
+        if let Some(link) = params.link {
+            return self.on_link(link.from, link.to, link.both_ways, LinkFault::default());
+        }
         let harness = self.harness()?;
-        if harness.member_state(node).is_none() {
-            return Err(errors::node_not_found(node));
+        let (command, began) = (self.issue(), Instant::now());
+        harness.caused_by(command).clear_faults().map_err(|error| errors::cluster(&error).of(command))?;
+        Ok(Done { command, took_us: micros(began) })
+    }
+
+    /// The faults there are.
+    pub(crate) fn faults(&self) -> Result<Faults, RpcError> {
+        Ok(Faults { faults: self.harness()?.faults() })
+    }
+
+    fn on_link(&self, from: NodeId, to: NodeId, both_ways: bool, fault: LinkFault) -> Result<Done, RpcError> {
+        let harness = self.harness_with(&[from, to])?;
+        if from == to {
+            return Err(errors::bad_fault("a node has no link with itself"));
         }
         let (command, began) = (self.issue(), Instant::now());
-        let restarted = harness.caused_by(command).restart_node(node).await;
-        let restarted = restarted.map_err(|error| node_error(&harness, node, &error))?;
-        Ok(spawned(command, &restarted, began))
+        let caused = harness.caused_by(command);
+        let done = caused.set_link_fault(from, to, fault);
+        let back = if both_ways { caused.set_link_fault(to, from, fault) } else { Ok(()) };
+        done.and(back).map_err(|error| errors::cluster(&error).of(command))?;
+        Ok(Done { command, took_us: micros(began) })
+    }
+
+    /// Does something to a node that is in one of these states.
+    async fn on_node(
+        &self,
+        node: NodeId,
+        states: &[NodeState],
+        act: impl AsyncFnOnce(ClusterHarness) -> Result<(), ClusterError>,
+    ) -> Result<Done, RpcError> {
+        let harness = self.harness_with(&[node])?;
+        match harness.member_state(node) {
+            Some(state) if states.contains(&state) => {}
+            Some(state) => return Err(errors::wrong_state(node, state)),
+            None => return Err(errors::node_not_found(node)),
+        }
+        let (command, began) = (self.issue(), Instant::now());
+        let done = act(harness.caused_by(command)).await;
+        done.map_err(|error| node_error(&harness, node, &error).of(command))?;
+        Ok(Done { command, took_us: micros(began) })
     }
 
     /// Takes the cluster down for good. A boot under way is given up.
@@ -265,36 +357,13 @@ impl Room {
         }
     }
 
-    fn running_node(&self, node: NodeId) -> Result<ClusterHarness, RpcError> {
+    /// The cluster, which these nodes must be members of.
+    fn harness_with(&self, nodes: &[NodeId]) -> Result<ClusterHarness, RpcError> {
         let harness = self.harness()?;
-        match harness.member_state(node) {
-            Some(NodeState::Running) => Ok(harness),
-            Some(NodeState::Crashed) => Err(errors::wrong_state(node, NodeState::Crashed)),
-            None => Err(errors::node_not_found(node)),
+        match nodes.iter().find(|&&node| harness.member_state(node).is_none()) {
+            Some(&stranger) => Err(errors::node_not_found(stranger)),
+            None => Ok(harness),
         }
-    }
-
-    /// Takes a place for one more node.
-    fn place(&self) -> Result<(ClusterHarness, Place), RpcError> {
-        let mut outcome = Err(errors::busy());
-        // Counted and taken in one step, under the stage's lock.
-        self.stage.send_if_modified(|stage| {
-            outcome = match stage {
-                Stage::Running(Running { harness, spawning, .. }) => {
-                    let taken = harness.len() + spawning.load(Ordering::Relaxed) as usize;
-                    if taken < self.max_nodes as usize {
-                        spawning.fetch_add(1, Ordering::Relaxed);
-                        Ok((harness.clone(), Place(Arc::clone(spawning))))
-                    } else {
-                        Err(errors::too_many_nodes(self.max_nodes))
-                    }
-                }
-                Stage::Empty => Err(errors::not_running("there is no cluster")),
-                Stage::Changing => Err(errors::busy()),
-            };
-            false
-        });
-        outcome
     }
 }
 

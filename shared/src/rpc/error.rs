@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::CommandId;
+
 /// A JSON-RPC error object. `code` and `data.name` say the same thing, once for
 /// programs that know JSON-RPC and once for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -22,6 +24,10 @@ pub struct ErrorData {
     pub name: String,
     /// What to do about it, in a sentence.
     pub hint: String,
+    /// The command that failed, if it had begun: its events carry this as `cause`. Absent
+    /// from a refusal, which changed nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandId>,
 }
 
 macro_rules! codes {
@@ -86,8 +92,15 @@ impl RpcError {
         Self {
             code: code.code(),
             message: message.into(),
-            data: ErrorData { name: code.name().to_owned(), hint: hint.into() },
+            data: ErrorData { name: code.name().to_owned(), hint: hint.into(), command: None },
         }
+    }
+
+    /// The same, as the end of a command that had begun.
+    #[must_use]
+    pub fn of(mut self, command: CommandId) -> Self {
+        self.data.command = Some(command);
+        self
     }
 
     /// Whether it is of this kind.

@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
+    fault::{FaultyLink, LinkFault},
     id::{CommandId, Epoch, NodeId},
     snapshot::Snapshot,
+    topology::Topology,
 };
 
 /// A method's contract. Implemented by marker types, one per method.
@@ -49,14 +51,30 @@ methods! {
     ClusterBoot = "cluster.boot", BootParams => Booted;
     /// Shuts the cluster down; answers when sockets are closed. Without one it does nothing.
     ClusterShutdown = "cluster.shutdown", NoParams => Done;
+    /// Links the members in another way; answers when every new link stands and every old one is
+    /// gone. On failure all is as it was.
+    ClusterTopology = "cluster.topology", TopologyParams => Done;
     /// Adds a node with a fresh identity; answers when the mesh has converged with it.
     NodeSpawn = "node.spawn", NoParams => Spawned;
     /// A graceful leave: peers are told, the node is no member any more.
     NodeShutdown = "node.shutdown", NodeParams => Done;
     /// The node vanishes without a word; peers find out by silence.
     NodeCrash = "node.crash", NodeParams => Done;
-    /// Starts a crashed node (or stops and starts a running one) under the same identity on a new port.
-    NodeRestart = "node.restart", NodeParams => Spawned;
+    /// Starts a crashed node (or stops and starts another one) on a new port, under the same identity
+    /// or under a fresh one in the same place.
+    NodeRestart = "node.restart", RestartParams => Spawned;
+    /// The node stands still, as under SIGSTOP, its socket open; peers find out by silence.
+    NodePause = "node.pause", NodeParams => Done;
+    /// A paused node goes on where it stood still.
+    NodeResume = "node.resume", NodeParams => Done;
+    /// From here on, this happens to the datagrams that one member sends another.
+    FaultSet = "fault.set", FaultParams => Done;
+    /// Cuts every link between two groups of members, both ways.
+    FaultPartition = "fault.partition", PartitionParams => Done;
+    /// Ends the faults of one link, or all of them.
+    FaultClear = "fault.clear", ClearParams => Done;
+    /// The faults there are.
+    FaultList = "fault.list", NoParams => Faults;
 }
 
 /// No parameters: `{}` or nothing at all.
@@ -180,6 +198,17 @@ pub struct BootParams {
     /// Shut a running cluster down first instead of refusing.
     #[serde(default)]
     pub replace: bool,
+    /// Who is linked with whom; by default what the server was told, a full mesh unless it was told otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology: Option<Topology>,
+}
+
+/// Parameters of `cluster.topology`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopologyParams {
+    /// Who is to be linked with whom.
+    pub topology: Topology,
 }
 
 /// Result of `cluster.boot`.
@@ -199,6 +228,71 @@ pub struct Booted {
 pub struct NodeParams {
     /// Which.
     pub node: NodeId,
+}
+
+/// Parameters of `node.restart`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestartParams {
+    /// Which.
+    pub node: NodeId,
+    /// Whether it comes back as somebody else: the old id is no member any more, its place is kept.
+    #[serde(default)]
+    pub fresh_identity: bool,
+}
+
+/// Parameters of `fault.set`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultParams {
+    /// The member whose datagrams suffer.
+    pub from: NodeId,
+    /// The member they are sent to.
+    pub to: NodeId,
+    /// Whether the other direction suffers the same.
+    #[serde(default)]
+    pub both_ways: bool,
+    /// What happens to them, in place of what happened before.
+    pub fault: LinkFault,
+}
+
+/// Parameters of `fault.partition`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartitionParams {
+    /// The members on the one side.
+    pub one: Vec<NodeId>,
+    /// The members on the other.
+    pub other: Vec<NodeId>,
+}
+
+/// Parameters of `fault.clear`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClearParams {
+    /// Whose; absent for every fault there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<ClearLink>,
+}
+
+/// A link whose faults are to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClearLink {
+    /// The member whose datagrams suffer.
+    pub from: NodeId,
+    /// The member they are sent to.
+    pub to: NodeId,
+    /// Whether the other direction is meant as well.
+    #[serde(default)]
+    pub both_ways: bool,
+}
+
+/// Result of `fault.list`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Faults {
+    /// All of them, in order of their ends' ids.
+    pub faults: Vec<FaultyLink>,
 }
 
 /// Result of `node.spawn` and `node.restart`.

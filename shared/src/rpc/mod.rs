@@ -12,9 +12,11 @@ use serde_json::Value;
 
 pub use error::{ErrorCode, RpcError};
 pub use method::{
-    BootParams, Booted, ClusterBoot, ClusterShutdown, ClusterSnapshot, Done, EventsSubscribe, Hello,
-    HelloParams, Limits, METHODS, Method, NoParams, NodeCrash, NodeParams, NodeRestart, NodeShutdown,
-    NodeSpawn, Resume, ServerInfo, SessionHello, Spawned, SubscribeParams, Subscribed, Topic,
+    BootParams, Booted, ClearLink, ClearParams, ClusterBoot, ClusterShutdown, ClusterSnapshot,
+    ClusterTopology, Done, EventsSubscribe, FaultClear, FaultList, FaultParams, FaultPartition, FaultSet,
+    Faults, Hello, HelloParams, Limits, METHODS, Method, NoParams, NodeCrash, NodeParams, NodePause,
+    NodeRestart, NodeResume, NodeShutdown, NodeSpawn, PartitionParams, RestartParams, Resume, ServerInfo,
+    SessionHello, Spawned, SubscribeParams, Subscribed, Topic, TopologyParams,
 };
 
 use crate::{event::Event, snapshot::Snapshot, telemetry::Telemetry};
@@ -75,7 +77,7 @@ pub enum Outcome {
     /// It was done.
     Result(Value),
     /// It was not. A refusal changes nothing; what fails half-way is taken down again, so that a restarted node is left
-    /// crashed and a replaced cluster gone. The events tell.
+    /// crashed and a replaced cluster gone. The events tell, and `command` says which they are.
     Error(RpcError),
 }
 

@@ -1,5 +1,9 @@
 //! What the cluster harness promises, over real sockets.
 
+mod faults;
+mod membership;
+mod topology;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -15,6 +19,7 @@ use meshground::{
 use meshground_node::LivenessConfig;
 use meshground_shared::{
     ClusterPhase, CommandId, Event, EventKind, Health, NodeId, NodeState, SessionEnd, Snapshot, StopReason,
+    Topology,
 };
 
 /// No test waits longer for anything. Far beyond what it takes, so that a busy machine fails nothing.
@@ -222,7 +227,7 @@ async fn three_nodes_follow_a_configuration_of_ones_own() {
 
     let events = drain(&mut events);
     assert!(events.iter().all(|event| event.cause == Some(command)), "the boot's events name its command");
-    assert!(matches!(events[0].kind, EventKind::ClusterBooting { nodes: 3 }));
+    assert!(matches!(events[0].kind, EventKind::ClusterBooting { nodes: 3, topology: Topology::Full }));
     let converged = &events.last().unwrap().kind;
     assert!(matches!(converged, EventKind::ClusterConverged { nodes: 3, took_us } if *took_us > 0));
     within("shutdown", cluster.shutdown()).await.unwrap();

@@ -1,7 +1,7 @@
 //! What can be done with the whole cluster.
 
-use meshground_shared::ClusterPhase;
-use web_sys::{HtmlInputElement, SubmitEvent};
+use meshground_shared::{ClusterPhase, Topology};
+use web_sys::{HtmlInputElement, HtmlSelectElement, SubmitEvent};
 use yew::prelude::*;
 
 use super::parts::labelled;
@@ -14,6 +14,8 @@ pub(crate) struct ControlsProps {
     pub(crate) live: bool,
     /// What the cluster is doing.
     pub(crate) phase: ClusterPhase,
+    /// Who is linked with whom.
+    pub(crate) topology: Topology,
     /// The most nodes the server takes, once known.
     pub(crate) max_nodes: Option<u32>,
     /// Commands under way.
@@ -24,15 +26,28 @@ pub(crate) struct ControlsProps {
 
 const DEFAULT_NODES: u32 = 5;
 
+/// The topologies to choose from, by the value and the label of their option.
+const TOPOLOGIES: [(&str, &str, Topology); 6] = [
+    ("full", "Full mesh", Topology::Full),
+    ("ring", "Ring", Topology::Ring),
+    ("star", "Star", Topology::Star),
+    ("line", "Line", Topology::Line),
+    ("tree", "Binary tree", Topology::Tree { arity: 2 }),
+    ("random", "Random, 4 links", Topology::RandomRegular { degree: 4, seed: 1 }),
+];
+
 /// Boot, spawn, shut down.
 #[component]
 pub(crate) fn Controls(props: &ControlsProps) -> Html {
     let typed = use_state(|| DEFAULT_NODES.to_string());
+    let topology = use_state_eq(|| Topology::Full);
+    let chosen = *topology;
     let nodes = parse(&typed, props.max_nodes);
     let is_pending = |which: fn(Command) -> bool| props.pending.iter().any(|pending| which(pending.command));
     let booting = is_pending(|command| matches!(command, Command::Boot { .. }));
     let stopping = is_pending(|command| command == Command::Stop);
     let spawning = is_pending(|command| command == Command::Spawn);
+    let relinking = is_pending(|command| matches!(command, Command::Relink(_)));
     let running = props.phase != ClusterPhase::Empty;
     let between = matches!(props.phase, ClusterPhase::Booting | ClusterPhase::Stopping);
     let idle = props.live && !booting && !stopping && !between;
@@ -50,9 +65,21 @@ pub(crate) fn Controls(props: &ControlsProps) -> Html {
             if let Ok(nodes) = nodes
                 && idle
             {
-                on_command.emit(Command::Boot { nodes, replace: running });
+                on_command.emit(Command::Boot { nodes, replace: running, topology: chosen });
             }
         })
+    };
+    let onchange = {
+        let topology = topology.clone();
+        Callback::from(move |event: Event| {
+            let value = event.target_unchecked_into::<HtmlSelectElement>().value();
+            if let Some((.., choice)) = TOPOLOGIES.iter().find(|(name, ..)| *name == value) {
+                topology.set(*choice);
+            }
+        })
+    };
+    let option = |&(value, label, choice): &(&'static str, &'static str, Topology)| {
+        html! { <option {value} selected={choice == chosen}>{ label }</option> }
     };
     let give = |command: Command| {
         let on_command = props.on_command.clone();
@@ -82,6 +109,11 @@ pub(crate) fn Controls(props: &ControlsProps) -> Html {
                         {oninput}
                     />
                 </label>
+                <select
+                    class="choice" aria-label="Who is linked with whom" data-testid="topology" {onchange}
+                >
+                    { for TOPOLOGIES.iter().map(option) }
+                </select>
                 <button
                     type="submit"
                     class={classes!("button", (!running).then_some("primary"))}
@@ -93,6 +125,19 @@ pub(crate) fn Controls(props: &ControlsProps) -> Html {
                 </button>
                 <p id="boot-complaint" class="complaint" role="alert">{ complaint }</p>
             </form>
+            if running && chosen != props.topology {
+                <button
+                    type="button"
+                    class="button"
+                    data-testid="relink"
+                    title="Link the running nodes this way"
+                    disabled={!idle || relinking}
+                    aria-busy={relinking.then_some("true")}
+                    onclick={give(Command::Relink(chosen))}
+                >
+                    { labelled(relinking, "fit", if relinking { "Relinking…" } else { "Relink" }.into()) }
+                </button>
+            }
             <button
                 type="button"
                 class={classes!("button", running.then_some("primary"))}
@@ -128,6 +173,14 @@ fn parse(typed: &str, max: Option<u32>) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_choice_is_a_topology_there_is_under_a_name_of_its_own() {
+        for (at, (value, label, topology)) in TOPOLOGIES.iter().enumerate() {
+            assert_eq!(topology.validate(), Ok(()));
+            assert!(TOPOLOGIES[at + 1..].iter().all(|other| other.0 != *value && other.1 != *label));
+        }
+    }
 
     #[test]
     fn only_a_whole_number_within_the_servers_limit_is_taken() {

@@ -152,7 +152,8 @@ fn cause_word(cause: CommandId, word: Option<&'static str>) -> String {
 fn concerns(event: &Event, node: NodeId) -> bool {
     event.node == Some(node)
         || match event.kind {
-            EventKind::SessionUp { peer, .. }
+            EventKind::FaultChanged { peer, .. }
+            | EventKind::SessionUp { peer, .. }
             | EventKind::SessionDown { peer, .. }
             | EventKind::PeerHealth { peer, .. } => peer == node,
             _ => false,
@@ -168,7 +169,11 @@ fn kind(kind: &EventKind) -> &'static str {
         EventKind::ClusterStopping => "cluster_stopping",
         EventKind::ClusterStopped => "cluster_stopped",
         EventKind::NodeStarted { .. } => "node_started",
+        EventKind::TopologyChanged { .. } => "topology_changed",
         EventKind::NodeStopped { .. } => "node_stopped",
+        EventKind::NodePaused => "node_paused",
+        EventKind::NodeResumed => "node_resumed",
+        EventKind::FaultChanged { .. } => "fault_changed",
         EventKind::SessionUp { .. } => "session_up",
         EventKind::SessionDown { .. } => "session_down",
         EventKind::PeerHealth { .. } => "peer_health",

@@ -81,6 +81,7 @@ pub(crate) fn Header(props: &HeaderProps) -> Html {
             <Controls
                 live={props.link == LinkState::Live}
                 {phase}
+                topology={props.snapshot.as_ref().map(|snapshot| snapshot.topology).unwrap_or_default()}
                 max_nodes={props.max_nodes}
                 pending={props.pending.clone()}
                 on_command={props.on_command.clone()}

@@ -46,7 +46,7 @@ pub(crate) fn Inspector(props: &InspectorProps) -> Html {
     let id = props.node;
     let Some(node) = props.snapshot.nodes.get(&id) else { return Html::default() };
     let key = node.public_key.to_string();
-    let running = node.state == NodeState::Running;
+    let running = node.state != NodeState::Crashed;
     let up = text::age(props.clock.elapsed_us(node.started_us, now_ms));
     let close = props.on_select.reform(|_: MouseEvent| None);
     html! {
@@ -62,7 +62,7 @@ pub(crate) fn Inspector(props: &InspectorProps) -> Html {
                 </button>
             </div>
             <Actions
-                node={id} {running} live={props.live} pending={props.pending.clone()}
+                node={id} state={node.state} live={props.live} pending={props.pending.clone()}
                 on_command={props.on_command.clone()}
             />
             <dl class="facts">
@@ -102,6 +102,29 @@ fn peers(props: &InspectorProps, node: &NodeSnapshot, now_ms: f64) -> Html {
         };
         return html! { <p class="tip">{ why }</p> };
     }
+    let is_cut = |from: NodeId, to: NodeId| {
+        let faults = props.snapshot.nodes.get(&from).map(|node| &node.faults);
+        faults.is_some_and(|faults| faults.get(&to).is_some_and(|fault| fault.cut))
+    };
+    let link_button = |id: NodeId| {
+        let cut = is_cut(props.node, id) || is_cut(id, props.node);
+        let (command, label, test) = if cut {
+            (Command::Heal(props.node, id), "Heal", "link-heal")
+        } else {
+            (Command::Cut(props.node, id), "Cut", "link-cut")
+        };
+        let pending = props.pending.iter().any(|pending| pending.command == command);
+        let name = format!("{label} the link with {}", props.names.name(id));
+        html! {
+            <button
+                type="button" class={classes!("link-button", cut.then_some("cut"))} data-testid={test}
+                aria-label={name.clone()} title={name} disabled={!props.live || pending}
+                onclick={props.on_command.reform(move |_: MouseEvent| command)}
+            >
+                { label }
+            </button>
+        }
+    };
     let row = |(id, peer): (NodeId, &PeerSnapshot)| {
         let rtt = props.rtts.get(&(props.node, id));
         html! {
@@ -115,6 +138,7 @@ fn peers(props: &InspectorProps, node: &NodeSnapshot, now_ms: f64) -> Html {
                 <td class="number">{ rtt.map_or_else(|| "–".to_owned(), |&us| text::duration(u64::from(us))) }</td>
                 <td>{ text::role(peer.role) }</td>
                 <td class="number">{ text::age(props.clock.elapsed_us(peer.since_us, now_ms)) }</td>
+                <td>{ link_button(id) }</td>
             </tr>
         }
     };
@@ -129,6 +153,7 @@ fn peers(props: &InspectorProps, node: &NodeSnapshot, now_ms: f64) -> Html {
                         <th scope="col" class="number"><abbr title="Smoothed round-trip time">{ "RTT" }</abbr></th>
                         <th scope="col"><abbr title="This node's part in the handshake">{ "Role" }</abbr></th>
                         <th scope="col" class="number">{ "Age" }</th>
+                        <th scope="col"><abbr title="Both ways">{ "Link" }</abbr></th>
                     </tr>
                 </thead>
                 <tbody>{ for peers.into_iter().map(row) }</tbody>
@@ -140,7 +165,7 @@ fn peers(props: &InspectorProps, node: &NodeSnapshot, now_ms: f64) -> Html {
 #[derive(Properties, PartialEq)]
 struct ActionsProps {
     node: NodeId,
-    running: bool,
+    state: NodeState,
     live: bool,
     pending: Vec<Pending>,
     on_command: Callback<Command>,
@@ -148,7 +173,8 @@ struct ActionsProps {
 
 #[component]
 fn Actions(props: &ActionsProps) -> Html {
-    let busy = props.pending.iter().any(|pending| pending.command.node() == Some(props.node));
+    let (node, up) = (props.node, props.state != NodeState::Crashed);
+    let busy = props.pending.iter().any(|pending| pending.command.node() == Some(node));
     let button = |command: Command,
                   test: &'static str,
                   fits: bool,
@@ -172,9 +198,15 @@ fn Actions(props: &ActionsProps) -> Html {
     };
     html! {
         <div class="actions" role="group" aria-label="What to do with this node">
-            { button(Command::Crash(props.node), "node-crash", props.running, "danger", "bolt", "Crash") }
-            { button(Command::Shutdown(props.node), "node-shutdown", props.running, "", "leave", "Shut down") }
-            { button(Command::Restart(props.node), "node-restart", !props.running, "", "restart", "Restart") }
+            { button(Command::Crash(node), "node-crash", up, "danger", "bolt", "Crash") }
+            { button(Command::Shutdown(node), "node-shutdown", up, "", "leave", "Shut down") }
+            if props.state == NodeState::Paused {
+                { button(Command::Resume(node), "node-resume", true, "primary", "play", "Resume") }
+            } else {
+                { button(Command::Pause(node), "node-pause", up, "", "pause", "Pause") }
+            }
+            { button(Command::Restart(node), "node-restart", !up, "", "restart", "Restart") }
+            { button(Command::Replace(node), "node-replace", true, "", "restart", "Restart as new") }
         </div>
     }
 }

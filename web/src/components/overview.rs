@@ -3,7 +3,12 @@
 use meshground_shared::{NodeState, Snapshot, rpc::Hello};
 use yew::prelude::*;
 
-use crate::{shared_ref::Shared, text, verdicts};
+use super::parts::labelled;
+use crate::{
+    shared_ref::Shared,
+    state::{Command, Pending},
+    text, verdicts,
+};
 
 /// What the overview is given.
 #[derive(Properties, PartialEq)]
@@ -16,12 +21,18 @@ pub(crate) struct OverviewProps {
     pub(crate) snapshot: Option<Shared<Snapshot>>,
     /// Nodes and microseconds of the last convergence.
     pub(crate) converged: Option<(u32, u64)>,
+    /// Commands under way.
+    pub(crate) pending: Vec<Pending>,
+    /// Called with what the person wants done.
+    pub(crate) on_command: Callback<Command>,
 }
 
 /// How the cluster is, on the whole.
 #[component]
 pub(crate) fn Overview(props: &OverviewProps) -> Html {
     let row = |label: &'static str, value: Html| html! { <div><dt>{ label }</dt><dd>{ value }</dd></div> };
+    let faulty = props.snapshot.as_ref().map_or(0, |snapshot| snapshot.faults().count());
+    let healing = props.pending.iter().any(|pending| pending.command == Command::HealAll);
     html! {
         <section class="panel overview" data-testid="overview" aria-labelledby="overview-title">
             <div class="panel-head"><h2 id="overview-title">{ "Cluster" }</h2></div>
@@ -29,6 +40,17 @@ pub(crate) fn Overview(props: &OverviewProps) -> Html {
                 if !props.live && props.snapshot.is_some() { { "As it was last seen. " } }
                 { verdict(props.snapshot.as_deref()) }
             </p>
+            if faulty > 0 {
+                <p class="verdict-line">
+                    { format!("{} faulty on purpose. ", text::count(number(faulty), "one-way link")) }
+                    <button
+                        type="button" class="button" data-testid="heal-all" disabled={!props.live || healing}
+                        onclick={props.on_command.reform(|_: MouseEvent| Command::HealAll)}
+                    >
+                        { labelled(healing, "check", "Heal all".into()) }
+                    </button>
+                </p>
+            }
             if let Some(hello) = &props.hello {
                 <dl class="facts">
                     if let Some((_, took_us)) = props.converged {
@@ -47,16 +69,24 @@ pub(crate) fn Overview(props: &OverviewProps) -> Html {
     }
 }
 
+fn number(many: usize) -> u32 {
+    u32::try_from(many).unwrap_or(u32::MAX)
+}
+
 fn verdict(snapshot: Option<&Snapshot>) -> String {
     let Some(snapshot) = snapshot else { return "Not known yet.".to_owned() };
     if snapshot.nodes.is_empty() {
         return "There is none.".to_owned();
     }
     if snapshot.is_converged() {
-        return "Converged: every node sees every other one Healthy.".to_owned();
+        return format!(
+            "Converged as a {}: every link is Healthy at both ends.",
+            text::shape(snapshot.topology)
+        );
     }
-    let number = |many: usize| u32::try_from(many).unwrap_or(u32::MAX);
-    let crashed = snapshot.nodes.values().filter(|node| node.state == NodeState::Crashed).count();
+    let in_state = |state| snapshot.nodes.values().filter(|node| node.state == state).count();
+    let paused = in_state(NodeState::Paused);
+    let crashed = in_state(NodeState::Crashed);
     let doubted = verdicts::worst(snapshot)
         .values()
         .filter(|health| **health > meshground_shared::Health::Healthy)
@@ -64,6 +94,9 @@ fn verdict(snapshot: Option<&Snapshot>) -> String {
     let mut said = Vec::new();
     if crashed > 0 {
         said.push(format!("{} crashed", number(crashed)));
+    }
+    if paused > 0 {
+        said.push(format!("{} paused", number(paused)));
     }
     if doubted > 0 {
         said.push(format!("{} under doubt", number(doubted)));

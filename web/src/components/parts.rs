@@ -45,6 +45,7 @@ pub(crate) fn Life(props: &LifeProps) -> Html {
 pub(crate) fn life(state: NodeState) -> (&'static str, &'static str) {
     match state {
         NodeState::Running => ("running", "Running"),
+        NodeState::Paused => ("paused", "Paused"),
         NodeState::Crashed => ("crashed", "Crashed"),
     }
 }

@@ -1,6 +1,6 @@
 //! What stands where the graph will be, while there is none.
 
-use meshground_shared::ClusterPhase;
+use meshground_shared::{ClusterPhase, Topology};
 use yew::prelude::*;
 
 use super::parts::labelled;
@@ -40,7 +40,8 @@ pub(crate) fn Welcome(props: &WelcomeProps) -> Html {
     let empty = props.known && props.phase == ClusterPhase::Empty;
     let boot = |nodes: u32| {
         let on_command = props.on_command.clone();
-        move |_: MouseEvent| on_command.emit(Command::Boot { nodes, replace: false })
+        let command = Command::Boot { nodes, replace: false, topology: Topology::Full };
+        move |_: MouseEvent| on_command.emit(command)
     };
     let idle = props.live && !props.booting;
     html! {

@@ -264,6 +264,7 @@ fn describe(node: NodeId, snapshot: &Snapshot, names: &Names) -> String {
     let Some(member) = snapshot.nodes.get(&node) else { return name };
     match member.state {
         meshground_shared::NodeState::Crashed => format!("{name}, crashed"),
+        meshground_shared::NodeState::Paused => format!("{name}, paused"),
         meshground_shared::NodeState::Running => {
             let sessions = u32::try_from(member.peers.len()).unwrap_or(u32::MAX);
             format!("{name}, running, {}", text::count(sessions, "session"))

@@ -255,6 +255,8 @@ impl Frame<'_> {
         if dead {
             self.dash(&[]);
             self.cross(at, radius * 0.36, if tiny { 1.4 } else { 2.0 });
+        } else if body.state == NodeState::Paused {
+            self.bars(at, radius * 0.4);
         } else if !tiny {
             context.set_fill_style_str(&palette.text);
             context.set_font(&format!("600 {}px {}", (radius * 0.72).clamp(9.0, 15.0), palette.sans));
@@ -269,6 +271,15 @@ impl Frame<'_> {
         self.draw_halo(id, at, radius);
         context.set_global_alpha(alpha);
         self.draw_label(id, body, at, radius);
+    }
+
+    /// The sign of someone who stands still.
+    fn bars(&self, at: Point, reach: f64) {
+        self.context.set_fill_style_str(&self.palette.text);
+        let width = (reach * 0.55).max(1.5);
+        for left in [at.x - reach * 0.3 - width, at.x + reach * 0.3] {
+            self.context.fill_rect(left, at.y - reach, width, reach * 2.0);
+        }
     }
 
     fn draw_halo(&self, id: NodeId, at: Point, radius: f64) {

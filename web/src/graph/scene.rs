@@ -237,6 +237,7 @@ mod tests {
                 state: NodeState::Running,
                 started_us: 0,
                 peers,
+                faults: BTreeMap::new(),
             };
             snapshot.nodes.insert(NodeId(id), node);
         }

@@ -7,11 +7,12 @@ use std::{
 };
 
 use meshground_shared::{
-    CommandId,
+    CommandId, LinkFault,
     rpc::{
-        BootParams, ClusterBoot, ClusterShutdown, EventsSubscribe, HelloParams, Id, Method, NoParams,
-        NodeCrash, NodeParams, NodeRestart, NodeShutdown, NodeSpawn, Outcome, Push, Request, RpcError,
-        SUBPROTOCOL, ServerMessage, SessionHello, SubscribeParams, Topic,
+        BootParams, ClearLink, ClearParams, ClusterBoot, ClusterShutdown, ClusterTopology, EventsSubscribe,
+        FaultClear, FaultParams, FaultSet, HelloParams, Id, Method, NoParams, NodeCrash, NodeParams,
+        NodePause, NodeRestart, NodeResume, NodeShutdown, NodeSpawn, Outcome, Push, Request, RestartParams,
+        RpcError, SUBPROTOCOL, ServerMessage, SessionHello, SubscribeParams, Topic, TopologyParams,
     },
 };
 use serde_json::Value;
@@ -134,14 +135,32 @@ impl Connection {
         link.tell(Action::Sent(Pending { ticket, command }));
         let call = Call::Command { ticket };
         match command {
-            Command::Boot { nodes, replace } => {
-                link.call::<ClusterBoot>(&BootParams { nodes, replace }, call);
+            Command::Boot { nodes, replace, topology } => {
+                let params = BootParams { nodes, replace, topology: Some(topology) };
+                link.call::<ClusterBoot>(&params, call);
             }
+            Command::Relink(topology) => link.call::<ClusterTopology>(&TopologyParams { topology }, call),
             Command::Stop => link.call::<ClusterShutdown>(&NoParams {}, call),
             Command::Spawn => link.call::<NodeSpawn>(&NoParams {}, call),
             Command::Shutdown(node) => link.call::<NodeShutdown>(&NodeParams { node }, call),
             Command::Crash(node) => link.call::<NodeCrash>(&NodeParams { node }, call),
-            Command::Restart(node) => link.call::<NodeRestart>(&NodeParams { node }, call),
+            Command::Restart(node) => {
+                link.call::<NodeRestart>(&RestartParams { node, fresh_identity: false }, call);
+            }
+            Command::Replace(node) => {
+                link.call::<NodeRestart>(&RestartParams { node, fresh_identity: true }, call);
+            }
+            Command::Pause(node) => link.call::<NodePause>(&NodeParams { node }, call),
+            Command::Resume(node) => link.call::<NodeResume>(&NodeParams { node }, call),
+            Command::Cut(from, to) => {
+                let params = FaultParams { from, to, both_ways: true, fault: LinkFault::CUT };
+                link.call::<FaultSet>(&params, call);
+            }
+            Command::Heal(from, to) => {
+                let link_meant = ClearLink { from, to, both_ways: true };
+                link.call::<FaultClear>(&ClearParams { link: Some(link_meant) }, call);
+            }
+            Command::HealAll => link.call::<FaultClear>(&ClearParams::default(), call),
         }
     }
 

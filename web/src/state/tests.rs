@@ -1,5 +1,5 @@
 use meshground_shared::{
-    Epoch, Health, LinkSample, PublicKey, Role,
+    Epoch, Health, LinkFault, LinkSample, NodeState, PublicKey, Role,
     rpc::{ErrorCode, RpcError},
 };
 
@@ -163,7 +163,7 @@ fn commands_are_told_by_what_they_did() {
     let crash = EventKind::NodeStopped { reason: StopReason::Crash };
     let leave = EventKind::NodeStopped { reason: StopReason::Shutdown };
     let told = [
-        (1, None, EventKind::ClusterBooting { nodes: 1 }),
+        (1, None, EventKind::ClusterBooting { nodes: 1, topology: Topology::Full }),
         (1, Some(A), started(0)),
         (2, Some(A), crash.clone()),
         (3, Some(A), started(0)),
@@ -172,7 +172,7 @@ fn commands_are_told_by_what_they_did() {
         (5, Some(B), started(1)),
         (6, Some(B), leave),
         (7, None, EventKind::ClusterStopping),
-        (7, None, EventKind::ClusterBooting { nodes: 2 }),
+        (7, None, EventKind::ClusterBooting { nodes: 2, topology: Topology::Full }),
         (8, None, EventKind::ClusterStopping),
     ];
     for (seq, (cause, node, kind)) in (1..).zip(told) {
@@ -254,4 +254,35 @@ fn the_logs_clock_believes_the_fastest_message() {
     clock.observe(50_000, 101.0);
     clock.observe(50_500, 110.0);
     assert!((clock.elapsed_us(50_000, 102.0) - 1_000.0).abs() < 1e-6);
+}
+
+#[test]
+fn pauses_faults_and_topologies_show_in_the_snapshot_and_name_their_command() {
+    let mut state = two_nodes();
+    let snapshot = |state: &State| state.snapshot.as_ref().unwrap().clone();
+    let last = snapshot(&state).seq;
+    let mut seq = last;
+    let mut next = |node, kind| {
+        seq += 1;
+        let event = Event { seq, at_us: seq, wall_us: 0, node, cause: Some(CommandId(100 + seq)), kind };
+        Action::Event { event, now_ms: 5.0 }
+    };
+    for (node, kind, word) in [
+        (None, EventKind::TopologyChanged { topology: Topology::Ring }, "topology"),
+        (Some(A), EventKind::NodePaused, "pause"),
+        (Some(A), EventKind::NodeResumed, "resume"),
+        (Some(A), EventKind::FaultChanged { peer: B, fault: Some(LinkFault::CUT) }, "cut"),
+        (Some(A), EventKind::FaultChanged { peer: B, fault: None }, "heal"),
+        (Some(B), EventKind::NodeStopped { reason: StopReason::Replaced }, "replace"),
+    ] {
+        let action = next(node, kind);
+        state.apply(action);
+        let seq = snapshot(&state).seq;
+        assert_eq!(state.causes.get(&CommandId(100 + seq)), Some(&word));
+        let now = snapshot(&state);
+        assert_eq!(now.topology, Topology::Ring);
+        assert_eq!(now.nodes[&A].state == NodeState::Paused, word == "pause");
+        assert_eq!(now.nodes[&A].faults.contains_key(&B), word == "cut");
+        assert_eq!(now.nodes.contains_key(&B), word != "replace");
+    }
 }

@@ -1,0 +1,276 @@
+//! Making the links that the topology names, and dropping those it does not.
+
+use std::{net::SocketAddr, time::Duration};
+
+use meshground_shared::{CommandId, EventKind, NodeId, Topology};
+
+use super::{
+    ClusterError, ClusterHarness,
+    attempt::Attempt,
+    shared::Look,
+    state::{Phase, State},
+};
+use crate::mesh::Mesh;
+
+/// Links that an operation waits for, by index, lower end first, in order.
+#[derive(Debug, Default)]
+pub(super) struct Pairs {
+    all: Vec<(usize, usize)>,
+    /// The last one that was not as wanted, as far as is known.
+    at: usize,
+}
+
+/// What has to be done for the wanted links to come about.
+#[must_use]
+#[derive(Debug)]
+pub(super) struct Wiring {
+    /// Who is to dial whom.
+    dials: Vec<(Mesh, Vec<(SocketAddr, NodeId)>)>,
+    /// Those links that were not wanted before, or are the newcomers'.
+    pub(super) news: Pairs,
+}
+
+impl Pairs {
+    /// Whether `holds` is true of all of them. Begins with the one that was found wanting last, so that asking again
+    /// and again costs next to nothing.
+    fn all(&mut self, holds: impl Fn(usize, usize) -> bool) -> bool {
+        for _ in 0..self.all.len() {
+            let (one, other) = self.all[self.at];
+            if !holds(one, other) {
+                return false;
+            }
+            self.at = (self.at + 1) % self.all.len();
+        }
+        true
+    }
+
+    pub(super) fn contains(&self, one: usize, other: usize) -> bool {
+        self.all.binary_search(&(one.min(other), one.max(other))).is_ok()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.all.iter().copied()
+    }
+}
+
+impl Wiring {
+    /// Lets the dials begin. Waits for nothing.
+    pub(super) fn begin(&mut self) {
+        for (mesh, peers) in self.dials.drain(..) {
+            mesh.begin_dial_all(peers);
+        }
+    }
+}
+
+impl State {
+    /// Looks up whom the topology links now, and who has to dial whom for that. Newcomers dial everybody they are linked
+    /// with; a session between others then follows from `cause`.
+    pub(super) fn wire(&mut self, is_newcomer: impl Fn(usize) -> bool, cause: Option<CommandId>) -> Wiring {
+        let before = self.rewire();
+        let mut wiring = Wiring { dials: Vec::new(), news: Pairs::default() };
+        let mut dials: Vec<Vec<(SocketAddr, NodeId)>> = Vec::new();
+        let mut links = Vec::new();
+        for (one, other) in self.links.iter() {
+            if !self.is_running(one) || !self.is_running(other) || self.is_held(one, other) {
+                continue;
+            }
+            let (Some(a), Some(b)) = (self.members.get(&one), self.members.get(&other)) else { continue };
+            let newcomers = (is_newcomer(one), is_newcomer(other));
+            let (from, to) = match newcomers {
+                (true, false) => (a, b),
+                (false, true) => (b, a),
+                // From one side only, and about half of its links from each node.
+                _ if (one + other).is_multiple_of(2) => (a, b),
+                _ => (b, a),
+            };
+            if dials.len() <= from.node.index {
+                dials.resize_with(from.node.index + 1, Vec::new);
+            }
+            dials[from.node.index].push((to.node.local_addr(), to.node.node_id()));
+            if newcomers == (false, false) {
+                links.push((a.node.node_id(), b.node.node_id()));
+            }
+            if newcomers != (false, false) || !before.contains(one, other) {
+                wiring.news.all.push((one, other));
+            }
+        }
+        for (one, other) in links {
+            self.causes.linked(one, other, cause);
+        }
+        wiring.dials = (self.members.values())
+            .filter_map(|member| {
+                let peers = std::mem::take(dials.get_mut(member.node.index)?);
+                (!peers.is_empty()).then(|| (member.node.mesh.clone(), peers))
+            })
+            .collect();
+        wiring
+    }
+
+    /// The sessions between members that the topology does not name, at each end that is up: whose, and with whom.
+    fn surplus(&self) -> Vec<(Mesh, Vec<NodeId>)> {
+        let its = |index: usize, peer: NodeId| {
+            self.by_id(peer).is_some_and(|peer| !self.links.contains(index, peer.node.index))
+        };
+        let all = self.up().map(|member| {
+            let index = member.node.index;
+            let peers: Vec<NodeId> = member.peers().filter(|&peer| its(index, peer)).collect();
+            (member.node.mesh.clone(), peers)
+        });
+        all.filter(|(_, peers)| !peers.is_empty()).collect()
+    }
+
+    /// Lets every session end that the topology does not name. Waits for nothing.
+    pub(super) fn begin_dropping_surplus(&mut self, cause: Option<CommandId>) {
+        for (mesh, peers) in self.surplus() {
+            for &peer in &peers {
+                self.causes.linked(mesh.node_id(), peer, cause);
+            }
+            // Both ends are told, so that none depends on hearing from the other.
+            mesh.begin_disconnect(peers);
+        }
+    }
+}
+
+impl ClusterHarness {
+    /// Who is linked with whom.
+    pub fn topology(&self) -> Topology {
+        self.shared().state().topology
+    }
+
+    /// Links the members in another way: first lets the new links come about, then drops those that are no longer
+    /// wanted. Returns when all of that is done. Links of crashed and paused members come about when these are back.
+    ///
+    /// # Errors
+    /// `Invariant` when there is no such topology; nothing changed then. `Handshake` and `Timeout` when a new link does
+    /// not come about, and `Shutdown`; the topology is then the former one again, all of whose links still stand.
+    pub async fn set_topology(&self, topology: Topology) -> Result<(), ClusterError> {
+        topology.validate().map_err(|error| ClusterError::Invariant(error.to_string()))?;
+        let shared = self.shared();
+        let _turn = shared.starting.lock().await;
+        let begun = std::time::Instant::now();
+        let (former, mut wiring) = shared.change(|state| {
+            if state.phase != Phase::Up {
+                return Err(ClusterError::Shutdown);
+            }
+            shared.log.append(None, self.cause, EventKind::TopologyChanged { topology });
+            let former = std::mem::replace(&mut state.topology, topology);
+            Ok((former, state.wire(|_| false, self.cause)))
+        })?;
+        wiring.begin();
+        let attempt = Attempt::rewiring(shared, former, self.cause);
+        let outcome = self.settle(wiring.news, Some(&attempt)).await;
+        attempt.finish(outcome).await?;
+        self.drop_surplus().await?;
+        self.log_convergence(begun);
+        Ok(())
+    }
+
+    /// Waits until every one of these links stands, as far as both its ends run, within the configured budgets.
+    pub(super) async fn settle(
+        &self,
+        mut pairs: Pairs,
+        attempt: Option<&Attempt<'_>>,
+    ) -> Result<(), ClusterError> {
+        let shared = self.shared();
+        let config = &shared.config;
+        let interrupted = |state: &State| match attempt {
+            Some(attempt) => attempt.interrupted(state),
+            None => (state.phase != Phase::Up).then_some(ClusterError::Shutdown),
+        };
+        let out = |state: &State, one, other| !state.is_running(one) || !state.is_running(other);
+
+        let budget = config.handshake_timeout;
+        let paired = shared.watch(budget, |state| {
+            if let Some(error) = interrupted(state).or_else(|| state.hopeless(&pairs)) {
+                return Look::Done(Err(error));
+            }
+            if pairs.all(|one, other| state.is_paired(one, other) || out(state, one, other)) {
+                return Look::Done(Ok(()));
+            }
+            Look::Waiting { progress: state.tally().paired }
+        });
+        let paired = paired.await;
+        paired.unwrap_or_else(|| {
+            let missing = shared.state().describe_unpaired(pairs.iter());
+            Err(timeout(format!("no session came about: {missing}"), budget))
+        })?;
+
+        let budget = config.mesh_session_stable_timeout;
+        let stable = shared.watch(budget, |state| {
+            if let Some(error) = interrupted(state) {
+                return Look::Done(Err(error));
+            }
+            if pairs.all(|one, other| state.stands(one, other) || out(state, one, other)) {
+                return Look::Done(Ok(()));
+            }
+            // The whole phase has one budget, so nothing counts as progress.
+            Look::Waiting { progress: 0 }
+        });
+        let stable = stable.await;
+        stable.unwrap_or_else(|| {
+            let missing = shared.state().describe_unseen(pairs.iter());
+            Err(timeout(format!("not all nodes see each other Healthy: {missing}"), budget))
+        })?;
+
+        let budget = config.meshos_snapshot_stable_timeout;
+        let folded = shared.watch(budget, |state| {
+            if let Some(error) = interrupted(state) {
+                return Look::Done(Err(error));
+            }
+            if shared.is_folded(state, pairs.iter()) {
+                return Look::Done(Ok(()));
+            }
+            Look::Waiting { progress: 0 }
+        });
+        folded.await.unwrap_or_else(|| {
+            Err(timeout("the event log's snapshot does not show every node Healthy".to_owned(), budget))
+        })
+    }
+
+    /// Drops every session that the topology does not name, and waits for that.
+    pub(super) async fn drop_surplus(&self) -> Result<(), ClusterError> {
+        let shared = self.shared();
+        if shared.state().surplus().is_empty() {
+            return Ok(());
+        }
+        shared.change(|state| state.begin_dropping_surplus(self.cause));
+        let budget = shared.config.mesh_session_stable_timeout;
+        let mut first = None;
+        let dropped = shared.watch(budget, |state| {
+            let left = state.surplus();
+            let left: usize =
+                left.iter().filter(|(mesh, _)| !mesh.is_paused()).map(|(_, peers)| peers.len()).sum();
+            let first = *first.get_or_insert(left);
+            match left {
+                0 => Look::Done(()),
+                left => Look::Waiting { progress: first.saturating_sub(left) },
+            }
+        });
+        let late = || timeout("sessions that are no longer wanted do not end".to_owned(), budget);
+        dropped.await.ok_or_else(late)
+    }
+
+    /// Lets every wanted link be dialled anew that has no session at one of its ends. Waits for nothing.
+    pub(super) fn redial(&self) {
+        self.shared().change(|state| state.wire(|_| false, self.cause)).begin();
+    }
+}
+
+pub(super) fn timeout(what: String, budget: Duration) -> ClusterError {
+    ClusterError::Timeout { what, budget_ms: u64::try_from(budget.as_millis()).unwrap_or(u64::MAX) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_is_said_only_when_every_pair_is_as_wanted_at_the_same_time() {
+        let mut pairs = Pairs { all: vec![(0, 1), (0, 2), (1, 2)], at: 0 };
+        assert!(!pairs.all(|one, other| (one, other) != (1, 2)));
+        assert!(!pairs.all(|one, other| (one, other) != (0, 1)), "one that was fine is looked at again");
+        assert!(pairs.all(|_, _| true));
+        assert!(pairs.contains(2, 1) && !pairs.contains(1, 1));
+        assert!(Pairs::default().all(|_, _| false));
+    }
+}
