@@ -14,7 +14,7 @@ use super::{
     attempt::Attempt,
     harness::count,
     shared::{Listener, Look, Shared},
-    state::{Phase, State},
+    state::{Phase, State, Told},
     wiring::timeout,
 };
 use crate::mesh::{Mesh, MeshBuilder};
@@ -179,7 +179,7 @@ impl ClusterHarness {
         let shared = self.shared();
         let (index, run) = shared.change(|state| -> Result<_, ClusterError> {
             let member = state.expect_in(from, id, verb)?;
-            member.told = Some(self.cause);
+            member.told = Some(Told(self.cause));
             begin(&member.node.mesh);
             Ok((member.node.index, member.run))
         })?;
@@ -307,12 +307,13 @@ impl ClusterHarness {
         let shared = self.shared();
         let (id, address) = (identity.node_id(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         let config = shared.config.node_config(index, shared.booted);
-        let [a, b, c, d, e, f, g, h, ..] = shared.config.entropy("faults", index, run);
+        let fault_seed = shared.config.entropy("faults", index, run);
+        let (fault_seed, _) = fault_seed.split_first_chunk().unwrap_or((&[0; 8], &[]));
         let mesh = MeshBuilder::new(address, config.psk)
             .config(config)
             .identity(identity.clone())
             .rng_seed(shared.config.entropy("rng", index, run))
-            .fault_seed(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+            .fault_seed(u64::from_le_bytes(*fault_seed))
             .observer(Box::new(Listener::new(Arc::clone(shared), id, index, run)))
             .start()?;
         let node = ClusterNode { index, mesh };

@@ -134,7 +134,7 @@ impl Shared {
         let id = state.members.get(&index)?.node.node_id();
         self.log.append(Some(id), cause, EventKind::NodeStopped { reason: StopReason::Shutdown });
         state.faults.retain(|&(from, to), _| from != index && to != index);
-        self.take_out(state, index, cause)
+        take_out(state, index, cause)
     }
 
     /// Takes a member out whose place is for another identity, and says so in the log. The caller then ends its task, if
@@ -147,18 +147,7 @@ impl Shared {
     ) -> Option<Mesh> {
         let id = state.members.get(&index)?.node.node_id();
         self.log.append(Some(id), cause, EventKind::NodeStopped { reason: StopReason::Replaced });
-        self.take_out(state, index, cause)
-    }
-
-    fn take_out(&self, state: &mut State, index: usize, cause: Option<CommandId>) -> Option<Mesh> {
-        let member = state.members.get(&index)?;
-        let (id, was_up) = (member.node.node_id(), member.is_up());
-        state.causes.disturbed(id, cause);
-        let Member { node, run, .. } = state.remove(index)?;
-        if was_up {
-            state.leaving.insert((index, run), node.mesh.clone());
-        }
-        Some(node.mesh)
+        take_out(state, index, cause)
     }
 
     /// Marks a member that is up as crashed, and says so in the log. The caller then ends its task.
@@ -204,6 +193,18 @@ impl Shared {
             self.log.append(None, cause, EventKind::ClusterStopped);
         }
     }
+}
+
+/// Takes a member out. One whose task is there stays known until that is gone.
+fn take_out(state: &mut State, index: usize, cause: Option<CommandId>) -> Option<Mesh> {
+    let member = state.members.get(&index)?;
+    let (id, was_up) = (member.node.node_id(), member.is_up());
+    state.causes.disturbed(id, cause);
+    let Member { node, run, .. } = state.remove(index)?;
+    if was_up {
+        state.leaving.insert((index, run), node.mesh.clone());
+    }
+    Some(node.mesh)
 }
 
 /// Whether `snapshot` shows that the node `holder` sees `peer` Healthy where it runs now.

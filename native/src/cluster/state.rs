@@ -72,11 +72,15 @@ pub(super) struct Member {
     pub(super) state: NodeState,
     /// How often it had been started before. Events of earlier runs are not listened to.
     pub(super) run: u64,
-    /// A pause or a resumption it was told of and has not come to yet, and the command behind it.
-    pub(super) told: Option<Option<CommandId>>,
+    /// What it was told and has not come to yet.
+    pub(super) told: Option<Told>,
     /// Its confirmed sessions, by peer.
     links: BTreeMap<NodeId, Link>,
 }
+
+/// A pause or a resumption, and the command behind it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told(pub(super) Option<CommandId>);
 
 /// A session as its holder sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -259,14 +263,14 @@ impl State {
         member.state = NodeState::Paused;
         self.tally = self.tally - its;
         self.running -= 1;
-        member.told.take().flatten()
+        member.told.take().and_then(|Told(cause)| cause)
     }
 
     /// A paused member goes on.
     pub(super) fn resume(&mut self, index: usize) -> Option<CommandId> {
         let member = self.members.get_mut(&index).filter(|member| member.state == NodeState::Paused)?;
         member.state = NodeState::Running;
-        let cause = member.told.take().flatten();
+        let cause = member.told.take().and_then(|Told(cause)| cause);
         self.tally = self.tally + self.tally_of(index);
         self.running += 1;
         cause

@@ -181,7 +181,7 @@ impl Session {
         let Incoming { id, call } = match dispatch::parse(text) {
             Ok(incoming) => incoming,
             Err(unreadable) if unreadable.silent => return Ok(()),
-            Err(unreadable) => return self.refuse(unreadable.id, unreadable.error).await,
+            Err(unreadable) => return self.refuse(unreadable.id, *unreadable.error).await,
         };
         match Arc::clone(&self.requests).try_acquire_owned() {
             Ok(place) => {

@@ -53,14 +53,14 @@ pub(crate) struct Unreadable {
     /// It was a well-formed request without an id: its sender wants no answer.
     pub(crate) silent: bool,
     /// What is wrong with it.
-    pub(crate) error: RpcError,
+    pub(crate) error: Box<RpcError>,
 }
 
 /// Reads one message.
 pub(crate) fn parse(text: &str) -> Result<Incoming, Unreadable> {
     let (id, method, params) = envelope(text)?;
     let call = call(&method, params);
-    call.map_err(|error| Unreadable { silent: id.is_none(), id: id.clone(), error })
+    call.map_err(|error| Unreadable { silent: id.is_none(), id: id.clone(), error: Box::new(error) })
         .map(|call| Incoming { id, call })
 }
 
@@ -85,7 +85,7 @@ fn envelope(text: &str) -> Result<(Option<Id>, String, Value), Unreadable> {
     let id = fields.remove("id").map(parse_id).transpose().map_err(nameless)?;
     // From here on the sender can be told which of its requests is meant. A message
     // that is no request at all is answered even without an id.
-    let fail = |error| Unreadable { id: id.clone(), silent: false, error };
+    let fail = |error| Unreadable { id: id.clone(), silent: false, error: Box::new(error) };
     match fields.remove("jsonrpc").map(serde_json::from_value::<Version>) {
         Some(Ok(Version::V2)) => {}
         Some(Err(_)) | None => {
@@ -232,7 +232,7 @@ pub(crate) fn id_of(text: &str) -> Option<Id> {
 }
 
 fn nameless(error: RpcError) -> Unreadable {
-    Unreadable { id: None, silent: false, error }
+    Unreadable { id: None, silent: false, error: Box::new(error) }
 }
 
 fn invalid(message: impl Into<String>, hint: impl Into<String>) -> RpcError {
@@ -352,7 +352,7 @@ mod tests {
             json!({"jsonrpc": "2.0", "id": 1, "method": "node.crash", &long: 1}),
         ] {
             let unreadable = parse(&request.to_string()).unwrap_err();
-            assert!(failure(unreadable.id, unreadable.error).len() < 2_000);
+            assert!(failure(unreadable.id, *unreadable.error).len() < 2_000);
         }
         assert!(parse(&"[".repeat(1_000_000)).is_err(), "deep nesting is refused, not recursed into");
     }

@@ -72,7 +72,7 @@ pub(crate) fn wrong_state(node: NodeId, state: NodeState) -> RpcError {
     RpcError::new(ErrorCode::WrongState, format!("node {node} {is}, which rules this out"), hint)
 }
 
-pub(crate) fn no_topology(error: &TopologyError) -> RpcError {
+pub(crate) fn no_topology(error: TopologyError) -> RpcError {
     RpcError::new(
         ErrorCode::InvalidParams,
         error.to_string(),

@@ -144,7 +144,7 @@ impl Room {
             return Err(errors::too_many_nodes(self.max_nodes));
         }
         let topology = params.topology.unwrap_or(self.template.topology);
-        topology.validate().map_err(|error| errors::no_topology(&error))?;
+        topology.validate().map_err(errors::no_topology)?;
         let (change, before) = self.change(|before| match before {
             Some(_) if !params.replace => Err(errors::already_running()),
             _ => Ok(()),
@@ -186,7 +186,7 @@ impl Room {
 
     /// Links the members in another way.
     pub(crate) async fn set_topology(&self, params: TopologyParams) -> Result<Done, RpcError> {
-        params.topology.validate().map_err(|error| errors::no_topology(&error))?;
+        params.topology.validate().map_err(errors::no_topology)?;
         let harness = self.harness()?;
         let (command, began) = (self.issue(), Instant::now());
         let done = harness.caused_by(command).set_topology(params.topology).await;

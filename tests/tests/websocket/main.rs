@@ -1,5 +1,7 @@
 //! The playground server, as a program meets it over a real socket.
 
+mod commands;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
