@@ -1,8 +1,9 @@
 //! What happened in a cluster, in one order for everybody.
 //!
-//! An [`EventLog`] numbers events densely, folds each into a [`Snapshot`] and hands it to every subscriber. All of
-//! that happens in one short critical section, so a subscriber's snapshot and the events after it fit together
-//! without a gap or an overlap, and everybody sees the same order.
+//! An [`EventLog`] numbers events densely, folds each into a [`Snapshot`] and keeps the latest in a ring. All of that
+//! happens in one short critical section, so a subscriber's snapshot and the events after it fit together without a
+//! gap or an overlap, and everybody sees the same order. Subscribers are places in the ring: however many there are and
+//! however slow, they hold nothing of their own.
 
 use std::{
     collections::VecDeque,
@@ -11,13 +12,16 @@ use std::{
 };
 
 use meshground_shared::{CommandId, Epoch, Event, EventKind, NodeId, Snapshot};
-use tokio::sync::broadcast;
+use tokio::sync::watch;
 
 use crate::random;
 
 /// How many events a log keeps for [`EventLog::resume`], unless told otherwise. A subscriber may also fall this
-/// far behind before it loses events.
-pub const DEFAULT_CAPACITY: usize = 4_096;
+/// far behind before it loses events. A boot of 128 nodes in a full mesh writes a quarter of it.
+///
+/// An event takes less than 200 bytes and the ring grows as they come, so that a log of this capacity never holds more than
+/// some 13 MiB.
+pub const DEFAULT_CAPACITY: usize = 65_536;
 
 /// A cluster's events, numbered from 1, and the [`Snapshot`] they fold to.
 #[derive(Debug)]
@@ -25,7 +29,9 @@ pub struct EventLog {
     epoch: Epoch,
     began: Instant,
     capacity: usize,
-    inner: Mutex<Inner>,
+    shared: Arc<Mutex<Inner>>,
+    /// Says that there is more.
+    grown: watch::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -33,7 +39,6 @@ struct Inner {
     snapshot: Snapshot,
     /// The latest events, at most `capacity`.
     ring: VecDeque<Arc<Event>>,
-    live: broadcast::Sender<Arc<Event>>,
 }
 
 /// Where things stood, and everything after that.
@@ -48,7 +53,11 @@ pub struct Subscription {
 /// One subscriber's end of the log.
 #[derive(Debug)]
 pub struct EventReceiver {
-    live: broadcast::Receiver<Arc<Event>>,
+    shared: Arc<Mutex<Inner>>,
+    /// Closed when the log is gone.
+    grown: watch::Receiver<()>,
+    /// The `seq` of the next event.
+    next: u64,
 }
 
 /// Why there is no next event.
@@ -76,12 +85,12 @@ impl EventLog {
     pub fn with_capacity(capacity: usize) -> Arc<Self> {
         let capacity = capacity.max(1);
         let epoch = Epoch(u64::from_le_bytes(random::bytes()));
-        let (live, _) = broadcast::channel(capacity);
         Arc::new(Self {
             epoch,
             began: Instant::now(),
             capacity,
-            inner: Mutex::new(Inner { snapshot: Snapshot::new(epoch), ring: VecDeque::new(), live }),
+            shared: Arc::new(Mutex::new(Inner { snapshot: Snapshot::new(epoch), ring: VecDeque::new() })),
+            grown: watch::Sender::new(()),
         })
     }
 
@@ -117,8 +126,8 @@ impl EventLog {
             inner.ring.pop_front();
         }
         inner.ring.push_back(Arc::clone(&event));
-        // Fails when nobody listens, which is nobody's loss.
-        let _ = inner.live.send(Arc::clone(&event));
+        drop(inner);
+        self.grown.send_replace(());
         event
     }
 
@@ -136,10 +145,7 @@ impl EventLog {
     /// Where things stand, and everything from here on.
     pub fn subscribe(&self) -> Subscription {
         let inner = self.lock();
-        Subscription {
-            snapshot: inner.snapshot.clone(),
-            events: EventReceiver { live: inner.live.subscribe() },
-        }
+        Subscription { snapshot: inner.snapshot.clone(), events: self.receiver(&inner) }
     }
 
     /// Goes on after event `seq` of life `epoch`: what was missed since, and everything from here on. `None` when
@@ -154,13 +160,26 @@ impl EventLog {
             return None;
         }
         let events = inner.ring.range(start..).cloned().collect();
-        Some((events, EventReceiver { live: inner.live.subscribe() }))
+        Some((events, self.receiver(&inner)))
+    }
+
+    /// One that goes on after what has happened so far.
+    fn receiver(&self, inner: &Inner) -> EventReceiver {
+        EventReceiver {
+            shared: Arc::clone(&self.shared),
+            grown: self.grown.subscribe(),
+            next: inner.snapshot.seq + 1,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A panic while holding it can only have come from `with_snapshot`'s closure, which changes nothing.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared)
     }
+}
+
+fn lock(shared: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
+    // A panic while holding it can only have come from `with_snapshot`'s closure, which changes nothing.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl EventReceiver {
@@ -169,10 +188,15 @@ impl EventReceiver {
     /// # Errors
     /// [`RecvError::Lagged`] when events were lost, [`RecvError::Closed`] when no more can come.
     pub async fn recv(&mut self) -> Result<Arc<Event>, RecvError> {
-        self.live.recv().await.map_err(|error| match error {
-            broadcast::error::RecvError::Lagged(missed) => RecvError::Lagged { missed },
-            broadcast::error::RecvError::Closed => RecvError::Closed,
-        })
+        loop {
+            if let Some(event) = self.take()? {
+                return Ok(event);
+            }
+            if self.grown.changed().await.is_err() {
+                // What came last may have come since the look above.
+                return self.take()?.ok_or(RecvError::Closed);
+            }
+        }
     }
 
     /// The next event if it is there already; `None` if it is yet to come.
@@ -180,12 +204,27 @@ impl EventReceiver {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub fn try_recv(&mut self) -> Result<Option<Arc<Event>>, RecvError> {
-        match self.live.try_recv() {
-            Ok(event) => Ok(Some(event)),
-            Err(broadcast::error::TryRecvError::Empty) => Ok(None),
-            Err(broadcast::error::TryRecvError::Lagged(missed)) => Err(RecvError::Lagged { missed }),
-            Err(broadcast::error::TryRecvError::Closed) => Err(RecvError::Closed),
+        if let Some(event) = self.take()? {
+            return Ok(Some(event));
         }
+        match self.grown.has_changed() {
+            Ok(_) => Ok(None),
+            Err(_) => self.take()?.map(Some).ok_or(RecvError::Closed),
+        }
+    }
+
+    fn take(&mut self) -> Result<Option<Arc<Event>>, RecvError> {
+        let inner = lock(&self.shared);
+        let oldest = inner.snapshot.seq + 1 - inner.ring.len() as u64;
+        let missed = oldest.saturating_sub(self.next);
+        if missed > 0 {
+            self.next = oldest;
+            return Err(RecvError::Lagged { missed });
+        }
+        let place = usize::try_from(self.next - oldest).unwrap_or(usize::MAX);
+        let event = inner.ring.get(place).cloned();
+        self.next += u64::from(event.is_some());
+        Ok(event)
     }
 }
 

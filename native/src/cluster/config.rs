@@ -7,7 +7,10 @@ use meshground_node::{HandshakeConfig, LivenessConfig, NodeConfig};
 use meshground_shared::{CommandId, LinkFault, Topology};
 
 use super::ClusterError;
-use crate::{log::EventLog, random};
+use crate::{
+    log::{DEFAULT_CAPACITY, EventLog},
+    random,
+};
 
 /// The most members a cluster may have, crashed ones included.
 pub const MAX_NODES: usize = 1_024;
@@ -58,6 +61,8 @@ pub struct ClusterConfig {
     pub psk_overrides: BTreeMap<usize, [u8; 32]>,
     /// The log to write to; a new one by default. Successive clusters may share one.
     pub log: Option<Arc<EventLog>>,
+    /// How many events a new log keeps; [`DEFAULT_CAPACITY`] by default, which tells what that costs.
+    pub log_capacity: usize,
     /// The command the boot follows from; stands in its events as `cause`.
     pub cause: Option<CommandId>,
 }
@@ -77,6 +82,7 @@ impl Default for ClusterConfig {
             max_nodes: MAX_NODES,
             psk_overrides: BTreeMap::new(),
             log: None,
+            log_capacity: DEFAULT_CAPACITY,
             cause: None,
         }
     }
@@ -100,6 +106,11 @@ impl fmt::Debug for ClusterConfig {
 }
 
 impl ClusterConfig {
+    /// The log it names, or a new one.
+    pub(crate) fn log(&self) -> Arc<EventLog> {
+        self.log.clone().unwrap_or_else(|| EventLog::with_capacity(self.log_capacity))
+    }
+
     /// The liveness limits of a cluster booted with `nodes` nodes.
     pub fn liveness_of(&self, nodes: usize) -> LivenessConfig {
         self.liveness.clone().unwrap_or_else(|| stretched(nodes))

@@ -49,7 +49,7 @@ pub(super) enum Look<T> {
 
 impl Shared {
     pub(super) fn new(config: ClusterConfig, booted: usize) -> Arc<Self> {
-        let log = config.log.clone().unwrap_or_else(EventLog::new);
+        let log = config.log();
         let state = State::new(config.topology, config.faults.clone());
         Arc::new(Self {
             config,

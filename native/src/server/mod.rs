@@ -131,7 +131,7 @@ struct App {
 
 impl App {
     fn new(config: ServerConfig) -> Arc<Self> {
-        let log = config.cluster.log.clone().unwrap_or_else(EventLog::new);
+        let log = config.cluster.log();
         let limits = Limits {
             max_nodes: config.max_nodes,
             max_message_bytes: MAX_MESSAGE_BYTES,

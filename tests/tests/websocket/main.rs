@@ -47,6 +47,12 @@ fn slow_to_fail() -> ServerConfig {
     ServerConfig { cluster, ..ServerConfig::default() }
 }
 
+/// Keeps few events.
+fn with_a_short_log() -> ServerConfig {
+    let cluster = ClusterConfig { log_capacity: 4_096, ..ClusterConfig::default() };
+    ServerConfig { cluster, ..ServerConfig::default() }
+}
+
 #[track_caller]
 fn assert_error(error: &RpcError, code: ErrorCode) {
     assert!(error.is(code), "expected {code:?}, got {error:?}");
@@ -79,7 +85,7 @@ async fn hello_tells_who_is_there_and_what_may_be_asked() {
     assert_eq!(hello.limits.max_nodes, 256);
     assert_eq!(hello.limits.max_message_bytes, 1024 * 1024);
     assert_eq!(hello.limits.hard_message_bytes, 4 * 1024 * 1024);
-    assert_eq!(hello.limits.resume_events, 4096);
+    assert_eq!(hello.limits.resume_events, 65_536);
     assert_eq!(hello.detection_ms, 1500);
 }
 
@@ -279,7 +285,7 @@ async fn resuming_brings_what_was_missed_and_nothing_else() {
 
 #[tokio::test]
 async fn resuming_what_is_gone_gives_a_snapshot_instead() {
-    let server = server().await;
+    let server = started(with_a_short_log()).await;
     let log = server.log();
     for count in 0..5000 {
         log.append(None, None, noise(count));
@@ -781,7 +787,7 @@ async fn a_client_that_reads_nothing_slows_nobody_down_and_learns_what_it_missed
     // Far more than the sockets' buffers, the queue and the log's ring can hold together.
     const EVENTS: u64 = 40_000;
     const BATCH: u64 = 1_000;
-    let server = server().await;
+    let server = started(with_a_short_log()).await;
     let mut slow = Client::connect_narrow(server.local_addr()).await;
     let mut behind = slow.mirror().await;
     let mut quick = Client::connect(server.local_addr()).await;
