@@ -19,8 +19,8 @@ use crate::random;
 /// How many events a log keeps for [`EventLog::resume`], unless told otherwise. A subscriber may also fall this
 /// far behind before it loses events. A boot of 128 nodes in a full mesh writes a quarter of it.
 ///
-/// An event takes less than 200 bytes and the ring grows as they come, so that a log of this capacity never holds more than
-/// some 13 MiB.
+/// An event takes less than 200 bytes (but for the reason of a failure) and the ring grows as they come, so that a log
+/// of this capacity never holds more than some 13 MiB.
 pub const DEFAULT_CAPACITY: usize = 65_536;
 
 /// A cluster's events, numbered from 1, and the [`Snapshot`] they fold to.
@@ -357,6 +357,12 @@ mod tests {
         (0..10).for_each(|n| drop(log.append(None, None, nothing_much(n))));
         assert_eq!(events.try_recv(), Err(RecvError::Lagged { missed: 6 }));
         assert_eq!(events.try_recv().unwrap().unwrap().seq, 7);
+    }
+
+    #[test]
+    fn an_event_is_as_small_as_the_capacity_reckons_with() {
+        let counts = 2 * size_of::<usize>();
+        assert!(size_of::<Event>() + counts + size_of::<Arc<Event>>() < 200);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use futures_util::{SinkExt, StreamExt};
 use meshground_shared::{
     Event, Snapshot, Telemetry,
     rpc::{
-        Delivery, EventsSubscribe, HelloParams, Id, Method, Outcome, Push, Request, Response, RpcError,
+        Delivery, EventsSubscribe, Id, Method, NoParams, Outcome, Push, Request, Response, RpcError,
         SUBPROTOCOL, ServerMessage, SessionHello, SubscribeParams, Subscribed,
     },
 };
@@ -150,7 +150,7 @@ impl Client {
 
     /// Proves that the connection lives and answers.
     pub async fn is_alive(&mut self) {
-        self.call::<SessionHello>(&HelloParams::default()).await.expect("a hello is always answered");
+        self.call::<SessionHello>(&NoParams {}).await.expect("a hello is always answered");
     }
 
     /// Subscribes, and mirrors what is told from then on. What came before the answer

@@ -9,7 +9,7 @@ use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, Stream, StreamExt};
 use meshground_shared::rpc::{
-    ErrorCode, Hello, HelloParams, Id, METHODS, RpcError, SUBPROTOCOL, ServerInfo, SubscribeParams,
+    ErrorCode, Hello, Id, METHODS, RpcError, SUBPROTOCOL, ServerInfo, SubscribeParams,
 };
 use serde::Serialize;
 use tokio::{
@@ -219,7 +219,7 @@ impl Session {
                 let _ = self.subscribe(params, id, held).await;
                 return;
             }
-            Call::Hello(params) => reply(id, Ok(self.hello(&params))),
+            Call::Hello => reply(id, Ok(self.hello())),
             Call::Snapshot => {
                 let Ok(bulk) = self.outbox.bulk().await else { return };
                 held.push(bulk);
@@ -244,7 +244,7 @@ impl Session {
         }
     }
 
-    fn hello(&self, _params: &HelloParams) -> Hello {
+    fn hello(&self) -> Hello {
         let room = &self.app.room;
         Hello {
             server: ServerInfo {

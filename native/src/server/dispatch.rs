@@ -2,10 +2,9 @@
 
 use meshground_shared::rpc::{
     BootParams, ClearParams, ClusterBoot, ClusterShutdown, ClusterSnapshot, ClusterTopology, ErrorCode,
-    EventsSubscribe, FaultClear, FaultList, FaultParams, FaultPartition, FaultSet, HelloParams, Id, METHODS,
-    Method, NodeCrash, NodeParams, NodePause, NodeRestart, NodeResume, NodeShutdown, NodeSpawn,
-    PartitionParams, Response, RestartParams, RpcError, SessionHello, SubscribeParams, TopologyParams,
-    Version,
+    EventsSubscribe, FaultClear, FaultList, FaultParams, FaultPartition, FaultSet, Id, METHODS, Method,
+    NodeCrash, NodeParams, NodePause, NodeRestart, NodeResume, NodeShutdown, NodeSpawn, PartitionParams,
+    Response, RestartParams, RpcError, SessionHello, SubscribeParams, TopologyParams, Version,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -27,7 +26,7 @@ pub(crate) struct Incoming {
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Call {
-    Hello(HelloParams),
+    Hello,
     Subscribe(SubscribeParams),
     Snapshot,
     Boot(BootParams),
@@ -122,7 +121,7 @@ fn parse_id(value: Value) -> Result<Id, RpcError> {
 
 fn call(method: &str, given: Value) -> Result<Call, RpcError> {
     match method {
-        SessionHello::NAME => params::<SessionHello>(given).map(Call::Hello),
+        SessionHello::NAME => params::<SessionHello>(given).map(|_| Call::Hello),
         EventsSubscribe::NAME => params::<EventsSubscribe>(given).map(Call::Subscribe),
         ClusterSnapshot::NAME => params::<ClusterSnapshot>(given).map(|_| Call::Snapshot),
         ClusterBoot::NAME => params::<ClusterBoot>(given).map(Call::Boot),
@@ -164,7 +163,6 @@ fn params<M: Method>(given: Value) -> Result<M::Params, RpcError> {
 /// What the parameters of a method look like.
 fn usage(method: &str) -> &'static str {
     match method {
-        SessionHello::NAME => "Give {} or {\"client\": \"a name\"}.",
         EventsSubscribe::NAME => {
             "Give {}, or {\"topics\": [\"cluster\", \"telemetry\"]}, and to go on where you stopped \
              \"resume\": {\"epoch\": \"16 hexadecimal digits\", \"seq\": 0}."

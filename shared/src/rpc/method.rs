@@ -42,7 +42,7 @@ macro_rules! methods {
 
 methods! {
     /// Who is there and what may be asked of it. Optional; changes nothing.
-    SessionHello = "session.hello", HelloParams => Hello;
+    SessionHello = "session.hello", NoParams => Hello;
     /// Starts (or replaces) this connection's subscription.
     EventsSubscribe = "events.subscribe", SubscribeParams => Subscribed;
     /// The cluster as it stands.
@@ -81,14 +81,6 @@ methods! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoParams {}
-
-/// Parameters of `session.hello`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct HelloParams {
-    /// What the client calls itself, for the server's log; at most 200 characters are kept.
-    pub client: Option<String>,
-}
 
 /// Result of `session.hello`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,9 +14,9 @@ pub use error::{ErrorCode, RpcError};
 pub use method::{
     BootParams, Booted, ClearLink, ClearParams, ClusterBoot, ClusterShutdown, ClusterSnapshot,
     ClusterTopology, Done, EventsSubscribe, FaultClear, FaultList, FaultParams, FaultPartition, FaultSet,
-    Faults, Hello, HelloParams, Limits, METHODS, Method, NoParams, NodeCrash, NodeParams, NodePause,
-    NodeRestart, NodeResume, NodeShutdown, NodeSpawn, PartitionParams, RestartParams, Resume, ServerInfo,
-    SessionHello, Spawned, SubscribeParams, Subscribed, Topic, TopologyParams,
+    Faults, Hello, Limits, METHODS, Method, NoParams, NodeCrash, NodeParams, NodePause, NodeRestart,
+    NodeResume, NodeShutdown, NodeSpawn, PartitionParams, RestartParams, Resume, ServerInfo, SessionHello,
+    Spawned, SubscribeParams, Subscribed, Topic, TopologyParams,
 };
 
 use crate::{event::Event, snapshot::Snapshot, telemetry::Telemetry};

@@ -16,9 +16,9 @@ use meshground_shared::{
     ClusterPhase, CommandId, Epoch, Event, EventKind, Health, NodeId, NodeState, PublicKey, RejectReason,
     SessionEnd, Snapshot, StopReason, Topology,
     rpc::{
-        BootParams, Booted, ClusterBoot, ClusterShutdown, ClusterSnapshot, ErrorCode, HelloParams, Id,
-        METHODS, NoParams, NodeCrash, NodeParams, NodeRestart, NodeShutdown, NodeSpawn, Push, RestartParams,
-        Resume, RpcError, SUBPROTOCOL, SessionHello, SubscribeParams, Topic,
+        BootParams, Booted, ClusterBoot, ClusterShutdown, ClusterSnapshot, ErrorCode, Id, METHODS, NoParams,
+        NodeCrash, NodeParams, NodeRestart, NodeShutdown, NodeSpawn, Push, RestartParams, Resume, RpcError,
+        SUBPROTOCOL, SessionHello, SubscribeParams, Topic,
     },
 };
 use meshground_tests::ws::{Client, Mirror, get, in_time};
@@ -77,7 +77,7 @@ fn noise(count: u64) -> EventKind {
 async fn hello_tells_who_is_there_and_what_may_be_asked() {
     let server = server().await;
     let mut client = Client::connect(server.local_addr()).await;
-    let hello = client.call::<SessionHello>(&HelloParams { client: Some("a test".into()) }).await.unwrap();
+    let hello = client.call::<SessionHello>(&NoParams {}).await.unwrap();
     assert_eq!(hello.server.name, "meshground");
     assert_eq!(hello.protocol, SUBPROTOCOL);
     assert_eq!(hello.epoch, server.log().epoch());
@@ -632,7 +632,8 @@ async fn a_large_message_gets_an_error_under_its_own_id_and_the_connection_lives
     let server = server().await;
     let mut client = Client::connect(server.local_addr()).await;
     let padding = "x".repeat(2 * 1024 * 1024);
-    let large = json!({"jsonrpc": "2.0", "method": "session.hello", "params": {"client": padding}, "id": 77});
+    let large =
+        json!({"jsonrpc": "2.0", "method": "session.hello", "params": {"padding": padding}, "id": 77});
     client.send_text(large.to_string()).await;
     let (id, error) = client.next_error().await;
     assert_eq!(id, Some(Id::Number(77)));
@@ -645,9 +646,10 @@ async fn a_large_message_gets_an_error_under_its_own_id_and_the_connection_lives
     assert_error(&error, ErrorCode::MessageTooLarge);
     client.is_alive().await;
 
-    let fits = "x".repeat(1024 * 1024 - 200);
-    let large = json!({"jsonrpc": "2.0", "method": "session.hello", "params": {"client": fits}, "id": 78});
-    client.send_text(large.to_string()).await;
+    let small = json!({"jsonrpc": "2.0", "method": "session.hello", "id": 78});
+    let mut fits = small.to_string();
+    fits.extend(std::iter::repeat_n(' ', 1024 * 1024 - fits.len()));
+    client.send_text(fits).await;
     assert_eq!(client.next_answer().await.id, Some(Id::Number(78)));
 }
 

@@ -10,9 +10,9 @@ use meshground_shared::{
     CommandId, LinkFault,
     rpc::{
         BootParams, ClearLink, ClearParams, ClusterBoot, ClusterShutdown, ClusterTopology, EventsSubscribe,
-        FaultClear, FaultParams, FaultSet, HelloParams, Id, Method, NoParams, NodeCrash, NodeParams,
-        NodePause, NodeRestart, NodeResume, NodeShutdown, NodeSpawn, Outcome, Push, Request, RestartParams,
-        RpcError, SUBPROTOCOL, ServerMessage, SessionHello, SubscribeParams, Topic, TopologyParams,
+        FaultClear, FaultParams, FaultSet, Id, Method, NoParams, NodeCrash, NodeParams, NodePause,
+        NodeRestart, NodeResume, NodeShutdown, NodeSpawn, Outcome, Push, Request, RestartParams, RpcError,
+        SUBPROTOCOL, ServerMessage, SessionHello, SubscribeParams, Topic, TopologyParams,
     },
 };
 use serde_json::Value;
@@ -234,8 +234,7 @@ impl Link {
     }
 
     fn hello(self: &Rc<Self>, call: Call) {
-        let client = Some("meshground page".to_owned());
-        self.call::<SessionHello>(&HelloParams { client }, call);
+        self.call::<SessionHello>(&NoParams {}, call);
     }
 
     fn subscribe(self: &Rc<Self>) {
