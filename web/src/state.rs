@@ -100,9 +100,14 @@ impl Command {
     /// The node it is about, if one.
     pub(crate) fn node(self) -> Option<NodeId> {
         match self {
-            Self::Boot { .. } | Self::Relink(_) | Self::Stop | Self::Spawn | Self::HealAll => None,
             // A link's own buttons tell when they wait; its ends go on being usable.
-            Self::Cut(..) | Self::Heal(..) => None,
+            Self::Cut(..)
+            | Self::Heal(..)
+            | Self::HealAll
+            | Self::Boot { .. }
+            | Self::Relink(_)
+            | Self::Stop
+            | Self::Spawn => None,
             Self::Shutdown(node)
             | Self::Crash(node)
             | Self::Restart(node)

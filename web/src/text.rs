@@ -37,14 +37,15 @@ impl Tone {
 /// How an event is marked in the log.
 pub(crate) fn tone(kind: &EventKind) -> Tone {
     match kind {
-        EventKind::ClusterConverged { .. } | EventKind::NodeStarted { .. } => Tone::Good,
+        EventKind::ClusterConverged { .. }
+        | EventKind::NodeStarted { .. }
+        | EventKind::NodeResumed
+        | EventKind::FaultChanged { fault: None, .. } => Tone::Good,
         EventKind::ClusterFailed { .. } => Tone::Bad,
         EventKind::NodeStopped { reason } => match reason {
             StopReason::Crash => Tone::Bad,
             StopReason::Shutdown | StopReason::Replaced => Tone::Plain,
         },
-        EventKind::NodePaused | EventKind::FaultChanged { fault: Some(_), .. } => Tone::Warn,
-        EventKind::NodeResumed | EventKind::FaultChanged { fault: None, .. } => Tone::Good,
         EventKind::SessionUp { .. } => Tone::Quiet,
         EventKind::SessionDown { reason, .. } => match reason {
             SessionEnd::Forgotten => Tone::Bad,
@@ -55,7 +56,9 @@ pub(crate) fn tone(kind: &EventKind) -> Tone {
             Health::Suspect => Tone::Warn,
             Health::Unreachable => Tone::Bad,
         },
-        EventKind::DatagramRejected { .. } => Tone::Warn,
+        EventKind::NodePaused
+        | EventKind::FaultChanged { fault: Some(_), .. }
+        | EventKind::DatagramRejected { .. } => Tone::Warn,
         EventKind::ClusterBooting { .. }
         | EventKind::TopologyChanged { .. }
         | EventKind::ClusterStopping
@@ -154,7 +157,7 @@ fn fault_words(fault: &LinkFault) -> String {
         (0, 0) => {}
         (late, 0) => said.push(format!("takes {} longer", duration(late))),
         (late, jitter) => {
-            said.push(format!("takes {} to {} longer", duration(late), duration(late + jitter)))
+            said.push(format!("takes {} to {} longer", duration(late), duration(late + jitter)));
         }
     }
     said.join(", ")
