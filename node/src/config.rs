@@ -48,8 +48,11 @@ pub struct HandshakeConfig {
     pub max_answers: usize,
 }
 
-/// How peers' lives are judged. The three limits count from the last authenticated
-/// packet and must rise: `1 ms <= heartbeat < suspect < unreachable < forget`.
+/// How peers' lives are judged. The three limits count from the last authenticated packet and must rise:
+/// `1 ms <= heartbeat`, `2 heartbeat <= suspect < unreachable < forget`. Closer to the heartbeat, a single lost packet would
+/// make a peer Suspect.
+///
+/// These are a small mesh's figures; a node with many peers stretches them, see [`for_peers`](Self::for_peers).
 #[derive(Debug, Clone)]
 pub struct LivenessConfig {
     /// A heartbeat is sent to a peer after this long without sending anything to it.
@@ -60,6 +63,9 @@ pub struct LivenessConfig {
     pub unreachable: Duration,
     /// Silence after which an Unreachable peer's session is dropped.
     pub forget: Duration,
+    /// How many datagrams a second all nodes of a full mesh together may spend on heartbeats, at least 1. Above the
+    /// size at which `heartbeat` would need more, intervals grow with it.
+    pub budget: u32,
 }
 
 /// When a session's keys are renewed, by a fresh handshake while data flows on the old ones. Whichever comes first
@@ -85,7 +91,9 @@ pub enum ConfigError {
     #[error("max_queued is {0} bytes; it must be at least 65,536")]
     MaxQueued(usize),
     /// The liveness limits do not rise.
-    #[error("liveness limits must rise: 1 ms <= heartbeat < suspect < unreachable < forget")]
+    #[error(
+        "liveness limits must rise: 1 ms <= heartbeat, twice that <= suspect < unreachable < forget, and budget >= 1"
+    )]
     Liveness,
     /// A handshake figure is zero.
     #[error("handshake.{0} must not be zero")]
@@ -122,8 +130,9 @@ impl NodeConfig {
             return Err(ConfigError::MaxQueued(self.max_queued));
         }
         let live = &self.liveness;
-        let rising = [live.heartbeat, live.suspect, live.unreachable, live.forget];
-        if live.heartbeat < MIN_HEARTBEAT || !rising.is_sorted_by(|a, b| a < b) {
+        let rising = [live.suspect, live.unreachable, live.forget].is_sorted_by(|a, b| a < b);
+        let apart = live.heartbeat.checked_mul(2).is_some_and(|least| least <= live.suspect);
+        if live.heartbeat < MIN_HEARTBEAT || !rising || !apart || live.budget == 0 {
             return Err(ConfigError::Liveness);
         }
         let shake = &self.handshake;
@@ -177,13 +186,15 @@ impl Default for RekeyConfig {
 
 impl Default for LivenessConfig {
     /// A crash is seen within 1.5 s: at worst the peer fell silent right after a
-    /// packet, so `unreachable` is the time to detection, give or take scheduling.
+    /// packet, so `unreachable` is the time to detection, give or take scheduling. The budget is what a full mesh of 64
+    /// spends.
     fn default() -> Self {
         Self {
             heartbeat: Duration::from_millis(300),
             suspect: Duration::from_millis(700),
             unreachable: Duration::from_millis(1_250),
             forget: Duration::from_mins(5),
+            budget: 64 * 63 * 10 / 3,
         }
     }
 }

@@ -78,6 +78,14 @@ pub enum NodeEvent {
         /// Why.
         error: DialError,
     },
+    /// The peer is heard, but says again and again that it does not hear this node, or that it does again: packets get
+    /// through in one direction only. Its health stays what it is, as it lives.
+    OneWay {
+        /// Who.
+        peer: NodeId,
+        /// Whether it is deaf to this node now.
+        deaf: bool,
+    },
     /// Datagrams were thrown away. Told ten times a second at most, and then of at most 32
     /// sources apart; what came from others is counted under one of them.
     Rejected {
@@ -171,6 +179,8 @@ pub struct PeerView {
     pub role: Role,
     /// The failure detector's verdict.
     pub health: Health,
+    /// Whether the peer hears this node, as far as it has said.
+    pub heard: bool,
     /// Smoothed round-trip time (RFC 6298 weights); `None` before the first echo.
     pub rtt: Option<Duration>,
     /// Since when there has been a session with this life of the peer.

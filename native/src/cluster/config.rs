@@ -15,9 +15,6 @@ use crate::{
 /// The most members a cluster may have, crashed ones included.
 pub const MAX_NODES: usize = 1_024;
 
-/// The members up to which the default liveness limits hold; beyond, they stretch.
-const UNSTRETCHED_NODES: usize = 64;
-
 /// How many handshakes may be under way in a whole booting cluster, roughly. Keeps each one's answer well within the
 /// first retransmission, however many nodes share the processor.
 const DIALS_UNDER_WAY: usize = 512;
@@ -111,9 +108,9 @@ impl ClusterConfig {
         self.log.clone().unwrap_or_else(|| EventLog::with_capacity(self.log_capacity))
     }
 
-    /// The liveness limits of a cluster booted with `nodes` nodes.
+    /// The liveness limits of a cluster with `nodes` running nodes.
     pub fn liveness_of(&self, nodes: usize) -> LivenessConfig {
-        self.liveness.clone().unwrap_or_else(|| stretched(nodes))
+        self.liveness.clone().unwrap_or_default().for_peers(nodes.saturating_sub(1))
     }
 
     /// What the node with this index is told, in a cluster booted with `nodes` nodes.
@@ -126,7 +123,7 @@ impl ClusterConfig {
                 max_dials: (DIALS_UNDER_WAY / nodes.max(1)).clamp(1, 16),
                 ..HandshakeConfig::default()
             },
-            liveness: self.liveness_of(nodes),
+            liveness: self.liveness.clone().unwrap_or_default(),
             ..NodeConfig::new(self.psk_overrides.get(&index).copied().unwrap_or(self.psk))
         }
     }
@@ -173,23 +170,6 @@ impl ClusterConfig {
     }
 }
 
-/// The default limits, stretched so that the heartbeats of `nodes` nodes stay as many as those of 64.
-fn stretched(nodes: usize) -> LivenessConfig {
-    let base = LivenessConfig::default();
-    if nodes <= UNSTRETCHED_NODES {
-        return base;
-    }
-    let links = |nodes: usize| u32::try_from(nodes * (nodes - 1)).unwrap_or(u32::MAX);
-    let heartbeat = base.heartbeat.saturating_mul(links(nodes)) / links(UNSTRETCHED_NODES);
-    let unreachable = base.unreachable.max(heartbeat * 3);
-    LivenessConfig {
-        heartbeat,
-        suspect: (heartbeat * 2).max(base.suspect),
-        unreachable,
-        forget: base.forget.max(unreachable * 2),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,18 +185,6 @@ mod tests {
     fn none_and_too_many_are_refused() {
         for nodes in [0, MAX_NODES + 1, usize::MAX] {
             assert!(matches!(ClusterConfig::default().validate(nodes), Err(ClusterError::Invariant(_))));
-        }
-    }
-
-    #[test]
-    fn heartbeats_stay_within_the_budget_of_sixty_four_nodes() {
-        let per_second = |n: usize| {
-            #[allow(clippy::cast_precision_loss)]
-            let links = (n * (n - 1)) as f64;
-            links / stretched(n).heartbeat.as_secs_f64()
-        };
-        for nodes in [65, 100, 256, 1_024] {
-            assert!(per_second(nodes) <= per_second(64) * 1.001, "{nodes} nodes");
         }
     }
 

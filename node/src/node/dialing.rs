@@ -237,7 +237,7 @@ impl Node {
         if Self::is_over(now.instant, request, half.since + FRESH_HALF_OPEN) {
             let request = request.clone();
             half.request = None;
-            let life = self.config.liveness.forget.saturating_add(AFTERLIFE);
+            let life = self.pace.forget.saturating_add(AFTERLIFE);
             self.timers.set(Timer::Slot(index), now.instant + life);
             return self.dial_anew_or_fail(now, request);
         }

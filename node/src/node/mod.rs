@@ -37,7 +37,7 @@ use self::{
     rejections::Rejections,
 };
 use crate::{
-    config::{ConfigError, NodeConfig},
+    config::{ConfigError, LivenessConfig, NodeConfig},
     crypto::Suite,
     event::{DialError, DialId, NodeEvent, PeerView, Transmit},
     handshake::{Noise, SeenInitiations},
@@ -77,6 +77,8 @@ pub struct Node {
     queued_dials: VecDeque<Waiting>,
     next_dial: u64,
     peers: BTreeMap<NodeId, Peer>,
+    /// How their lives are judged, now that there are so many.
+    pace: LivenessConfig,
     calls: Calls,
     /// Where the peers are.
     addresses: BTreeSet<(SocketAddr, NodeId)>,
@@ -131,6 +133,7 @@ impl Node {
         now: Now,
     ) -> Result<Self, ConfigError> {
         config.validate()?;
+        let pace = config.liveness.for_peers(0);
         Ok(Self {
             suite: config.suite.unwrap_or_else(Suite::preferred),
             rng: ChaCha20Rng::from_seed(rng_seed),
@@ -146,6 +149,7 @@ impl Node {
             queued_dials: VecDeque::new(),
             next_dial: 0,
             peers: BTreeMap::new(),
+            pace,
             calls: Calls::default(),
             addresses: BTreeSet::new(),
             timers: Timers::default(),
@@ -274,6 +278,7 @@ impl Node {
                 address: session.address,
                 role: session.role,
                 health: peer.liveness.health(),
+                heard: !peer.liveness.is_deaf(),
                 rtt: peer.liveness.rtt(),
                 since: peer.since,
                 rekeys: peer.rekeys,

@@ -143,8 +143,9 @@ impl Node {
         if !self.peers.contains_key(&id) {
             let connection_id = session.connection_id(self.id());
             let connection = self.new_connection(now.instant, id);
-            let peer = Peer::new(now.instant, index, connection, connection_id, &self.config.liveness);
+            let peer = Peer::new(now.instant, index, connection, connection_id, &self.pace);
             self.peers.insert(id, peer);
+            self.pace = self.config.liveness.for_peers(self.peers.len());
         }
         self.addresses.insert((address, id));
         self.slots.insert(index, Slot::Session(Box::new(session)));
@@ -244,8 +245,12 @@ impl Node {
         // A leave within the packet ends what follows it.
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
         match *frame {
-            Frame::Ping { stamp, .. } => {
+            Frame::Ping { stamp, silence_ms } => {
                 peer.connection.push_urgent(&Frame::Pong { stamp });
+                let silence = Duration::from_millis(silence_ms.into());
+                if let Some(deaf) = peer.liveness.told_silence(now.instant, silence, &self.pace) {
+                    self.events.push_back(NodeEvent::OneWay { peer: id, deaf });
+                }
             }
             Frame::Pong { stamp } => {
                 let sample = now.instant.saturating_since(Instant::from_micros(stamp));
@@ -328,7 +333,7 @@ impl Node {
     /// Looks at a peer's clock: judges, pings, forgets; then sets the timer for the next look.
     pub(super) fn check_peer(&mut self, now: Instant, id: NodeId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let checkup = peer.liveness.check(now, &self.config.liveness);
+        let checkup = peer.liveness.check(now, &self.pace);
         if let Some(from) = checkup.changed_from {
             let (to, silence) = (peer.liveness.health(), peer.liveness.silence(now));
             self.events.push_back(NodeEvent::Health { peer: id, from, to, silence });
@@ -341,14 +346,14 @@ impl Node {
             self.ping(now, id);
         }
         if let Some(peer) = self.peers.get(&id) {
-            self.timers.set(Timer::Peer(id), peer.liveness.next_check(&self.config.liveness));
+            self.timers.set(Timer::Peer(id), peer.liveness.next_check(&self.pace));
         }
     }
 
     fn ping(&mut self, now: Instant, id: NodeId) {
         let jitter = f64::from(self.rng.next_u32()) / f64::from(u32::MAX);
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        peer.liveness.pinged(now, &self.config.liveness, jitter);
+        peer.liveness.pinged(now, &self.pace, jitter);
         let ping = ping(now, &peer.liveness);
         self.push_urgent(id, &ping);
     }
@@ -385,6 +390,7 @@ impl Node {
     /// Drops every session with `id`, replaced ones too. Whether there was one.
     fn drop_peer(&mut self, id: NodeId) -> bool {
         let Some(peer) = self.peers.remove(&id) else { return false };
+        self.pace = self.config.liveness.for_peers(self.peers.len());
         self.timers.clear(Timer::Peer(id));
         self.timers.clear(Timer::Rekey(id));
         self.timers.clear(Timer::Connection(id));

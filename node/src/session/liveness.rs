@@ -14,6 +14,30 @@ use crate::{config::LivenessConfig, time::Instant};
 /// would hardly ever see that one has died.
 const EXCUSES: u32 = 3;
 
+impl LivenessConfig {
+    /// The figures a node with this many peers goes by.
+    ///
+    /// It takes the mesh for full. As many nodes send each other one datagram an interval, so the interval must not be
+    /// shorter than their pairs, counted from both ends, divided by the budget. The limits follow: Suspect not before two
+    /// intervals, Unreachable not before three. With the defaults nothing stretches up to 64 nodes.
+    #[must_use]
+    pub fn for_peers(&self, peers: usize) -> Self {
+        let ends = u64::try_from(peers.saturating_mul(peers.saturating_add(1))).unwrap_or(u64::MAX);
+        let least = Duration::from_micros(ends.saturating_mul(1_000_000) / u64::from(self.budget.max(1)));
+        if least <= self.heartbeat {
+            return self.clone();
+        }
+        let unreachable = self.unreachable.max(least.saturating_mul(3));
+        Self {
+            heartbeat: least,
+            suspect: self.suspect.max(least.saturating_mul(2)),
+            unreachable,
+            forget: self.forget.max(unreachable.saturating_mul(2)),
+            budget: self.budget,
+        }
+    }
+}
+
 /// What is known of one peer's life.
 #[derive(Debug)]
 pub(crate) struct Liveness {
@@ -27,6 +51,9 @@ pub(crate) struct Liveness {
     interval: Duration,
     health: Health,
     unreachable_since: Option<Instant>,
+    /// When the peer began to say that it has not heard this node for too long.
+    complains_since: Option<Instant>,
+    deaf: bool,
     rtt: Option<Duration>,
 }
 
@@ -52,6 +79,8 @@ impl Liveness {
             interval: config.heartbeat,
             health: Health::Healthy,
             unreachable_since: None,
+            complains_since: None,
+            deaf: false,
             rtt: None,
         }
     }
@@ -64,6 +93,31 @@ impl Liveness {
     /// The smoothed round-trip time.
     pub(crate) fn rtt(&self) -> Option<Duration> {
         self.rtt
+    }
+
+    /// Whether the peer is known not to hear this node.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.deaf
+    }
+
+    /// The peer says that it last heard this node `silence` ago. Returns whether it is deaf, if that has changed.
+    ///
+    /// One such word may be this node's own fault, for it may have stood still; the answer to it tells. So the peer is
+    /// deaf if it still says so a heartbeat later.
+    pub(crate) fn told_silence(
+        &mut self,
+        now: Instant,
+        silence: Duration,
+        config: &LivenessConfig,
+    ) -> Option<bool> {
+        let deaf = if silence < config.unreachable {
+            self.complains_since = None;
+            false
+        } else {
+            let since = *self.complains_since.get_or_insert(now);
+            self.deaf || now.saturating_since(since) >= config.heartbeat
+        };
+        (std::mem::replace(&mut self.deaf, deaf) != deaf).then_some(deaf)
     }
 
     /// Whether the peer is Unreachable, and was so at `then`.
@@ -230,6 +284,36 @@ mod tests {
         live.check(at(700), &config);
         live.pinged(at(700), &config, 1.0);
         assert!(live.check(at(800), &config).ping);
+    }
+
+    #[test]
+    fn heartbeats_stay_within_the_budget_and_detection_within_three_of_them() {
+        let base = LivenessConfig::default();
+        for nodes in [1_u32, 2, 5, 64, 65, 71, 100, 128, 256, 1_024] {
+            let config = base.for_peers(nodes as usize - 1);
+            let per_second = f64::from(nodes * (nodes - 1)) / config.heartbeat.as_secs_f64();
+            assert!(per_second <= f64::from(base.budget) * 1.001, "{nodes} nodes: {per_second}");
+            assert_eq!(config.heartbeat == base.heartbeat, nodes <= 64, "{nodes} nodes");
+            let most = Duration::from_millis(1_500).max(config.heartbeat * 3);
+            assert!(config.unreachable <= most, "{nodes} nodes: {:?}", config.unreachable);
+            assert!(config.heartbeat * 2 <= config.suspect && config.suspect < config.unreachable);
+            assert!(config.unreachable < config.forget);
+        }
+    }
+
+    #[test]
+    fn a_peer_is_deaf_if_it_says_so_again_and_hears_if_it_says_so_once() {
+        let config = LivenessConfig::default();
+        let mut live = Liveness::new(at(0), &config);
+        let (long, short) = (Duration::from_millis(1_250), Duration::from_millis(1_249));
+        assert_eq!(live.told_silence(at(0), short, &config), None);
+        assert_eq!(live.told_silence(at(10), long, &config), None, "perhaps this node stood still");
+        assert_eq!(live.told_silence(at(11), long, &config), None, "and that waited meanwhile");
+        assert_eq!(live.told_silence(at(310), long, &config), Some(true));
+        assert_eq!(live.told_silence(at(900), long, &config), None);
+        assert!(live.is_deaf());
+        assert_eq!(live.told_silence(at(901), short, &config), Some(false));
+        assert_eq!(live.told_silence(at(902), long, &config), None);
     }
 
     #[test]

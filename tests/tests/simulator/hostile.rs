@@ -35,7 +35,7 @@ fn enormous_durations_do_not_overflow() {
     let mut patient = config();
     patient.handshake.budget = Duration::MAX;
     patient.handshake.retransmit = Duration::MAX;
-    patient.liveness.heartbeat = Duration::MAX / 2;
+    patient.liveness.heartbeat = Duration::MAX / 4;
     patient.liveness.suspect = Duration::MAX / 2 + Duration::from_secs(1);
     patient.liveness.unreachable = Duration::MAX / 2 + Duration::from_secs(2);
     patient.liveness.forget = Duration::MAX;
@@ -54,6 +54,17 @@ fn a_heartbeat_too_short_to_wait_for_is_refused() {
     assert_eq!(hasty.validate(), Err(ConfigError::Liveness));
     hasty.liveness.heartbeat = Duration::from_millis(1);
     assert_eq!(hasty.validate(), Ok(()));
+}
+
+#[test]
+fn limits_under_which_one_lost_packet_makes_a_peer_suspect_are_refused() {
+    let mut close = config();
+    close.liveness.heartbeat = close.liveness.suspect / 2 + Duration::from_nanos(1);
+    assert_eq!(close.validate(), Err(ConfigError::Liveness));
+    close.liveness.heartbeat = close.liveness.suspect / 2;
+    assert_eq!(close.validate(), Ok(()));
+    close.liveness.budget = 0;
+    assert_eq!(close.validate(), Err(ConfigError::Liveness));
 }
 
 /// A farewell of an earlier life, sent over a session that had just been replaced, must
