@@ -1,0 +1,106 @@
+//! `cargo xtask bench`: Meshground's figures, beside those of others measured in the same run.
+//!
+//! Absolute figures drift from machine to machine; their ratios do not. Hence every table has both sides, measured in
+//! turn, each time in a process of its own. This program starts these processes: itself with the words of
+//! [`measured`], and, with `--peers`, the program in `tests/peers`, which measures others.
+
+mod boot;
+mod crash;
+mod idle;
+mod machine;
+mod measure;
+mod messages;
+mod ours;
+mod rpc;
+mod stream;
+mod suite;
+mod table;
+
+use std::{
+    env,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use measure::{Error, Figures};
+use suite::{Runner, Topic};
+
+/// No measurement takes longer.
+const LIMIT: Duration = Duration::from_mins(2);
+
+const USAGE: &str = "usage: bench [--peers PROGRAM] [--slow] [TOPIC...]
+    PROGRAM is what tests/peers builds; TOPIC is one of boot, idle, growth, messages, stream, rpc, crash
+one measurement: bench measure boot NODES | boot-floor NODES | idle NODES | messages BYTES | aead BYTES
+    | ping-pong IN_FLIGHT | crash NODES";
+
+fn main() -> Result<(), Error> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["measure", ref what @ ..] => {
+            measure::give_up_after(LIMIT);
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            measure::hand_over(&runtime.block_on(measured(what))?);
+            Ok(())
+        }
+        _ => tables(&words),
+    }
+}
+
+/// One measurement, in this process.
+async fn measured(words: &[&str]) -> Result<Figures, Error> {
+    match *words {
+        ["boot", nodes] => boot::boot(nodes.parse()?).await,
+        ["boot-floor", nodes] => boot::floor(nodes.parse()?),
+        ["idle", nodes] => idle::idle(nodes.parse()?).await,
+        ["messages", size] => messages::messages(size.parse()?).await,
+        ["aead", size] => messages::aead(size.parse()?),
+        ["ping-pong", callers] => rpc::ping_pong(callers.parse()?).await,
+        ["crash", nodes] => crash::crash(nodes.parse()?).await,
+        _ => Err(USAGE.into()),
+    }
+}
+
+/// Everything, or the topics named, as tables on standard output.
+fn tables(words: &[&str]) -> Result<(), Error> {
+    let mut topics: Vec<Topic> = vec![
+        boot::topic(),
+        idle::topic(),
+        idle::growth(),
+        messages::topic(),
+        stream::topic(),
+        rpc::topic(),
+        crash::topic(),
+    ];
+    let (mut peers, mut slow, mut chosen) = (None, false, Vec::new());
+    let mut words = words.iter().copied();
+    while let Some(word) = words.next() {
+        match word {
+            "--peers" => peers = Some(PathBuf::from(words.next().ok_or(USAGE)?)),
+            "--slow" => slow = true,
+            name if topics.iter().any(|topic| topic.name == name) => chosen.push(name),
+            _ => return Err(USAGE.into()),
+        }
+    }
+    if !chosen.is_empty() {
+        topics.retain(|topic| chosen.contains(&topic.name));
+    }
+
+    let start = Instant::now();
+    println!("{}", machine::describe());
+    if let Some(peers) = &peers {
+        let versions = Command::new(peers).arg("versions").output()?;
+        println!("Beside {}.", String::from_utf8(versions.stdout)?.trim());
+    }
+    println!(
+        "Medians of {} runs (least to most), contenders in turn, each time in a process of its own.",
+        suite::RUNS
+    );
+    let mut runner = Runner::new(peers, slow);
+    for topic in &topics {
+        print!("\n{}", runner.run(topic)?);
+    }
+    eprintln!("took {} s", start.elapsed().as_secs());
+    Ok(())
+}
