@@ -1,12 +1,13 @@
 //! Builds, runs and tests Meshground: `cargo xtask <command>`.
 //!
-//! - [`demo`], [`mod@test`]: the commands that are more than one line.
+//! - [`demo`], [`mod@test`], [`mod@bench`]: the commands that are more than one line.
 //! - [`page`], [`server`]: what gets built; [`stamp`] tells when that can be skipped.
 //! - [`tools`], [`wasm`], [`browser`], [`apt`]: finding what the build needs, and installing it.
 //! - [`mod@step`]: announcing, timing and running; everything above goes through it.
 //! - [`workspace`]: where things are, and which versions are pinned.
 
 mod apt;
+mod bench;
 mod browser;
 mod demo;
 mod page;
@@ -40,12 +41,8 @@ enum Command {
     Demo(demo::Options),
     /// Run every check that continuous integration runs, real browser included
     Test(test::Options),
-    /// Run the benchmarks and print their table
-    Bench {
-        /// Passed on to the benchmark program, such as a filter on names
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<String>,
-    },
+    /// Run the benchmarks and print their tables
+    Bench(bench::Options),
     /// Build the page into dist/
     Page,
     /// Install what the build needs: the WASM target, Trunk, wasm-bindgen
@@ -72,11 +69,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(options) => demo::run(&workspace, &options),
         Command::Test(options) => test::run(&workspace, &options),
-        Command::Bench { args } => {
-            let mut bench = workspace.cargo();
-            bench.args(["run", "--release", "-p", "meshground-tests", "--bin", "bench", "--"]).args(args);
-            step::hand_over(bench)
-        }
+        Command::Bench(options) => bench::run(&workspace, &options),
         Command::Page => {
             page::build(&workspace, || tools::ensure(&workspace))?;
             Ok(ExitCode::SUCCESS)
