@@ -13,7 +13,8 @@ use tokio::sync::Notify;
 
 use super::MeshError;
 
-/// How many bytes of messages wait for a peer until the node's task takes them; callers beyond that wait. What the
+/// How many bytes of messages wait for a peer until the node's task takes them, unless it is a single longer one;
+/// callers beyond that wait. What the
 /// task has taken is bounded apart from this, by the node ([`max_queued`](meshground_node::NodeConfig::max_queued)).
 pub const SEND_BUFFER: usize = 256 << 10;
 
@@ -142,8 +143,8 @@ impl Outbox {
         if queue.closed {
             return Err(Refusal::Closed);
         }
-        // The longest message is shorter than the buffer: an empty one takes any.
-        if queue.bytes.len() + PREFIX + payload.len() > SEND_BUFFER {
+        // An empty buffer takes any message.
+        if !queue.bytes.is_empty() && queue.bytes.len() + PREFIX + payload.len() > SEND_BUFFER {
             return Err(Refusal::Full);
         }
         queue.bytes.extend_from_slice(&len.to_le_bytes());

@@ -17,11 +17,13 @@ fn events(net: &Network, number: usize) -> impl Iterator<Item = &CallEvent> {
 }
 
 fn records(net: &Network, number: usize) -> Vec<&CallRecord> {
-    let record = |event| match event {
-        &CallEvent::Observed(ref record) => Some(record),
-        _ => None,
-    };
-    events(net, number).filter_map(record).collect()
+    let mut records = Vec::new();
+    for event in events(net, number) {
+        if let CallEvent::Observed(record) = event {
+            records.push(record);
+        }
+    }
+    records
 }
 
 fn requested(net: &Network, number: usize) -> Vec<(CallId, String, Vec<u8>)> {

@@ -112,7 +112,7 @@ fn bulk_data_does_not_starve_heartbeats() {
             let id = net.id(to);
             for _ in 0..4 {
                 // Where the queue is full, it is full.
-                let _ = net.act(from, |node, now| node.send(now, id, &[7; 60_000]));
+                let _ = net.act(from, |node, now| node.send(now, id, &vec![7; 60_000]));
             }
         }
         net.run_for(Duration::from_millis(10));
