@@ -32,4 +32,7 @@ pub mod server;
 
 pub use cluster::{ClusterConfig, ClusterError, ClusterHarness, ClusterHealth, ClusterNode};
 pub use log::{EventLog, EventReceiver, RecvError, Subscription};
-pub use mesh::{Mesh, MeshBuilder, MeshError, Message, MessageSender, Messages};
+pub use mesh::{
+    CallObserver, CallOptions, Mesh, MeshBuilder, MeshError, Message, MessageSender, Messages, ReceiveStream,
+    Refusal, Request, Responder, Responses, SendStream, Stream,
+};

@@ -4,10 +4,12 @@
 //! its events. Others talk to it through a bounded queue; messages come and go in whole buffers.
 
 mod arena;
+mod calls;
 mod clock;
 mod egress;
 mod pump;
 mod socket;
+mod streams;
 
 use std::{
     collections::BTreeMap,
@@ -18,27 +20,32 @@ use std::{
     time::{Duration, Instant as StdInstant},
 };
 
-use meshground_node::{DialError, DialId, Node, NodeEvent, PeerView, RejectReason};
+use meshground_node::{CallRecord, DialError, DialId, Node, NodeEvent, PeerView, RejectReason};
 use meshground_shared::NodeId;
 use tokio::{
-    sync::{Notify, mpsc, oneshot, watch},
+    sync::{Notify, broadcast, mpsc, oneshot, watch},
     time::{Instant, sleep_until, timeout_at},
 };
 
-pub(crate) use self::{clock::birth, socket::Socket};
 use self::{
+    calls::Calls,
     clock::{now, std_instant},
     egress::Egress,
     pump::Pump,
+    streams::Streams,
 };
+pub(crate) use self::{clock::birth, socket::Socket, streams::Opening};
 use crate::{
     faults::{FaultTable, Shaper},
-    mesh::{inbox::Inboxes, outbox::Outboxes},
+    mesh::{call::Switchboard, inbox::Inboxes, outbox::Outboxes, stream::Desk},
 };
 
 /// The most datagrams read at one wake-up, give or take a run or two, so that commands and timers get their turn under
 /// a flood.
 const RECEIVE_BATCH: usize = 64;
+
+/// How often at one wake-up what has happened is told and what comes of that is done.
+const ROUNDS: usize = 8;
 
 /// The most commands carried out at one wake-up.
 const COMMAND_BATCH: usize = 64;
@@ -77,6 +84,7 @@ pub(crate) enum Command {
     Stats { reply: oneshot::Sender<Vec<PeerView>> },
     Rejected { reason: RejectReason, reply: oneshot::Sender<u64> },
     Disconnect { peers: Vec<NodeId>, reply: oneshot::Sender<()> },
+    OpenStream { peer: NodeId, opening: Opening },
 }
 
 /// What a node's task is told apart from commands, as it stands: the last word counts, and nobody waits to say it.
@@ -98,6 +106,8 @@ pub(crate) struct Driver {
     node: Node,
     egress: Egress,
     pump: Pump,
+    streams: Streams,
+    calls: Calls,
     inboxes: Listeners,
     commands: mpsc::Receiver<Command>,
     orders: Orders,
@@ -135,6 +145,9 @@ impl Driver {
         node: Node,
         outboxes: Arc<Outboxes>,
         inboxes: Arc<Inboxes>,
+        desk: Arc<Desk>,
+        switchboard: Arc<Switchboard>,
+        call_records: broadcast::Sender<Arc<CallRecord>>,
         commands: mpsc::Receiver<Command>,
         orders: Orders,
         paused: watch::Sender<bool>,
@@ -147,6 +160,8 @@ impl Driver {
             node,
             egress: Egress::default(),
             pump: Pump::new(outboxes),
+            streams: Streams::new(desk),
+            calls: Calls::new(switchboard, call_records),
             inboxes: Listeners(inboxes),
             commands,
             orders,
@@ -174,9 +189,7 @@ impl Driver {
             if let Some(end) = self.stand_still().await {
                 return end;
             }
-            self.pump.run(&mut self.node);
-            self.flush();
-            self.publish();
+            self.work_off();
 
             let held = self.egress.shaper.as_ref().and_then(|shaper| shaper.next_due());
             let due = self.node.poll_timeout().into_iter().chain(held).min();
@@ -199,6 +212,8 @@ impl Driver {
                     None => return End::Abandoned,
                 },
                 () = self.pump.work() => {}
+                () = self.streams.work() => {}
+                () = self.calls.work() => {}
                 () = &mut alarm, if due.is_some() => alarm_at = None,
             }
 
@@ -303,6 +318,7 @@ impl Driver {
                     self.node.connect(now(), address, Some(expected));
                 }
             }
+            Command::OpenStream { peer, opening } => self.streams.open(&mut self.node, peer, opening),
             Command::Disconnect { peers, reply } => {
                 for peer in peers {
                     self.node.disconnect(now(), peer);
@@ -329,8 +345,21 @@ impl Driver {
         flush(&mut self.egress, &mut self.node, &self.socket, &mut self.errors);
     }
 
-    /// Publishes the view if it changed, then hands out the events that changed it.
-    fn publish(&mut self) {
+    /// Does what callers want done, sends what comes of it, and tells what happened, until nothing more comes of that.
+    fn work_off(&mut self) {
+        for _ in 0..ROUNDS {
+            self.pump.run(&mut self.node);
+            self.streams.run(&mut self.node);
+            self.calls.run(&mut self.node);
+            self.flush();
+            if !self.publish() {
+                return;
+            }
+        }
+    }
+
+    /// Publishes the view if it changed, then hands out the events that changed it. Whether there were any.
+    fn publish(&mut self) -> bool {
         while let Some(event) = self.node.poll_event() {
             self.events.push(event);
         }
@@ -349,11 +378,15 @@ impl Driver {
         for event in &self.events {
             match event {
                 NodeEvent::SessionUp { peer, .. } => self.pump.session_up(*peer),
-                NodeEvent::SessionDown { peer, .. } => self.pump.session_down(*peer),
+                NodeEvent::SessionDown { peer, .. } => {
+                    self.pump.session_down(*peer);
+                    self.streams.session_down(*peer);
+                }
                 NodeEvent::Writable { peer } => self.pump.writable(*peer),
                 _ => {}
             }
         }
+        let happened = !self.events.is_empty();
         for event in self.events.drain(..) {
             if let Some(observer) = &mut self.observer {
                 observer.observe(&event);
@@ -369,9 +402,12 @@ impl Driver {
                         let _ = reply.send(Err(error));
                     }
                 }
+                NodeEvent::Stream { peer, event } => self.streams.on_event(&mut self.node, peer, event),
+                NodeEvent::Call(event) => self.calls.on_event(&mut self.node, event),
                 _ => {}
             }
         }
+        happened
     }
 
     /// Sends what callers had handed over, then takes leave.
@@ -389,9 +425,7 @@ impl Driver {
     /// Sends until nothing is left. Goes on reading meanwhile: how much may go depends on what has arrived.
     async fn drain(&mut self) {
         loop {
-            self.pump.run(&mut self.node);
-            self.flush();
-            self.publish();
+            self.work_off();
             let is_blocked = self.egress.is_blocked();
             let held = self.egress.shaper.as_ref().and_then(|shaper| shaper.next_due());
             if self.pump.is_idle() && self.node.queued() == 0 && !is_blocked && held.is_none() {

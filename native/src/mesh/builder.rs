@@ -5,10 +5,13 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 use meshground_node::{HandshakeConfig, Identity, LivenessConfig, Node, NodeConfig};
 use tokio::{
     runtime::Handle,
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, broadcast, mpsc, watch},
 };
 
-use super::{COMMAND_QUEUE, Inner, Mesh, MeshError, inbox::Inboxes, outbox::Outboxes};
+use super::{
+    CALL_RECORDS, COMMAND_QUEUE, Inner, Mesh, MeshError, call::Switchboard, inbox::Inboxes, outbox::Outboxes,
+    stream::Desk,
+};
 use crate::{
     driver::{Driver, Observer, Orders, Socket, birth},
     faults::FaultTable,
@@ -115,6 +118,9 @@ impl MeshBuilder {
 
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
         let (publisher, view) = watch::channel(Arc::from([]));
+        let (desk, switchboard) = (Arc::<Desk>::default(), Arc::<Switchboard>::default());
+        let (call_records, _) = broadcast::channel(CALL_RECORDS);
+        let observed = call_records.downgrade();
         let (outboxes, inboxes) = (Arc::<Outboxes>::default(), Arc::<Inboxes>::default());
         let (closing, closed) = watch::channel(());
         let leave = Arc::new(Notify::new());
@@ -133,6 +139,9 @@ impl MeshBuilder {
             node,
             Arc::clone(&outboxes),
             Arc::clone(&inboxes),
+            Arc::clone(&desk),
+            Arc::clone(&switchboard),
+            call_records,
             queue,
             orders,
             pausing,
@@ -150,6 +159,9 @@ impl MeshBuilder {
             view,
             outboxes,
             inboxes,
+            desk,
+            switchboard,
+            observed,
             leave,
             pause,
             paused,

@@ -1,27 +1,38 @@
 //! One mesh node on one UDP socket.
 
 mod builder;
+pub(crate) mod call;
 pub(crate) mod inbox;
 pub(crate) mod outbox;
 mod sender;
+pub(crate) mod stream;
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
-use meshground_node::{ConfigError, DialError, PeerView, RejectReason, SendError};
+use meshground_node::{
+    CallError, CallRecord, ConfigError, DialError, PeerView, RejectReason, ReplyError, SendError, StreamError,
+};
 use meshground_shared::{NodeId, PublicKey};
 use tokio::{
     runtime::Handle,
-    sync::{Notify, mpsc, oneshot, watch},
+    sync::{Notify, broadcast, mpsc, oneshot, watch},
     task::AbortHandle,
 };
 
 pub use self::{
     builder::MeshBuilder,
+    call::{CALL_RECORDS, CallObserver, CallOptions, MAX_HANDLERS, Refusal, Request, Responder, Responses},
     inbox::{MESSAGE_QUEUE, MESSAGE_QUEUE_BYTES, Message, Messages},
     outbox::SEND_BUFFER,
     sender::MessageSender,
+    stream::{ACCEPT_QUEUE, REFUSED, ReceiveStream, STREAM_BUFFER, SendStream, Stream},
 };
-use self::{inbox::Inboxes, outbox::Outboxes};
+use self::{
+    call::{Handler, Switchboard},
+    inbox::Inboxes,
+    outbox::Outboxes,
+    stream::Desk,
+};
 use crate::{driver::Command, faults::FaultTable};
 
 /// How many commands (connects, questions) may wait for a node's task; callers beyond that wait.
@@ -46,6 +57,9 @@ struct Inner {
     view: watch::Receiver<Arc<[PeerView]>>,
     outboxes: Arc<Outboxes>,
     inboxes: Arc<Inboxes>,
+    desk: Arc<Desk>,
+    switchboard: Arc<Switchboard>,
+    observed: broadcast::WeakSender<Arc<CallRecord>>,
     leave: Arc<Notify>,
     pause: watch::Sender<bool>,
     paused: watch::Receiver<bool>,
@@ -89,6 +103,21 @@ pub enum MeshError {
     /// A message was not sent.
     #[error(transparent)]
     Send(#[from] SendError),
+    /// A stream could not be opened, or came to an end.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// What comes in on a stream is longer than its reader wants it.
+    #[error("the stream has more than {limit} bytes")]
+    TooLong {
+        /// How long it may be.
+        limit: usize,
+    },
+    /// A remote call came to nothing.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// An item of an answer was not sent.
+    #[error(transparent)]
+    Reply(#[from] ReplyError),
     /// The node is down.
     #[error("the node is down")]
     Closed,
@@ -203,6 +232,85 @@ impl Mesh {
     /// The messages of peers from now on. Every call gives a receiver of its own, and each gets every message.
     pub fn messages(&self) -> Messages {
         self.inner.inboxes.listen()
+    }
+
+    /// Opens a stream to `peer`; waits while as many are open as the peer allows. The peer learns of it with the first
+    /// byte, the end or a reset. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`MeshError::Stream`] without a session; [`MeshError::Closed`].
+    pub async fn open_stream(&self, peer: NodeId) -> Result<Stream, MeshError> {
+        Ok(self.ask(|opening| Command::OpenStream { peer, opening }).await??)
+    }
+
+    /// The next stream a peer opens; `None` once the node is down. At most [`ACCEPT_QUEUE`] wait; more are reset.
+    /// Cancel-safe, and each stream is accepted once, however many callers wait.
+    pub async fn accept_stream(&self) -> Option<Stream> {
+        self.inner.desk.accept().await
+    }
+
+    /// Answers the calls of `method` by `handler`, in place of whatever did before. A handler that has its answer at
+    /// once gives it from within the node's task, so it must not block; one that waits goes on in a task of its own.
+    /// It is dropped half-way when nobody waits for the answer any more: after the deadline, when the caller calls it off, or is gone. One that panics answers [`CallError::Failed`].
+    pub fn serve<F, W>(&self, method: &str, handler: F)
+    where
+        F: Fn(Request) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<Vec<u8>, Refusal>> + Send + 'static,
+    {
+        let handler: Handler = Arc::new(move |request, _| {
+            let work = handler(request);
+            Box::pin(async move { work.await.map(Some) })
+        });
+        self.inner.switchboard.serve(method, handler);
+    }
+
+    /// As [`serve`](Self::serve), but the handler sends as many items as it likes through its [`Responder`].
+    pub fn serve_streaming<F, W>(&self, method: &str, handler: F)
+    where
+        F: Fn(Request, Responder) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<(), Refusal>> + Send + 'static,
+    {
+        let handler: Handler = Arc::new(move |request, responder| {
+            let work = handler(request, responder);
+            Box::pin(async move { work.await.map(|()| None) })
+        });
+        self.inner.switchboard.serve(method, handler);
+    }
+
+    /// Asks `method` of `peer` with `body` (at most [`MAX_BODY`](meshground_node::MAX_BODY) bytes), and returns the
+    /// answer. Dropping the future calls the call off, at the peer as well.
+    ///
+    /// # Errors
+    /// [`MeshError::Call`] says why no answer came; [`MeshError::Closed`].
+    pub async fn call(
+        &self,
+        peer: NodeId,
+        method: &str,
+        body: impl Into<Vec<u8>>,
+        options: CallOptions,
+    ) -> Result<Vec<u8>, MeshError> {
+        self.inner.switchboard.call(peer, method, body.into(), options).await
+    }
+
+    /// As [`call`](Self::call), for an answer of many items. What is wrong is told by the first of them.
+    pub fn call_streaming(
+        &self,
+        peer: NodeId,
+        method: &str,
+        body: impl Into<Vec<u8>>,
+        options: CallOptions,
+    ) -> Responses {
+        self.inner.switchboard.call_streaming(peer, method, body.into(), options)
+    }
+
+    /// The records of calls from now on, made and served here, as they end.
+    pub fn calls(&self) -> CallObserver {
+        let records = match self.inner.observed.upgrade() {
+            Some(sender) => sender.subscribe(),
+            // The node is down: a stream that has ended.
+            None => broadcast::channel(1).1,
+        };
+        CallObserver { records, missed: 0 }
     }
 
     /// Leaves gracefully: announces it to every peer, closes the socket and ends the task; returns when all of that

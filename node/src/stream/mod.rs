@@ -67,6 +67,9 @@ pub enum StreamError {
     /// The peer gave it up before its end, with this code.
     #[error("the peer gave up stream {0}, with code {1}")]
     Reset(StreamId, u64),
+    /// The peer reads no further, for this code.
+    #[error("the peer reads stream {0} no further, with code {1}")]
+    Stopped(StreamId, u64),
     /// A code above 2^62 - 1.
     #[error("the code {0} is too large; at most 2^62 - 1 can be told")]
     Code(u64),

@@ -1,0 +1,438 @@
+//! Streams to peers: reliable, ordered, both ways.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use meshground_node::{NodeId, StreamError, StreamId};
+use tokio::sync::Notify;
+
+use super::MeshError;
+
+/// How many bytes wait between a stream's handle and the node's task, each way; beyond, a writer waits, and the peer is
+/// held back. What the node keeps itself comes on top.
+pub const STREAM_BUFFER: usize = 256 << 10;
+
+/// How many streams of peers wait to be accepted. Beyond, they are reset with [`REFUSED`].
+pub const ACCEPT_QUEUE: usize = 1_024;
+
+/// The code with which a stream is given up that nobody accepts.
+pub const REFUSED: u64 = 2;
+
+/// What a node's streams and its task have in common.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    registry: Mutex<Registry>,
+    /// The task has something to do.
+    work: Notify,
+    /// A stream waits to be accepted, or none ever will.
+    arrival: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Registry {
+    ready: Vec<Arc<Shared>>,
+    arrived: VecDeque<Arc<Shared>>,
+    down: bool,
+}
+
+/// What the two halves of a stream and the node's task have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) peer: NodeId,
+    pub(crate) id: StreamId,
+    pub(crate) state: Mutex<State>,
+    reader: Notify,
+    writer: Notify,
+}
+
+/// Where a stream stands between its handle and the node.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// Written, and not taken by the task yet.
+    pub(crate) outgoing: Vec<u8>,
+    /// How the writing ended, as asked for.
+    pub(crate) end: Option<End>,
+    /// Everything arrived at the peer.
+    pub(crate) finished: bool,
+    /// Why no more can be written.
+    pub(crate) write_error: Option<StreamError>,
+    /// Read from the node, and not taken by the reader yet.
+    pub(crate) incoming: VecDeque<u8>,
+    /// What follows that: the end, or an error.
+    pub(crate) closing: Option<Result<(), StreamError>>,
+    /// The reader wants no more; the code to say so with.
+    pub(crate) stop: Option<u64>,
+    /// The task has been told to look.
+    known: bool,
+}
+
+/// How a sending half ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Finish,
+    Reset(u64),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is guarded is consistent after every statement.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Desk {
+    /// Waits until [`take_ready`](Self::take_ready) may have something.
+    pub(crate) async fn work(&self) {
+        self.work.notified().await;
+    }
+
+    pub(crate) fn take_ready(&self, ready: &mut Vec<Arc<Shared>>) {
+        ready.append(&mut lock(&self.registry).ready);
+    }
+
+    /// A peer opened a stream. Whether there is room for it.
+    pub(crate) fn arrive(&self, stream: &Arc<Shared>) -> bool {
+        let mut registry = lock(&self.registry);
+        if registry.arrived.len() >= ACCEPT_QUEUE {
+            return false;
+        }
+        registry.arrived.push_back(Arc::clone(stream));
+        drop(registry);
+        self.arrival.notify_one();
+        true
+    }
+
+    /// The node is down.
+    pub(crate) fn close(&self) {
+        let mut registry = lock(&self.registry);
+        registry.down = true;
+        registry.ready.clear();
+        registry.arrived.clear();
+        drop(registry);
+        self.arrival.notify_waiters();
+    }
+
+    pub(super) async fn accept(self: &Arc<Self>) -> Option<Stream> {
+        loop {
+            let arrival = self.arrival.notified();
+            let mut arrival = std::pin::pin!(arrival);
+            arrival.as_mut().enable();
+            {
+                let mut registry = lock(&self.registry);
+                if let Some(shared) = registry.arrived.pop_front() {
+                    // Whoever else waits may find the next.
+                    self.arrival.notify_one();
+                    return Some(Stream::new(shared, Arc::clone(self)));
+                }
+                if registry.down {
+                    return None;
+                }
+            }
+            arrival.await;
+        }
+    }
+
+    /// Has the task look at a stream.
+    fn call_for(&self, stream: &Arc<Shared>, state: &mut State) {
+        if !std::mem::replace(&mut state.known, true) {
+            lock(&self.registry).ready.push(Arc::clone(stream));
+            self.work.notify_one();
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(peer: NodeId, id: StreamId) -> Arc<Self> {
+        Arc::new(Self { peer, id, state: Mutex::default(), reader: Notify::new(), writer: Notify::new() })
+    }
+
+    /// The state, for the task to look at: it is told of what comes next.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        let mut state = lock(&self.state);
+        state.known = false;
+        state
+    }
+
+    pub(crate) fn wake_reader(&self) {
+        self.reader.notify_waiters();
+    }
+
+    pub(crate) fn wake_writer(&self) {
+        self.writer.notify_waiters();
+    }
+
+    /// Nothing more comes or goes.
+    pub(crate) fn lose(&self, error: StreamError) {
+        let mut state = self.state();
+        state.outgoing = Vec::new();
+        state.write_error.get_or_insert(error);
+        state.closing.get_or_insert(Err(error));
+        drop(state);
+        self.wake_reader();
+        self.wake_writer();
+    }
+}
+
+/// A stream: both its halves. [`split`](Self::split) it to use them apart.
+///
+/// Dropped, a sending half that was not finished is reset with code 0, and a receiving half that was not read to its end
+/// is stopped with code 0.
+#[derive(Debug)]
+pub struct Stream {
+    send: SendStream,
+    receive: ReceiveStream,
+}
+
+/// The sending half of a stream.
+pub struct SendStream {
+    shared: Arc<Shared>,
+    desk: Arc<Desk>,
+}
+
+/// The receiving half of a stream.
+pub struct ReceiveStream {
+    shared: Arc<Shared>,
+    desk: Arc<Desk>,
+}
+
+impl Stream {
+    pub(crate) fn new(shared: Arc<Shared>, desk: Arc<Desk>) -> Self {
+        let send = SendStream { shared: Arc::clone(&shared), desk: Arc::clone(&desk) };
+        Self { send, receive: ReceiveStream { shared, desk } }
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> NodeId {
+        self.send.shared.peer
+    }
+
+    /// Its halves.
+    pub fn split(self) -> (SendStream, ReceiveStream) {
+        (self.send, self.receive)
+    }
+
+    /// As [`SendStream::write_all`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn write_all(&mut self, data: &[u8]) -> Result<(), MeshError> {
+        self.send.write_all(data).await
+    }
+
+    /// As [`SendStream::end`].
+    pub fn end(&mut self) {
+        self.send.end();
+    }
+
+    /// As [`SendStream::finish`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn finish(&mut self) -> Result<(), MeshError> {
+        self.send.finish().await
+    }
+
+    /// As [`SendStream::reset`].
+    pub fn reset(&mut self, code: u64) {
+        self.send.reset(code);
+    }
+
+    /// As [`ReceiveStream::read`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, MeshError> {
+        self.receive.read(buffer).await
+    }
+
+    /// As [`ReceiveStream::read_to_end`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_to_end(&mut self, limit: usize) -> Result<Vec<u8>, MeshError> {
+        self.receive.read_to_end(limit).await
+    }
+
+    /// As [`ReceiveStream::stop`].
+    pub fn stop(&mut self, code: u64) {
+        self.receive.stop(code);
+    }
+}
+
+/// The largest code that can be told.
+const MAX_CODE: u64 = (1 << 62) - 1;
+
+impl SendStream {
+    /// Writes all of `data`; returns when it is queued, and waits while [`STREAM_BUFFER`] bytes are. Dropped before it
+    /// returns, it may have written a part.
+    ///
+    /// # Errors
+    /// [`MeshError::Stream`] when this half has ended, the peer has stopped reading or is gone; [`MeshError::Closed`]
+    /// is not told apart from that.
+    pub async fn write_all(&mut self, mut data: &[u8]) -> Result<(), MeshError> {
+        loop {
+            let room = self.shared.writer.notified();
+            let mut room = std::pin::pin!(room);
+            {
+                let mut state = lock(&self.shared.state);
+                if let Some(error) = state.write_error {
+                    return Err(error.into());
+                }
+                if state.end.is_some() {
+                    return Err(StreamError::Ended(self.shared.id).into());
+                }
+                let len = data.len().min(STREAM_BUFFER.saturating_sub(state.outgoing.len()));
+                state.outgoing.extend_from_slice(&data[..len]);
+                data = &data[len..];
+                if len > 0 {
+                    self.desk.call_for(&self.shared, &mut state);
+                }
+                if data.is_empty() {
+                    return Ok(());
+                }
+                room.as_mut().enable();
+            }
+            room.await;
+        }
+    }
+
+    /// Says that nothing more will be written; everything written still arrives. Does not wait for that.
+    pub fn end(&mut self) {
+        self.end_with(End::Finish);
+    }
+
+    /// [Ends](Self::end) it and waits until the peer's node has everything. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`MeshError::Stream`] when the peer stopped reading or is gone before that.
+    pub async fn finish(&mut self) -> Result<(), MeshError> {
+        self.end();
+        loop {
+            let change = self.shared.writer.notified();
+            let mut change = std::pin::pin!(change);
+            change.as_mut().enable();
+            {
+                let state = lock(&self.shared.state);
+                if state.finished {
+                    return Ok(());
+                }
+                if let Some(error) = state.write_error {
+                    return Err(error.into());
+                }
+            }
+            change.await;
+        }
+    }
+
+    /// Gives this half up: what has not arrived never will, and the peer's reader is told `code` (at most 2^62 - 1;
+    /// a larger one is cut to that).
+    pub fn reset(&mut self, code: u64) {
+        self.end_with(End::Reset(code.min(MAX_CODE)));
+    }
+
+    fn end_with(&mut self, end: End) {
+        let mut state = lock(&self.shared.state);
+        if let End::Reset(_) = end
+            && !state.finished
+        {
+            state.end = Some(end);
+            state.outgoing = Vec::new();
+        } else if state.end.is_none() {
+            state.end = Some(end);
+        }
+        self.desk.call_for(&self.shared, &mut state);
+    }
+}
+
+impl Drop for SendStream {
+    fn drop(&mut self) {
+        if lock(&self.shared.state).end.is_none() {
+            self.reset(0);
+        }
+    }
+}
+
+impl ReceiveStream {
+    /// Reads at least one byte into `buffer`; 0 at the end, or when `buffer` is empty. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`MeshError::Stream`] when the peer gave the stream up or is gone.
+    pub async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, MeshError> {
+        loop {
+            let change = self.shared.reader.notified();
+            let mut change = std::pin::pin!(change);
+            {
+                let mut state = lock(&self.shared.state);
+                let len = buffer.len().min(state.incoming.len());
+                if len > 0 || buffer.is_empty() {
+                    let was_full = state.incoming.len() > STREAM_BUFFER / 2;
+                    let (front, back) = state.incoming.as_slices();
+                    let split = len.min(front.len());
+                    buffer[..split].copy_from_slice(&front[..split]);
+                    buffer[split..len].copy_from_slice(&back[..len - split]);
+                    state.incoming.drain(..len);
+                    if was_full && state.incoming.len() <= STREAM_BUFFER / 2 {
+                        self.desk.call_for(&self.shared, &mut state);
+                    }
+                    return Ok(len);
+                }
+                match state.closing {
+                    Some(Ok(())) => return Ok(0),
+                    Some(Err(error)) => return Err(error.into()),
+                    None => change.as_mut().enable(),
+                };
+            }
+            change.await;
+        }
+    }
+
+    /// Reads everything up to the end.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and [`MeshError::TooLong`] when there are more than `limit` bytes; the stream is stopped
+    /// then.
+    pub async fn read_to_end(&mut self, limit: usize) -> Result<Vec<u8>, MeshError> {
+        let (mut all, mut buffer) = (Vec::new(), vec![0; 16 << 10]);
+        loop {
+            let len = self.read(&mut buffer).await?;
+            if len == 0 {
+                return Ok(all);
+            }
+            if all.len() + len > limit {
+                self.stop(0);
+                return Err(MeshError::TooLong { limit });
+            }
+            all.extend_from_slice(&buffer[..len]);
+        }
+    }
+
+    /// Reads no further, and tells the peer's writer `code` (at most 2^62 - 1; a larger one is cut to that).
+    pub fn stop(&mut self, code: u64) {
+        let mut state = lock(&self.shared.state);
+        state.incoming = VecDeque::new();
+        if state.closing.is_none() {
+            state.closing = Some(Ok(()));
+            state.stop = Some(code.min(MAX_CODE));
+            self.desk.call_for(&self.shared, &mut state);
+        }
+    }
+}
+
+impl Drop for ReceiveStream {
+    fn drop(&mut self) {
+        self.stop(0);
+    }
+}
+
+impl fmt::Debug for SendStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendStream").field("peer", &self.shared.peer).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ReceiveStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReceiveStream").field("peer", &self.shared.peer).finish_non_exhaustive()
+    }
+}

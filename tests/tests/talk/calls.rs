@@ -1,0 +1,207 @@
+//! Remote calls.
+
+use std::time::Duration;
+
+use meshground::{CallOptions, MeshError, Refusal, Request};
+use meshground_node::{CallError, MAX_BODY, ReplyError};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{pair, within};
+
+const FOR_EVER: CallOptions = CallOptions { deadline: None };
+
+async fn echo(request: Request) -> Result<Vec<u8>, Refusal> {
+    Ok(request.body)
+}
+
+/// Says so when it is dropped.
+struct Guard(Option<oneshot::Sender<()>>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.take().unwrap().send(());
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_answered_and_observed_at_both_ends() {
+    let (a, b) = pair().await;
+    b.serve("echo", echo);
+    let (mut made, mut served) = (a.calls(), b.calls());
+    let answer = within("the answer", a.call(b.node_id(), "echo", "hello", CallOptions::default())).await;
+    assert_eq!(answer, Ok(b"hello".to_vec()));
+    for (record, made_here) in [(made.next().await.unwrap(), true), (served.next().await.unwrap(), false)] {
+        assert_eq!((record.made_here, &*record.method, &record.outcome), (made_here, "echo", &Ok(())));
+        assert_eq!((record.request_bytes, record.items, record.response_bytes), (5, 1, 5));
+    }
+    assert_eq!(made.missed(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_up_to_four_mebibytes_arrive_and_longer_ones_are_refused() {
+    let (a, b) = pair().await;
+    b.serve("echo", echo);
+    b.serve("too much", async |_| Ok(vec![0; MAX_BODY + 1]));
+    let body: Vec<u8> = (0..MAX_BODY).map(|i| u8::try_from(i % 251).unwrap()).collect();
+    let answer = within("the answer", a.call(b.node_id(), "echo", body.clone(), FOR_EVER)).await.unwrap();
+    assert!(answer == body);
+    let error = a.call(b.node_id(), "echo", vec![0; MAX_BODY + 1], FOR_EVER).await.unwrap_err();
+    assert_eq!(error, MeshError::Call(CallError::TooLarge(MAX_BODY + 1)));
+    let error = within("the refusal", a.call(b.node_id(), "too much", "", FOR_EVER)).await.unwrap_err();
+    assert!(matches!(error, MeshError::Call(CallError::TooLarge(_))), "{error}");
+}
+
+#[tokio::test]
+async fn what_goes_wrong_at_the_peer_is_told_by_its_kind() {
+    let (a, b) = pair().await;
+    b.serve("refuse", async |_| Err(Refusal::new(300, "not on a Sunday")));
+    b.serve("panic at once", async |_| panic!("on purpose"));
+    b.serve("panic later", async |_| {
+        tokio::task::yield_now().await;
+        panic!("on purpose")
+    });
+    b.serve("echo", echo);
+    let refused = CallError::Refused { code: 300, reason: "not on a Sunday".to_owned() };
+    for (method, expected) in [
+        ("refuse", refused),
+        ("panic at once", CallError::Failed),
+        ("panic later", CallError::Failed),
+        ("nothing of the kind", CallError::UnknownMethod),
+    ] {
+        let error = within(method, a.call(b.node_id(), method, "", FOR_EVER)).await.unwrap_err();
+        assert_eq!(error, MeshError::Call(expected), "{method}");
+    }
+    let error = a.call(a.node_id(), "echo", "", FOR_EVER).await.unwrap_err();
+    assert_eq!(error, MeshError::Call(CallError::NoSession(a.node_id())));
+    let answer = within("the answer", a.call(b.node_id(), "echo", "still there", FOR_EVER)).await;
+    assert_eq!(answer, Ok(b"still there".to_vec()));
+}
+
+#[tokio::test]
+async fn a_deadline_and_a_caller_that_goes_both_stop_the_work() {
+    let (a, b) = pair().await;
+    let (dropped, mut drops) = mpsc::unbounded_channel();
+    b.serve("sleep", move |_| {
+        let (sender, receiver) = oneshot::channel();
+        dropped.send(receiver).unwrap();
+        let guard = Guard(Some(sender));
+        async move {
+            let _guard = guard;
+            std::future::pending().await
+        }
+    });
+    let wait = Duration::from_millis(50);
+    let options = CallOptions { deadline: Some(wait) };
+    let error = within("the deadline", a.call(b.node_id(), "sleep", "", options)).await.unwrap_err();
+    assert_eq!(error, MeshError::Call(CallError::Deadline(wait)));
+    within("the end of the work", drops.recv().await.unwrap()).await.unwrap();
+
+    let call = tokio::spawn({
+        let (a, peer) = (a.clone(), b.node_id());
+        async move { a.call(peer, "sleep", "", FOR_EVER).await }
+    });
+    let stopped = within("the beginning of the work", drops.recv()).await.unwrap();
+    call.abort();
+    within("the end of the work", stopped).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_of_many_items_arrives_in_order_and_waits_for_its_reader() {
+    let (a, b) = pair().await;
+    let (counted, mut counts) = mpsc::unbounded_channel();
+    b.serve_streaming("count", move |request, responder| {
+        let counted = counted.clone();
+        async move {
+            let end = u32::from_le_bytes(request.body[..].try_into().unwrap());
+            for n in 0..end {
+                responder
+                    .send([&n.to_le_bytes()[..], &[0; 10_000]].concat())
+                    .await
+                    .map_err(|_| Refusal::new(1, ""))?;
+                let _ = counted.send(n);
+            }
+            Ok(())
+        }
+    });
+    let mut items = a.call_streaming(b.node_id(), "count", 2_000_u32.to_le_bytes(), FOR_EVER);
+    let mut expected = 0_u32;
+    while let Some(item) = within("the next item", items.next()).await {
+        let item = item.unwrap();
+        assert_eq!((&item[..4], item.len()), (&expected.to_le_bytes()[..], 10_004));
+        expected += 1;
+        if expected == 1 {
+            // Nobody takes any for a while: the sender must stop somewhere.
+            while tokio::time::timeout(Duration::from_secs(1), counts.recv()).await.is_ok() {}
+            assert!(counts.is_empty());
+        }
+    }
+    assert_eq!(expected, 2_000);
+    drop(items);
+
+    let mut items = a.call_streaming(b.node_id(), "nothing of the kind", "", FOR_EVER);
+    let error = within("the refusal", items.next()).await.unwrap().unwrap_err();
+    assert_eq!(error, MeshError::Call(CallError::UnknownMethod));
+    assert!(items.next().await.is_none());
+}
+
+#[tokio::test]
+async fn an_answer_that_its_caller_drops_ends_for_its_sender() {
+    let (a, b) = pair().await;
+    let (ended, end) = oneshot::channel();
+    let ended = std::sync::Mutex::new(Some(Guard(Some(ended))));
+    b.serve_streaming("for ever", move |_, responder| {
+        let guard = ended.lock().unwrap().take();
+        async move {
+            let _guard = guard;
+            loop {
+                match responder.send(vec![7; 100]).await {
+                    Ok(()) => {}
+                    Err(MeshError::Reply(ReplyError::Over)) => return Ok(()),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+    });
+    let mut items = a.call_streaming(b.node_id(), "for ever", "", FOR_EVER);
+    assert!(within("the first", items.next()).await.unwrap().is_ok());
+    drop(items);
+    within("the end of the work", end).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hundreds_of_calls_at_once_are_each_answered() {
+    let (a, b) = pair().await;
+    b.serve("echo", async |request: Request| {
+        tokio::task::yield_now().await;
+        Ok(request.body)
+    });
+    let asking = (0..640_u32).map(|n| {
+        let (a, peer) = (a.clone(), b.node_id());
+        tokio::spawn(async move {
+            let answer = a.call(peer, "echo", n.to_le_bytes(), FOR_EVER).await;
+            assert_eq!(answer, Ok(n.to_le_bytes().to_vec()));
+        })
+    });
+    for task in asking.collect::<Vec<_>>() {
+        within("every answer", task).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn calls_to_a_node_that_goes_end_with_it() {
+    let (a, b) = pair().await;
+    b.serve("sleep", async |_| std::future::pending().await);
+    let call = tokio::spawn({
+        let (a, peer) = (a.clone(), b.node_id());
+        async move { a.call(peer, "sleep", "", FOR_EVER).await }
+    });
+    let mut served = b.calls();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    b.shutdown().await;
+    let outcome = within("the loss", call).await.unwrap();
+    assert_eq!(outcome, Err(MeshError::Call(CallError::Lost)));
+    assert!(served.next().await.is_some(), "the one that was lost");
+    assert!(served.next().await.is_none());
+    let error = b.call(a.node_id(), "echo", "", FOR_EVER).await;
+    assert_eq!(error, Err(MeshError::Closed));
+}

@@ -1,0 +1,29 @@
+//! Streams and remote calls between real nodes over real sockets.
+
+mod calls;
+mod streams;
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use meshground::{Mesh, MeshBuilder};
+
+/// No test waits longer for anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let Ok(done) = tokio::time::timeout(PATIENCE, future).await else {
+        panic!("{what}: not within {PATIENCE:?}");
+    };
+    done
+}
+
+/// Two nodes with a session.
+async fn pair() -> (Mesh, Mesh) {
+    let build = || MeshBuilder::new((Ipv4Addr::LOCALHOST, 0).into(), [7; 32]).build();
+    let (a, b) = (build().await.unwrap(), build().await.unwrap());
+    a.connect(b.local_addr()).await.unwrap();
+    while b.peer_count() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    (a, b)
+}
