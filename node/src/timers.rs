@@ -19,6 +19,8 @@ pub(crate) enum Timer {
     Connection(NodeId),
     /// The keys shared with this peer: to be renewed.
     Rekey(NodeId),
+    /// Whoever has not heard that this node leaves: to be told again.
+    Farewells,
     /// Rejections counted since the last event.
     Rejections,
 }

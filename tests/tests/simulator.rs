@@ -9,6 +9,8 @@ mod dialing;
 mod flood;
 #[path = "simulator/hostile.rs"]
 mod hostile;
+#[path = "simulator/leaving.rs"]
+mod leaving;
 #[path = "simulator/liveness.rs"]
 mod liveness;
 #[path = "simulator/renewal.rs"]

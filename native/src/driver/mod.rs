@@ -416,19 +416,19 @@ impl Driver {
             observer.leaving();
         }
         let end = Instant::now() + FAREWELL;
-        let _ = timeout_at(end, self.drain()).await;
+        let _ = timeout_at(end, self.drain(|node| node.queued() == 0)).await;
         self.node.leave(now());
         self.publish();
-        let _ = timeout_at(end, self.drain()).await;
+        let _ = timeout_at(end, self.drain(Node::has_left)).await;
     }
 
-    /// Sends until nothing is left. Goes on reading meanwhile: how much may go depends on what has arrived.
-    async fn drain(&mut self) {
+    /// Sends until the node is done and nothing is left. Goes on reading meanwhile: how much may go depends on what has arrived.
+    async fn drain(&mut self, is_done: fn(&Node) -> bool) {
         loop {
             self.work_off();
             let is_blocked = self.egress.is_blocked();
             let held = self.egress.shaper.as_ref().and_then(|shaper| shaper.next_due());
-            if self.pump.is_idle() && self.node.queued() == 0 && !is_blocked && held.is_none() {
+            if self.pump.is_idle() && is_done(&self.node) && !is_blocked && held.is_none() {
                 return;
             }
             let due =

@@ -8,6 +8,7 @@
 mod answering;
 mod calling;
 mod dialing;
+mod leaving;
 mod limits;
 mod peers;
 mod rejections;
@@ -32,6 +33,7 @@ use self::{
     answering::{Answer, Answers},
     calling::Calls,
     dialing::{Dial, DialRequest, HalfOpen, Purpose, Waiting},
+    leaving::Farewells,
     limits::Limits,
     peers::Peer,
     rejections::Rejections,
@@ -95,6 +97,7 @@ pub struct Node {
     /// The last time the node was told.
     clock: Instant,
     left: bool,
+    farewells: Farewells,
 }
 
 /// Whatever a packet's receiver index leads to.
@@ -161,6 +164,7 @@ impl Node {
             rejections: Rejections::default(),
             clock: now.instant,
             left: false,
+            farewells: Farewells::default(),
         })
     }
 
@@ -193,26 +197,11 @@ impl Node {
         id
     }
 
-    /// Announces to every peer that this node leaves, and drops every session. Flush what
-    /// [`poll_transmit`](Self::poll_transmit) still has; nothing else will follow.
-    pub fn leave(&mut self, now: Now) {
-        self.observe(now.instant);
-        if std::mem::replace(&mut self.left, true) {
-            return;
-        }
-        for request in self.take_dials() {
-            self.fail_dial(&request, DialError::Left);
-        }
-        self.outbox.clear();
-        self.say_farewell(now.instant);
-        self.timers.clear_all();
-    }
-
     /// A datagram arrived from `from`. Its bytes are decrypted in place.
     pub fn handle_datagram(&mut self, now: Now, from: SocketAddr, datagram: &mut [u8]) {
         self.observe(now.instant);
         if self.left {
-            return;
+            return self.on_datagram_after_leave(datagram);
         }
         let outcome = match Header::parse(datagram) {
             Err(_) => Err(RejectReason::Malformed),
@@ -237,6 +226,7 @@ impl Node {
                 Timer::Connection(peer) => self.on_connection_timeout(now, peer),
                 Timer::Call(call) => self.on_call_timeout(now.instant, call),
                 Timer::Rekey(peer) => self.on_rekey_due(now, peer),
+                Timer::Farewells => self.tell_farewells(now.instant),
                 Timer::Rejections => {
                     self.rejections.tell(now.instant, &mut self.timers, &mut self.events);
                 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use meshground_shared::{NodeId, RejectReason, SessionEnd};
 use rand_chacha::rand_core::RngCore;
 
-use super::{Node, Slot};
+use super::{Node, Slot, leaving::sealed_leave};
 use crate::{
     config::LivenessConfig,
     connection::Connection,
@@ -196,7 +196,12 @@ impl Node {
         let len = datagram.len() as u64;
         let (frames, id) = match self.slots.get_mut(&index) {
             Some(Slot::Session(session)) if session.closed => {
-                return session.open(counter, datagram).map(drop);
+                let mut frames = session.open(counter, datagram)?;
+                if frames.any(|frame| frame == Frame::Leave) {
+                    // It was heard, but the answer was lost.
+                    self.outbox.extend(sealed_leave(session));
+                }
+                return Ok(());
             }
             Some(Slot::Session(session)) => (session.open(counter, datagram)?, session.peer),
             Some(Slot::HalfOpen(half)) => {
@@ -256,7 +261,7 @@ impl Node {
                 let sample = now.instant.saturating_since(Instant::from_micros(stamp));
                 peer.liveness.measured(sample);
             }
-            Frame::Leave => self.remove_peer(id, SessionEnd::Left),
+            Frame::Leave => self.on_leave(now.instant, id),
             Frame::Message(payload) => {
                 peer.traffic.messages_in += 1;
                 self.received.push(id, payload);
@@ -372,6 +377,7 @@ impl Node {
         if session.seal(&mut datagram, close).is_some() {
             self.outbox.push_back((session.address, datagram));
         }
+        self.addresses.remove(&(session.address, peer));
         self.remove_peer(peer, SessionEnd::Closed);
         // It stays so that what is on its way here means nothing.
         session.closed = true;
@@ -380,7 +386,7 @@ impl Node {
         true
     }
 
-    fn remove_peer(&mut self, id: NodeId, reason: SessionEnd) {
+    pub(super) fn remove_peer(&mut self, id: NodeId, reason: SessionEnd) {
         if !self.drop_peer(id) {
             return;
         }

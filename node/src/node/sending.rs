@@ -1,16 +1,12 @@
 //! What goes out to peers: frames into packets, packets into datagrams.
 
-use std::{collections::VecDeque, net::SocketAddr};
+use meshground_shared::NodeId;
 
-use meshground_shared::{NodeId, SessionEnd};
-
-use super::{Node, Slot, peers::Peer};
+use super::{Node, Slot};
 use crate::{
     connection::MAX_PARCEL,
     event::{NodeEvent, SendError, Transmit},
     packet::{Frame, MESSAGE_OVERHEAD},
-    session::Session,
-    stream::StreamEvent,
     time::{Instant, Now},
     timers::Timer,
 };
@@ -133,46 +129,5 @@ impl Node {
         {
             self.on_stream_event(now, id, event);
         }
-    }
-
-    /// Seals what waits for every peer and a leave after it, and drops every session.
-    pub(super) fn say_farewell(&mut self, now: Instant) {
-        fn leave(
-            now: Instant,
-            session: &mut Session,
-            peer: Option<&mut Peer>,
-            outbox: &mut VecDeque<(SocketAddr, Vec<u8>)>,
-        ) {
-            let mut datagram = Vec::new();
-            if let Some(peer) = peer {
-                while session.seal(&mut datagram, |out| peer.connection.write(now, out)).is_some() {
-                    outbox.push_back((session.address, std::mem::take(&mut datagram)));
-                }
-            }
-            let sealed = session.seal(&mut datagram, |out| {
-                Frame::Leave.encode(out);
-                Some(())
-            });
-            if sealed.is_some() {
-                outbox.push_back((session.address, datagram));
-            }
-        }
-        for (id, mut peer) in std::mem::take(&mut self.peers) {
-            if let Some(Slot::Session(session)) = self.slots.get_mut(&peer.session) {
-                leave(now, session, Some(&mut peer), &mut self.outbox);
-            }
-            for stream in peer.connection.streams.ids() {
-                self.on_stream_event(now, id, StreamEvent::Lost(stream));
-            }
-            self.events.push_back(NodeEvent::SessionDown { peer: id, reason: SessionEnd::Closed });
-        }
-        // Whoever has message 3 holds a session already, though this end has not heard of it yet: untold, it would keep
-        // that until it forgets.
-        for slot in std::mem::take(&mut self.slots).values_mut() {
-            if let Slot::HalfOpen(half) = slot {
-                leave(now, &mut half.session, None, &mut self.outbox);
-            }
-        }
-        self.dirty.clear();
     }
 }
