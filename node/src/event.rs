@@ -86,6 +86,25 @@ pub enum NodeEvent {
         /// Whether it is deaf to this node now.
         deaf: bool,
     },
+    /// A node announces other capabilities than before. Look them up with
+    /// [`Node::capabilities`](crate::Node::capabilities).
+    CapabilitiesChanged {
+        /// Who.
+        node: NodeId,
+    },
+    /// A node's capabilities are known no more: it has left, or has long been silent.
+    CapabilitiesExpired {
+        /// Whose.
+        node: NodeId,
+    },
+    /// A node is reached over another number of hops than before, or again, or no more. Changes within 20 ms are told
+    /// as one.
+    RouteChanged {
+        /// Who.
+        target: NodeId,
+        /// How many hops away it is now, 1 for a direct peer; `None` if there is no way to it.
+        distance: Option<u16>,
+    },
     /// Datagrams were thrown away. Told ten times a second at most, and then of at most 32
     /// sources apart; what came from others is counted under one of them.
     Rejected {

@@ -77,6 +77,11 @@ impl Identity {
     pub(crate) fn proof(&self) -> &IdentityProof {
         &self.0.proof
     }
+
+    /// The entity key's signature over `message`, which must begin with a domain tag of its own.
+    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.entity.sign(message).to_bytes()
+    }
 }
 
 impl fmt::Debug for Identity {
@@ -92,19 +97,24 @@ impl IdentityProof {
 
     /// The id of the node that holds `noise_key`.
     pub(crate) fn verify(&self, noise_key: &[u8; 32]) -> Result<NodeId, ProofError> {
-        let key = VerifyingKey::from_bytes(&self.entity_key).map_err(|_| ProofError)?;
-        let signature = Signature::from_bytes(&self.signature);
-        // Strict: else one proof could be rewritten into another for the same keys.
-        key.verify_strict(&binding(noise_key), &signature).map_err(|_| ProofError)?;
+        verify(&self.entity_key, &binding(noise_key), &self.signature)?;
         Ok(node_id(&self.entity_key))
     }
+}
+
+/// Whether `signature` over `message` is by `entity_key`.
+pub(crate) fn verify(entity_key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> Result<(), ProofError> {
+    let key = VerifyingKey::from_bytes(entity_key).map_err(|_| ProofError)?;
+    // Strict: else one signature could be rewritten into another for the same message.
+    key.verify_strict(message, &Signature::from_bytes(signature)).map_err(|_| ProofError)
 }
 
 fn derive(seed: &[u8; 32], label: &[u8]) -> [u8; 32] {
     keyed_hash(seed, label)
 }
 
-fn node_id(entity_key: &[u8; 32]) -> NodeId {
+/// The id that goes with an entity key.
+pub(crate) fn node_id(entity_key: &[u8; 32]) -> NodeId {
     let hash = keyed_hash(NODE_ID_LABEL, entity_key);
     NodeId(u64::from_le_bytes(*hash.first_chunk().expect("a hash is longer than an id")))
 }
@@ -117,7 +127,7 @@ fn binding(noise_key: &[u8; 32]) -> [u8; BINDING_LABEL.len() + 32] {
 }
 
 /// BLAKE2s-256 with a key of at most 32 bytes (RFC 7693, section 2.9).
-fn keyed_hash(key: &[u8], data: &[u8]) -> [u8; 32] {
+pub(crate) fn keyed_hash(key: &[u8], data: &[u8]) -> [u8; 32] {
     let mut mac = <Blake2sMac<U32> as Mac>::new_from_slice(key).expect("keys here have 1 to 32 bytes");
     mac.update(data);
     mac.finalize().into_bytes().into()

@@ -7,6 +7,7 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+mod capability;
 mod config;
 mod connection;
 mod crypto;
@@ -18,12 +19,18 @@ mod identity;
 mod node;
 mod packet;
 mod received;
+mod record;
+mod route;
 mod rpc;
 mod session;
 mod stream;
 mod time;
 mod timers;
 
+pub use capability::{
+    Capabilities, CapabilityError, CapabilityIndex, Comparison, Filter, Placement, PlacementError,
+    PlacementReason, PlacementStrategy, PlacementView, Placer,
+};
 pub use config::{ConfigError, HandshakeConfig, LivenessConfig, NodeConfig, RekeyConfig};
 pub use crypto::Suite;
 pub use event::{DialError, DialId, NodeEvent, PeerView, SendError, Traffic, Transmit};
@@ -31,6 +38,7 @@ pub use identity::Identity;
 pub use meshground_shared::{Health, NodeId, PublicKey, RejectReason, Role, SessionEnd};
 pub use node::Node;
 pub use received::Received;
+pub use route::Route;
 pub use rpc::{
     APPLICATION_CODES, CallError, CallEvent, CallId, CallRecord, MAX_BODY, MAX_METHOD, MAX_REASON, ReplyError,
 };

@@ -21,6 +21,8 @@ pub(crate) enum Timer {
     Rekey(NodeId),
     /// Whoever has not heard that this node leaves: to be told again.
     Farewells,
+    /// Records: to be renewed, dropped, compared or passed on, and routes to be told of.
+    Spreading,
     /// Rejections counted since the last event.
     Rejections,
 }

@@ -17,6 +17,8 @@ mod liveness;
 mod renewal;
 #[path = "simulator/roaming.rs"]
 mod roaming;
+#[path = "simulator/spreading.rs"]
+mod spreading;
 #[path = "simulator/upheaval.rs"]
 mod upheaval;
 

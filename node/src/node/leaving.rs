@@ -43,6 +43,7 @@ impl Node {
             self.fail_dial(&request, DialError::Left);
         }
         self.outbox.clear();
+        self.withdraw(now);
         self.timers.clear_all();
         self.drop_all_peers(now.instant);
         self.tell_farewells(now.instant);

@@ -14,6 +14,7 @@ mod peers;
 mod rejections;
 mod rekeying;
 mod sending;
+mod spreading;
 mod streaming;
 
 use std::{
@@ -37,6 +38,7 @@ use self::{
     limits::Limits,
     peers::Peer,
     rejections::Rejections,
+    spreading::Everyone,
 };
 use crate::{
     config::{ConfigError, LivenessConfig, NodeConfig},
@@ -46,7 +48,7 @@ use crate::{
     identity::Identity,
     packet::Header,
     received::{Collector, Received},
-    session::Session,
+    session::{PACKET_OVERHEAD, Session},
     time::{Instant, Now},
     timers::{Timer, Timers},
 };
@@ -84,6 +86,8 @@ pub struct Node {
     calls: Calls,
     /// Where the peers are.
     addresses: BTreeSet<(SocketAddr, NodeId)>,
+    /// What is known from records.
+    everyone: Everyone,
     timers: Timers,
     /// Handshake datagrams to send.
     outbox: VecDeque<(SocketAddr, Vec<u8>)>,
@@ -137,6 +141,7 @@ impl Node {
     ) -> Result<Self, ConfigError> {
         config.validate()?;
         let pace = config.liveness.for_peers(0);
+        let everyone = Everyone::new(&identity, now.wall.0, config.max_datagram - PACKET_OVERHEAD);
         Ok(Self {
             suite: config.suite.unwrap_or_else(Suite::preferred),
             rng: ChaCha20Rng::from_seed(rng_seed),
@@ -155,6 +160,7 @@ impl Node {
             pace,
             calls: Calls::default(),
             addresses: BTreeSet::new(),
+            everyone,
             timers: Timers::default(),
             outbox: VecDeque::new(),
             dirty: VecDeque::new(),
@@ -227,6 +233,7 @@ impl Node {
                 Timer::Call(call) => self.on_call_timeout(now.instant, call),
                 Timer::Rekey(peer) => self.on_rekey_due(now, peer),
                 Timer::Farewells => self.tell_farewells(now.instant),
+                Timer::Spreading => self.on_spreading_timeout(now),
                 Timer::Rejections => {
                     self.rejections.tell(now.instant, &mut self.timers, &mut self.events);
                 }

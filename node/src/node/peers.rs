@@ -140,7 +140,8 @@ impl Node {
                 self.drop_peer(id);
             }
         }
-        if !self.peers.contains_key(&id) {
+        let first = !self.peers.contains_key(&id);
+        if first {
             let connection_id = session.connection_id(self.id());
             let connection = self.new_connection(now.instant, id);
             let peer = Peer::new(now.instant, index, connection, connection_id, &self.pace);
@@ -152,6 +153,9 @@ impl Node {
         self.schedule_rekey(now.instant, id, role);
         if news {
             self.events.push_back(NodeEvent::SessionUp { peer: id, address, role });
+        }
+        if first {
+            self.begin_spreading(now, id);
         }
         // The first ping measures the round trip and, from a responder, tells the
         // initiator that the session stands.
@@ -261,7 +265,13 @@ impl Node {
                 let sample = now.instant.saturating_since(Instant::from_micros(stamp));
                 peer.liveness.measured(sample);
             }
-            Frame::Leave => self.on_leave(now.instant, id),
+            Frame::Leave => {
+                self.on_leave(now.instant, id);
+                self.forget_records(now, id);
+            }
+            Frame::Record(_) | Frame::Digest(_) | Frame::Summary(_) => {
+                self.on_spread_frame(now, id, frame).map_err(|_| RejectReason::BadFrame)?;
+            }
             Frame::Message(payload) => {
                 peer.traffic.messages_in += 1;
                 self.received.push(id, payload);
@@ -331,6 +341,7 @@ impl Node {
         {
             let to = peer.liveness.health();
             self.events.push_back(NodeEvent::Health { peer: id, from, to, silence });
+            self.judge_link(now, id, to);
             self.check_peer(now, id);
         }
     }
@@ -342,6 +353,7 @@ impl Node {
         if let Some(from) = checkup.changed_from {
             let (to, silence) = (peer.liveness.health(), peer.liveness.silence(now));
             self.events.push_back(NodeEvent::Health { peer: id, from, to, silence });
+            self.judge_link(now, id, to);
         }
         if checkup.forget {
             self.remove_peer(id, SessionEnd::Forgotten);
@@ -360,7 +372,9 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.liveness.pinged(now, &self.pace, jitter);
         let ping = ping(now, &peer.liveness);
+        let digest = self.digest_frame();
         self.push_urgent(id, &ping);
+        self.push_urgent(id, &digest);
     }
 
     /// Ends the session with `peer`, and tells it once. Returns whether there was one. Either end may shake hands
@@ -407,6 +421,7 @@ impl Node {
             // Whoever waits for room learns from the next attempt that there is no session.
             self.events.push_back(NodeEvent::Writable { peer: id });
         }
+        self.end_spreading(id);
         for stream in peer.connection.streams.ids() {
             self.on_stream_event(self.clock, id, StreamEvent::Lost(stream));
         }

@@ -1,0 +1,342 @@
+//! Saying things to everyone, and what everyone says: records on their way, the capability index and the route table.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use meshground_shared::{Health, NodeId};
+
+use super::Node;
+use crate::{
+    capability::{
+        Capabilities, CapabilityIndex, Filter, Placement, PlacementError, PlacementStrategy, PlacementView,
+        Placer,
+    },
+    event::NodeEvent,
+    identity::Identity,
+    packet::Frame,
+    record::{Content, Key, Outgoing, Publisher, RecordError, RecordKind, Spreading, Taken},
+    route::{Announcement, Route, RouteTable},
+    time::{Instant, Now},
+    timers::Timer,
+};
+
+/// Changes of routes within this are told together.
+const ROUTES_SETTLE: Duration = Duration::from_millis(20);
+
+/// Where everyone is linked with everyone, a node with more links than this takes its time to announce them.
+const FEW_LINKS: usize = 8;
+
+/// And so much more of it for each of its peers, at most: else all of them would announce at once.
+const LEISURE: Duration = Duration::from_millis(8);
+
+/// What a summary frame may add to its content: its type and a length.
+const SUMMARY_OVERHEAD: usize = 5;
+
+/// Everything a node knows from records.
+#[derive(Debug)]
+pub(super) struct Everyone {
+    publisher: Publisher,
+    spreading: Spreading,
+    pub(super) index: CapabilityIndex,
+    pub(super) routes: RouteTable,
+    announcement: Announcement,
+    /// The distances last told.
+    told: BTreeMap<NodeId, u16>,
+    /// When changes of routes are to be told.
+    tell: Option<Instant>,
+}
+
+impl Everyone {
+    /// Of a node whose packets take `room` bytes of frames.
+    pub(super) fn new(identity: &Identity, incarnation: u64, room: usize) -> Self {
+        let local = identity.node_id();
+        Self {
+            publisher: Publisher::new(identity.clone(), incarnation),
+            spreading: Spreading::new(local, room - SUMMARY_OVERHEAD),
+            index: CapabilityIndex::default(),
+            routes: RouteTable::new(local),
+            announcement: Announcement::default(),
+            told: BTreeMap::new(),
+            tell: None,
+        }
+    }
+
+    /// How long the announcement of links may take beyond the usual, if nobody waits for it: everyone known is linked
+    /// with everyone known.
+    fn leisure(&self, local: NodeId) -> Option<Duration> {
+        let links = self.routes.direct().len();
+        let others = || self.spreading.origins().filter(|origin| *origin != local);
+        let settled = links > FEW_LINKS
+            && others().all(|other| self.routes.is_direct(other))
+            && self.routes.announcements().all(|(_, theirs)| theirs.len() >= links);
+        let share = f64::from(u16::try_from(local.0 >> 48).expect("sixteen bits")) / f64::from(u16::MAX);
+        let most = LEISURE * u32::try_from(links).unwrap_or(u32::MAX);
+        settled.then(|| most.mul_f64(share))
+    }
+
+    fn route_change(&mut self, now: Instant) {
+        self.tell.get_or_insert(now + ROUTES_SETTLE);
+    }
+}
+
+impl Node {
+    /// Announces to everyone what this node can do, in the place of what it announced before; again and again, until it
+    /// leaves.
+    pub fn announce(&mut self, now: Now, capabilities: Capabilities) {
+        self.observe(now.instant);
+        if self.left {
+            return;
+        }
+        self.publish(now, RecordKind::Capabilities, capabilities.encode());
+        self.everyone.index.insert(self.identity.node_id(), capabilities);
+        self.spread(now);
+    }
+
+    /// What every node announces, this one included.
+    pub fn capabilities(&self) -> &CapabilityIndex {
+        &self.everyone.index
+    }
+
+    /// The shortest ways to every node that can be reached, direct peers included, by target.
+    pub fn routes(&mut self) -> impl Iterator<Item = Route> {
+        self.everyone.routes.routes().values().copied()
+    }
+
+    /// The shortest way to `target`, if there is one.
+    pub fn route(&mut self, target: NodeId) -> Option<Route> {
+        self.everyone.routes.route(target)
+    }
+
+    /// Chooses a node that can be reached and does what `filter` asks for. `load` says how busy a node is, in
+    /// thousandths of what it can do.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn place(
+        &mut self,
+        filter: &Filter,
+        strategy: PlacementStrategy,
+        load: impl Fn(NodeId) -> u32,
+    ) -> Result<Placement, PlacementError> {
+        self.placer(load).place(filter, strategy)
+    }
+
+    /// What chooses nodes, for more than one choice. The round trip to a node without a session is taken to be that to
+    /// the next hop, for every hop.
+    pub fn placer(
+        &mut self,
+        load: impl Fn(NodeId) -> u32,
+    ) -> Placer<'_, impl Fn(NodeId) -> Option<PlacementView>> {
+        let local = self.identity.node_id();
+        let peers = &self.peers;
+        let everyone = &mut self.everyone;
+        let routes = everyone.routes.routes();
+        let rtt = move |node| {
+            let measured = |id| peers.get(&id).and_then(|peer| peer.liveness.rtt());
+            let route = routes.get(&node)?;
+            let estimate =
+                || measured(route.next_hop).unwrap_or_default().saturating_mul(u32::from(route.distance));
+            Some(measured(node).unwrap_or_else(estimate))
+        };
+        let view = move |node| {
+            let rtt = if node == local { Duration::ZERO } else { rtt(node)? };
+            Some(PlacementView { rtt, load: load(node) })
+        };
+        Placer { local, index: &everyone.index, view }
+    }
+
+    /// A direct session with `id` stands, and none stood before.
+    pub(super) fn begin_spreading(&mut self, now: Now, id: NodeId) {
+        self.everyone.spreading.connect(id);
+        self.set_link(now.instant, id, true);
+        self.spread(now);
+    }
+
+    /// There is no direct session with `id` any more.
+    pub(super) fn end_spreading(&mut self, id: NodeId) {
+        self.everyone.spreading.disconnect(id);
+        self.set_link(self.clock, id, false);
+        self.schedule_spreading();
+    }
+
+    /// The verdict on a direct peer changed.
+    pub(super) fn judge_link(&mut self, now: Instant, id: NodeId, health: Health) {
+        self.set_link(now, id, health != Health::Unreachable);
+        self.schedule_spreading();
+    }
+
+    fn set_link(&mut self, now: Instant, id: NodeId, is_linked: bool) {
+        if !self.everyone.routes.set_direct(id, is_linked) {
+            return;
+        }
+        if is_linked {
+            self.everyone.announcement.gained(now);
+        } else {
+            self.everyone.announcement.lost(now);
+        }
+        self.everyone.route_change(now);
+    }
+
+    /// Nobody will hear of `id` again in this life: it has left.
+    pub(super) fn forget_records(&mut self, now: Now, id: NodeId) {
+        self.everyone.spreading.forget(now.instant, id);
+        self.spread(now);
+    }
+
+    /// Has everyone forget what this node can do. Direct peers do as they hear of the leave; only where there are others
+    /// need a record tell them.
+    pub(super) fn withdraw(&mut self, now: Now) {
+        let local = self.id();
+        let everyone = &self.everyone;
+        let others = everyone.spreading.origins().any(|id| id != local && !everyone.routes.is_direct(id));
+        if others && everyone.publisher.said(RecordKind::Capabilities).is_some() {
+            self.publish(now, RecordKind::Capabilities, Vec::new());
+            self.spread(now);
+        }
+    }
+
+    /// What a ping carries besides itself.
+    pub(super) fn digest_frame(&self) -> Frame<'static> {
+        Frame::Digest(self.everyone.spreading.digest())
+    }
+
+    /// A frame about records came in from a direct peer.
+    pub(super) fn on_spread_frame(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        frame: &Frame<'_>,
+    ) -> Result<(), RecordError> {
+        let everyone = &mut self.everyone;
+        match *frame {
+            Frame::Digest(digest) => everyone.spreading.on_digest(now.instant, from, digest),
+            Frame::Summary(bytes) => everyone.spreading.on_parcel(now.instant, from, bytes)?,
+            Frame::Record(bytes) => match everyone.spreading.on_record(now, from, bytes)? {
+                Taken::Nothing => return Ok(()),
+                Taken::News(key, content) => self.take_in(now, key, content),
+                Taken::Own(kind, stamp) => {
+                    if let Some(record) = everyone.publisher.surpass(now, kind, stamp, &mut self.rng) {
+                        everyone.spreading.publish(now.instant, record);
+                    }
+                }
+            },
+            _ => return Ok(()),
+        }
+        self.spread(now);
+        Ok(())
+    }
+
+    /// A record is news: it takes effect, and goes on to those who cannot have it.
+    fn take_in(&mut self, now: Now, key: Key, content: Content) {
+        let (origin, everyone) = (key.origin, &mut self.everyone);
+        match content {
+            Content::Links(links) => {
+                everyone.routes.announce(origin, Some(links));
+                everyone.route_change(now.instant);
+            }
+            Content::Capabilities(capabilities) => {
+                if everyone.index.insert(origin, capabilities) {
+                    self.events.push_back(NodeEvent::CapabilitiesChanged { node: origin });
+                }
+            }
+            Content::Withdrawn => self.drop_capabilities(origin),
+        }
+        let Everyone { spreading, routes, .. } = &mut self.everyone;
+        if routes.announced(origin).is_some() {
+            let is_near = |node, peer| routes.announced(node).is_some_and(|links| links.contains(peer));
+            spreading.pass_on(now.instant, origin, is_near);
+        }
+    }
+
+    fn drop_capabilities(&mut self, node: NodeId) {
+        if self.everyone.index.remove(node) {
+            self.events.push_back(NodeEvent::CapabilitiesExpired { node });
+        }
+    }
+
+    /// The time for something here has come.
+    pub(super) fn on_spreading_timeout(&mut self, now: Now) {
+        let local = self.id();
+        let everyone = &mut self.everyone;
+        everyone.spreading.handle_timeout(now);
+        for record in everyone.publisher.renew(now, &mut self.rng) {
+            everyone.spreading.publish(now.instant, record);
+        }
+        if everyone.announcement.due(everyone.leisure(local)).is_some_and(|due| due <= now.instant) {
+            everyone.announcement.done(now.instant);
+            let body = everyone.routes.direct().encode();
+            if everyone.publisher.said(RecordKind::Links) != Some(&*body) {
+                self.publish(now, RecordKind::Links, body);
+            }
+        }
+        if self.everyone.tell.is_some_and(|at| at <= now.instant) {
+            self.tell_routes();
+        }
+        self.spread(now);
+    }
+
+    fn publish(&mut self, now: Now, kind: RecordKind, body: Vec<u8>) {
+        let everyone = &mut self.everyone;
+        let record = everyone.publisher.publish(now, kind, body, &mut self.rng);
+        everyone.spreading.publish(now.instant, record);
+    }
+
+    /// Tells of every route whose distance is not what was last told.
+    fn tell_routes(&mut self) {
+        let everyone = &mut self.everyone;
+        everyone.tell = None;
+        let found: BTreeMap<NodeId, u16> =
+            everyone.routes.routes().values().map(|route| (route.target, route.distance)).collect();
+        let told = std::mem::replace(&mut everyone.told, found);
+        let found = &everyone.told;
+        let gone = told.keys().filter(|target| !found.contains_key(target)).map(|target| (*target, None));
+        let changed = found
+            .iter()
+            .filter(|(target, distance)| told.get(target) != Some(distance))
+            .map(|(target, distance)| (*target, Some(*distance)));
+        let events =
+            gone.chain(changed).map(|(target, distance)| NodeEvent::RouteChanged { target, distance });
+        self.events.extend(events);
+    }
+
+    /// Sends what is to be sent now, lets go of what is gone, and sets the timer for the rest.
+    fn spread(&mut self, now: Now) {
+        while let Some((peer, outgoing)) = self.everyone.spreading.poll_outgoing(now.instant) {
+            let frame = match &outgoing {
+                Outgoing::Record(bytes) => Frame::Record(bytes),
+                Outgoing::Summary(bytes) => Frame::Summary(bytes),
+            };
+            if let Some(to) = self.peers.get_mut(&peer) {
+                // A record longer than a packet travels in pieces. Where there is no room, digests will tell.
+                if !to.connection.push_urgent(&frame) {
+                    to.connection.push_message(&frame);
+                }
+                self.mark_dirty(peer);
+            }
+        }
+        while let Some(key) = self.everyone.spreading.poll_gone() {
+            match key.kind {
+                RecordKind::Capabilities => self.drop_capabilities(key.origin),
+                RecordKind::Links => {
+                    self.everyone.routes.announce(key.origin, None);
+                    self.everyone.route_change(now.instant);
+                }
+            }
+        }
+        self.schedule_spreading();
+    }
+
+    fn schedule_spreading(&mut self) {
+        let everyone = &self.everyone;
+        let times = [
+            everyone.spreading.poll_timeout(),
+            // With nobody to hear it, nothing needs to be said again; it is as soon as somebody comes.
+            everyone.publisher.next_renewal().filter(|_| everyone.spreading.has_neighbours()),
+            everyone.announcement.due(everyone.leisure(self.id())),
+            everyone.tell,
+        ];
+        match times.into_iter().flatten().min() {
+            Some(due) if !self.left => self.timers.set(Timer::Spreading, due),
+            _ => self.timers.clear(Timer::Spreading),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What everyone says reaches everyone, whatever the network does and whoever is linked with whom.
+
+use std::time::Duration;
+
+use meshground_node::{
+    Capabilities, Filter, Node, NodeEvent, NodeId, PlacementError, PlacementReason, PlacementStrategy,
+};
+use meshground_tests::sim::{Faults, Network};
+
+use super::{PATIENCE, config, seeds};
+
+fn node(net: &Network, number: usize) -> &Node {
+    net.members[number].node.as_ref().expect("running")
+}
+
+fn announce(net: &mut Network, number: usize, tag: &str) {
+    let capabilities = Capabilities::new().with_tag(tag).expect("a short tag");
+    net.act(number, |node, now| node.announce(now, capabilities));
+}
+
+/// `n` members that announce their own numbers, linked as `links` says.
+pub(crate) fn linked(net: &mut Network, n: usize, links: impl IntoIterator<Item = (usize, usize)>) {
+    let first = net.members.len();
+    for number in first..first + n {
+        net.add(config());
+        announce(net, number, &number.to_string());
+    }
+    for (a, b) in links {
+        net.dial(a, b);
+    }
+}
+
+/// Whether every running member knows what every running member announces, and nothing else.
+pub(crate) fn everyone_knows_everyone(net: &Network) -> bool {
+    let mut running: Vec<NodeId> = (0..net.members.len())
+        .filter(|number| net.members[*number].node.is_some())
+        .map(|number| net.id(number))
+        .collect();
+    running.sort_unstable();
+    net.members
+        .iter()
+        .filter_map(|member| member.node.as_ref())
+        .all(|node| node.capabilities().iter().map(|(id, _)| id).eq(running.iter().copied()))
+}
+
+/// Whether every running member has a route to every other.
+pub(crate) fn everyone_reaches_everyone(net: &mut Network) -> bool {
+    let running = net.members.iter().filter(|member| member.node.is_some()).count();
+    net.members
+        .iter_mut()
+        .filter_map(|member| member.node.as_mut())
+        .all(|node| node.routes().count() == running - 1)
+}
+
+fn record_bytes(net: &Network, number: usize) -> u64 {
+    node(net, number).peers().map(|peer| peer.traffic.bytes_out).sum()
+}
+
+#[test]
+fn at_heavy_loss_everyone_hears_of_everyone_also_who_comes_late() {
+    for seed in seeds(10) {
+        let faults = Faults { loss: 0.3, jitter: Duration::from_millis(20), ..Faults::NONE };
+        let mut net = Network::new(seed, faults);
+        let line = (0..7).map(|at| (at, at + 1));
+        linked(&mut net, 8, line);
+        net.run_until(PATIENCE, everyone_knows_everyone).unwrap_or_else(|| panic!("seed {seed}: a line"));
+        linked(&mut net, 1, [(8, 3)]);
+        net.run_until(PATIENCE, everyone_knows_everyone).unwrap_or_else(|| panic!("seed {seed}: a late one"));
+        announce(&mut net, 8, "changed");
+        let changed = |net: &Network| {
+            let id = net.id(8);
+            (0..9).all(|at| node(net, at).capabilities().get(id).is_some_and(|it| it.has_tag("changed")))
+        };
+        net.run_until(PATIENCE, changed).unwrap_or_else(|| panic!("seed {seed}: a change"));
+    }
+}
+
+#[test]
+fn over_a_good_network_a_line_knows_itself_within_two_seconds_and_a_change_goes_straight_through() {
+    let mut net = Network::new(1, Faults::NONE);
+    linked(&mut net, 8, (0..7).map(|at| (at, at + 1)));
+    net.run_until(Duration::from_secs(2), everyone_knows_everyone).expect("at once");
+    net.run_for(Duration::from_secs(2));
+    assert!(everyone_reaches_everyone(&mut net));
+    announce(&mut net, 0, "changed");
+    let id = net.id(0);
+    let changed = |net: &Network| node(net, 7).capabilities().get(id).is_some_and(|it| it.has_tag("changed"));
+    let took = net.run_until(Duration::from_secs(1), changed).expect("it arrives");
+    assert!(took <= Duration::from_millis(10), "seven hops of a millisecond took {took:?}");
+}
+
+#[test]
+fn a_node_that_crashes_or_leaves_is_no_candidate_and_one_that_comes_back_is() {
+    let mut net = Network::new(1, Faults::NONE);
+    linked(&mut net, 4, [(0, 1), (1, 2), (2, 3)]);
+    net.run_until(PATIENCE, everyone_knows_everyone).expect("a line of four");
+    net.run_for(Duration::from_secs(3));
+    let place = |net: &mut Network, tag: usize| {
+        let filter = Filter::any().with_tag(tag.to_string());
+        net.act(0, |node, _| node.place(&filter, PlacementStrategy::LocalFirst, |_| 0))
+    };
+    assert_eq!(place(&mut net, 0).map(|it| it.reason), Ok(PlacementReason::LocalPreferred));
+    let placed = place(&mut net, 3).expect("it is there");
+    assert_eq!((placed.node, placed.reason), (net.id(3), PlacementReason::OnlyCandidate));
+    // It vanishes: its neighbour notices and says so.
+    net.crash(3);
+    net.run_for(Duration::from_secs(2));
+    assert_eq!(place(&mut net, 3), Err(PlacementError::NoCandidate));
+    assert!(node(&net, 0).capabilities().get(net.id(3)).is_some(), "it may come back");
+    // It comes back under the same name and says something else.
+    net.restart(3);
+    announce(&mut net, 3, "reborn");
+    net.dial(2, 3);
+    net.run_for(Duration::from_secs(2));
+    let id = net.id(3);
+    assert!(node(&net, 0).capabilities().get(id).is_some_and(|it| it.has_tag("reborn")));
+    // It leaves: also those it has no session with forget it at once.
+    net.act(3, Node::leave);
+    net.crash(3);
+    net.run_for(Duration::from_millis(100));
+    assert!(everyone_knows_everyone(&net));
+    let told = net.members[0].told().filter(|event| **event == NodeEvent::CapabilitiesExpired { node: id });
+    assert_eq!(told.count(), 1);
+    net.run_for(Duration::from_mins(6));
+    assert!(everyone_knows_everyone(&net), "and it does not come back");
+}
+
+#[test]
+fn in_a_full_mesh_what_is_said_costs_next_to_nothing() {
+    let n = 12;
+    let mut net = Network::new(1, Faults::NONE);
+    linked(&mut net, n, (0..n).flat_map(|a| (a + 1..n).map(move |b| (a, b))));
+    net.run_until(PATIENCE, everyone_knows_everyone).expect("a full mesh");
+    net.run_for(Duration::from_secs(10));
+    assert!(everyone_reaches_everyone(&mut net));
+    let before: u64 = (0..n).map(|at| record_bytes(&net, at)).sum();
+    let minute = Duration::from_mins(1);
+    net.run_for(minute);
+    let spent: u64 = (0..n).map(|at| record_bytes(&net, at)).sum::<u64>() - before;
+    let per_session = spent / (n * (n - 1) / 2) as u64 / 60;
+    assert!(per_session < 900, "{per_session} bytes a second and session, heartbeats included");
+}
