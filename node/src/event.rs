@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use meshground_shared::{Health, NodeId, RejectReason, Role, SessionEnd};
 
-use crate::{rpc::CallEvent, stream::StreamEvent, time::Instant};
+use crate::{path::Path, rpc::CallEvent, stream::StreamEvent, time::Instant};
 
 /// Something happened. Fetch with [`Node::poll_event`](crate::Node::poll_event).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,8 +16,8 @@ pub enum NodeEvent {
     SessionUp {
         /// Who.
         peer: NodeId,
-        /// Where.
-        address: SocketAddr,
+        /// Over which path.
+        path: Path,
         /// This node's part in the handshake.
         role: Role,
     },
@@ -74,7 +74,7 @@ pub enum NodeEvent {
         /// Which.
         dial: DialId,
         /// Whither.
-        address: SocketAddr,
+        path: Path,
         /// Why.
         error: DialError,
     },
@@ -193,7 +193,7 @@ pub struct PeerView {
     /// Who.
     pub id: NodeId,
     /// Where packets to it go.
-    pub address: SocketAddr,
+    pub path: Path,
     /// This node's part in the handshake that made the present keys.
     pub role: Role,
     /// The failure detector's verdict.

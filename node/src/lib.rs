@@ -18,6 +18,7 @@ mod handshake;
 mod identity;
 mod node;
 mod packet;
+mod path;
 mod received;
 mod record;
 mod route;
@@ -37,6 +38,7 @@ pub use event::{DialError, DialId, NodeEvent, PeerView, SendError, Traffic, Tran
 pub use identity::Identity;
 pub use meshground_shared::{Health, NodeId, PublicKey, RejectReason, Role, SessionEnd};
 pub use node::Node;
+pub use path::Path;
 pub use received::Received;
 pub use route::Route;
 pub use rpc::{

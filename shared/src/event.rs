@@ -206,11 +206,13 @@ pub enum RejectReason {
     Replayed,
     /// An authenticated packet whose frames cannot be read: a peer with a defect.
     BadFrame,
+    /// A relayed datagram with nowhere to go: its target cannot be reached, or is no nearer from here.
+    NoRoute,
 }
 
 impl RejectReason {
     /// Every reason, in declaration order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Malformed,
         Self::PskMismatch,
         Self::StaleInitiation,
@@ -223,5 +225,6 @@ impl RejectReason {
         Self::AuthFailed,
         Self::Replayed,
         Self::BadFrame,
+        Self::NoRoute,
     ];
 }

@@ -13,6 +13,8 @@ mod hostile;
 mod leaving;
 #[path = "simulator/liveness.rs"]
 mod liveness;
+#[path = "simulator/relaying.rs"]
+mod relaying;
 #[path = "simulator/renewal.rs"]
 mod renewal;
 #[path = "simulator/roaming.rs"]
@@ -198,7 +200,7 @@ fn a_node_restarted_before_anyone_noticed_replaces_its_old_sessions_at_once() {
     for other in [1, 2] {
         let node = net.members[other].node.as_ref().expect("running");
         let seen = node.peers().find(|peer| peer.id == id).expect("a session");
-        assert_eq!(seen.address, address);
+        assert_eq!(seen.path.address(), Some(address));
     }
     net.act(1, |node, now| node.send(now, id, b"welcome back")).expect("a session");
     net.run_for(Duration::from_secs(1));
@@ -277,9 +279,9 @@ fn a_stranger_without_the_key_is_never_answered() {
 }
 
 /// What a node tells of its peers, for comparing before and after.
-fn state(net: &Network, number: usize) -> Vec<(meshground_node::NodeId, std::net::SocketAddr, Health)> {
+fn state(net: &Network, number: usize) -> Vec<(meshground_node::NodeId, meshground_node::Path, Health)> {
     let node = net.members[number].node.as_ref().expect("running");
-    node.peers().map(|peer| (peer.id, peer.address, peer.health)).collect()
+    node.peers().map(|peer| (peer.id, peer.path, peer.health)).collect()
 }
 
 fn rejected(net: &Network, number: usize) -> u64 {

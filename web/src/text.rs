@@ -203,6 +203,7 @@ fn rejection(reason: RejectReason) -> &'static str {
         RejectReason::AuthFailed => "altered or made up",
         RejectReason::Replayed => "replayed",
         RejectReason::BadFrame => "unreadable frames",
+        RejectReason::NoRoute => "relayed datagrams without a way on",
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use meshground_node::Path;
 use meshground_shared::{CommandId, EventKind, Health, LinkSample, NodeId, NodeState, Snapshot};
 
 use super::{
@@ -132,7 +133,7 @@ impl ClusterHarness {
             others(node).all(|other| {
                 peers.iter().any(|peer| {
                     peer.id == other.node_id()
-                        && peer.address == other.local_addr()
+                        && peer.path == Path::Direct(other.local_addr())
                         && peer.health == Health::Healthy
                 })
             })

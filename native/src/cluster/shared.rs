@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use meshground_node::NodeEvent;
+use meshground_node::{NodeEvent, Path};
 use meshground_shared::{
     CommandId, EventKind, Health, NodeId, NodeState, RejectReason, Snapshot, StopReason,
 };
@@ -244,11 +244,13 @@ impl Listener {
         let Self { shared, id, index, .. } = self;
         let (id, index) = (*id, *index);
         match *event {
-            NodeEvent::SessionUp { peer, address, role } => {
+            NodeEvent::SessionUp { peer, path: Path::Direct(address), role } => {
                 let cause = state.causes.of_session(id, peer);
                 shared.log.append(Some(id), cause, EventKind::SessionUp { peer, address, role });
                 state.link_up(index, peer, address);
             }
+            // A session over others is no link.
+            NodeEvent::SessionUp { peer, path: Path::Relayed(_), .. } => state.link_down(index, peer),
             NodeEvent::SessionDown { peer, reason } => {
                 let cause = state.causes.of_finding(id, peer);
                 shared.log.append(Some(id), cause, EventKind::SessionDown { peer, reason });
@@ -267,7 +269,7 @@ impl Listener {
                     state.note_refusal(index, address, count);
                 }
             }
-            NodeEvent::DialFailed { address, ref error, .. } => {
+            NodeEvent::DialFailed { path: Path::Direct(address), ref error, .. } => {
                 state.note_failure(index, address, error.clone());
             }
             // Messages and successful dials are the mesh's own business.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::packet::{Fragment, Frame, varint};
+use crate::packet::{Fragment, Frame, Frames, varint};
 
 /// What waits to be sent.
 #[derive(Debug)]
@@ -29,6 +29,28 @@ impl Messages {
     /// For packets that take `block` bytes of frames.
     pub(crate) fn new(block: usize) -> Self {
         Self { queue: VecDeque::new(), bytes: 0, block, next_parcel: 0, spare: Vec::new() }
+    }
+
+    /// For packets that take `block` bytes of frames from now on: what waits is packed anew where it no longer fits.
+    pub(crate) fn set_block(&mut self, block: usize) {
+        let before = std::mem::replace(&mut self.block, block);
+        if before <= block {
+            return;
+        }
+        self.bytes = 0;
+        for waiting in std::mem::take(&mut self.queue) {
+            match waiting {
+                Waiting::Block { frames, .. } => {
+                    for frame in Frames::parse(&frames).into_iter().flatten() {
+                        self.push(&frame);
+                    }
+                }
+                Waiting::Parcel { number, frame, offset } => {
+                    self.bytes += frame.len() - offset;
+                    self.queue.push_back(Waiting::Parcel { number, frame, offset });
+                }
+            }
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -113,7 +135,6 @@ impl Messages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::Frames;
 
     fn packets(messages: &mut Messages, room: usize) -> Vec<Vec<u8>> {
         let mut packets = Vec::new();

@@ -28,7 +28,7 @@ use self::{
     rtt::Rtt,
 };
 use crate::{
-    packet::{AckRanges, Frame},
+    packet::{AckRanges, Frame, Frames},
     session::PACKET_OVERHEAD,
     stream::{Side, Streams, Violation},
     time::Instant,
@@ -88,7 +88,8 @@ pub(crate) struct Connection {
 /// A packet written but not sent yet.
 #[derive(Debug)]
 pub(crate) struct Written {
-    elicits_ack: bool,
+    /// It carries more than heartbeats and acknowledgements.
+    pub(crate) elicits_ack: bool,
     carried: Vec<Carried>,
     messages: u32,
 }
@@ -116,6 +117,23 @@ impl Connection {
             reassembly: Reassembly::default(),
             tally: Tally::default(),
             streams: Streams::new(side),
+        }
+    }
+
+    /// Has packets go out in datagrams of at most `datagram` bytes from now on. Of what waits, a frame that must not
+    /// wait and does not fit any more is dropped.
+    pub(crate) fn set_datagram(&mut self, datagram: usize) {
+        let before = std::mem::replace(&mut self.datagram, datagram);
+        self.room = datagram - PACKET_OVERHEAD;
+        self.messages.set_block(self.room);
+        if before <= datagram {
+            return;
+        }
+        self.urgent_bytes = 0;
+        for block in std::mem::take(&mut self.urgent) {
+            for frame in Frames::parse(&block).into_iter().flatten() {
+                self.push_urgent(&frame);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Answering handshakes: from message 1 to a confirmed session.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use meshground_shared::{NodeId, RejectReason, Role};
 
@@ -9,6 +9,7 @@ use crate::{
     crypto::Suite,
     handshake::{Ephemeral, Refusal, Responder, SeenInitiations},
     packet::{CONFIRM_NOISE_LEN, Frame, INITIATION_NOISE_LEN, RESPONSE_LEN},
+    path::Path,
     session::Session,
     time::{Instant, Now},
     timers::Timer,
@@ -45,7 +46,7 @@ impl Node {
     pub(super) fn on_initiation(
         &mut self,
         now: Now,
-        from: SocketAddr,
+        from: Path,
         suite: Suite,
         message: &[u8; INITIATION_NOISE_LEN],
     ) -> Result<(), RejectReason> {
@@ -113,11 +114,11 @@ impl Node {
         if crowded { Err(RejectReason::Overloaded) } else { Ok(()) }
     }
 
-    /// Whether a peer is at `address`, or this node is dialing it. Nobody's failures there keep them out, as anybody
+    /// Whether there is a peer at the other end of `path`, or this node is dialing it. Nobody's failures there keep them out, as anybody
     /// can send under another's address.
-    fn is_known(&self, address: SocketAddr) -> bool {
-        let all = (address, NodeId(0))..=(address, NodeId(u64::MAX));
-        self.addresses.range(all).next().is_some() || self.dials_to(address).next().is_some()
+    fn is_known(&self, path: Path) -> bool {
+        let all = (path, NodeId(0))..=(path, NodeId(u64::MAX));
+        self.paths.range(all).next().is_some() || self.dials_to(path).next().is_some()
     }
 
     /// The same message 1 again: the answer was lost, or someone replays it. Who is who cannot be told, not even by the
@@ -125,7 +126,7 @@ impl Node {
     fn answer_again(
         &mut self,
         index: u32,
-        from: SocketAddr,
+        from: Path,
         message: &[u8; INITIATION_NOISE_LEN],
     ) -> Result<(), RejectReason> {
         match self.slots.get_mut(&index) {
@@ -161,7 +162,7 @@ impl Node {
     /// It goes before the other only for a while: one that has long waited for its answer
     /// may be one that the other end never hears or will not take. Then theirs is answered
     /// too, and should both come to stand, precedence decides.
-    fn rival(&mut self, from: SocketAddr, theirs: &Ephemeral) -> Option<&mut Dial> {
+    fn rival(&mut self, from: Path, theirs: &Ephemeral) -> Option<&mut Dial> {
         let goes_first = |index: &u32| matches!(self.slots.get(index), Some(Slot::Dial(dial)) if dial.initiator.ephemeral() < theirs);
         let index = self.dials_to(from).find(goes_first)?;
         match self.slots.get_mut(&index) {
@@ -174,11 +175,11 @@ impl Node {
         self.config.handshake.retransmit.saturating_mul(4)
     }
 
-    /// Has own dials to `address` wait, as a dial from there has just been answered; should
+    /// Has own dials over `path` wait, as a dial from there has just been answered; should
     /// it come to nothing, they go on.
-    fn pause_dials(&mut self, now: Now, address: SocketAddr) {
+    fn pause_dials(&mut self, now: Now, path: Path) {
         let pause = self.duel_pause();
-        let dials: Vec<u32> = self.dials_to(address).collect();
+        let dials: Vec<u32> = self.dials_to(path).collect();
         for index in dials {
             if let Some(Slot::Dial(dial)) = self.slots.get(&index) {
                 let resume = (now.instant + pause).min(dial.request.end());
@@ -191,7 +192,7 @@ impl Node {
     pub(super) fn on_confirm(
         &mut self,
         now: Now,
-        from: SocketAddr,
+        from: Path,
         index: u32,
         message: &[u8; CONFIRM_NOISE_LEN],
     ) -> Result<(), RejectReason> {
@@ -225,10 +226,12 @@ impl Node {
         }
         self.drop_answer(index);
         let established = outcome.map_err(|_| RejectReason::BadIdentity)?;
-        if established.peer == self.id() {
+        // Whoever relayed it could have put any name on it.
+        let under_another_name = matches!(from, Path::Relayed(source) if source != established.peer);
+        if established.peer == self.id() || under_another_name {
             return Err(RejectReason::BadIdentity);
         }
-        let mut session = Session::new(established, from, self.config.max_datagram, since);
+        let mut session = Session::new(established, from, self.max_datagram(from), since);
         session.confirmed_by = Some(Box::new(*message));
         let connection = session.connection;
         session.continues = connection != 0 && connection == self.connection_with(session.peer);

@@ -1,6 +1,6 @@
 //! Beginning handshakes: from `connect` to a confirmed session.
 
-use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use meshground_shared::{NodeId, RejectReason};
 
@@ -9,6 +9,7 @@ use crate::{
     event::{DialError, DialId, NodeEvent},
     handshake::{Ephemeral, Initiator, Refusal},
     packet::{CONFIRM_LEN, RESPONSE_NOISE_LEN},
+    path::Path,
     session::Session,
     time::{Instant, Now},
     timers::Timer,
@@ -46,7 +47,7 @@ pub(super) enum Purpose {
 #[derive(Debug, Clone)]
 pub(super) struct DialRequest {
     pub(super) purpose: Purpose,
-    pub(super) address: SocketAddr,
+    pub(super) path: Path,
     pub(super) expect: Option<NodeId>,
     deadline: Instant,
     /// How often message 1 went out.
@@ -58,13 +59,8 @@ pub(super) struct DialRequest {
 }
 
 impl DialRequest {
-    pub(super) fn new(
-        purpose: Purpose,
-        address: SocketAddr,
-        expect: Option<NodeId>,
-        deadline: Instant,
-    ) -> Self {
-        Self { purpose, address, expect, deadline, sent: 0, echoed: false, refused: None }
+    pub(super) fn new(purpose: Purpose, path: Path, expect: Option<NodeId>, deadline: Instant) -> Self {
+        Self { purpose, path, expect, deadline, sent: 0, echoed: false, refused: None }
     }
 
     /// When it fails.
@@ -141,20 +137,20 @@ impl Node {
         self.dials.iter().filter(|(_, index)| takes_room(index)).count()
     }
 
-    /// The slots of the handshakes this node has begun with whoever is at `address`.
-    pub(super) fn dials_to(&self, address: SocketAddr) -> impl Iterator<Item = u32> {
-        self.dials.range((address, 0)..=(address, u32::MAX)).map(|(_, index)| *index)
+    /// The slots of the handshakes this node has begun over `path`.
+    pub(super) fn dials_to(&self, path: Path) -> impl Iterator<Item = u32> {
+        self.dials.range((path, 0)..=(path, u32::MAX)).map(|(_, index)| *index)
     }
 
     /// Empties the slot of a dial or half-open session.
     pub(super) fn take_dial(&mut self, index: u32) -> Option<Slot> {
         let slot = self.slots.remove(&index)?;
-        let address = match &slot {
-            Slot::Dial(dial) => dial.request.address,
-            Slot::HalfOpen(half) => half.session.address,
+        let path = match &slot {
+            Slot::Dial(dial) => dial.request.path,
+            Slot::HalfOpen(half) => half.session.path,
             Slot::Answer(_) | Slot::Session(_) => return Some(slot),
         };
-        self.dials.remove(&(address, index));
+        self.dials.remove(&(path, index));
         self.timers.clear(Timer::Slot(index));
         Some(slot)
     }
@@ -162,10 +158,10 @@ impl Node {
     pub(super) fn begin_dial(&mut self, now: Now, mut request: DialRequest) {
         let index = self.fresh_index();
         let initiator = Initiator::begin(&self.noise, self.suite, index, now.wall, &mut self.rng);
-        self.outbox.push_back((request.address, initiator.initiation().to_vec()));
+        self.outbox.push_back((request.path, initiator.initiation().to_vec()));
         request.sent += 1;
         let pause = self.config.handshake.retransmit;
-        self.dials.insert((request.address, index));
+        self.dials.insert((request.path, index));
         self.timers.set(Timer::Slot(index), (now.instant + pause).min(request.end()));
         let dial =
             Dial { request, initiator, outbid: None, since: now.instant, pause, turn: 1, parked: false };
@@ -189,7 +185,7 @@ impl Node {
         dial.request.sent += 1;
         dial.turn += 1;
         dial.pause = pause;
-        self.outbox.push_back((dial.request.address, dial.initiator.initiation().to_vec()));
+        self.outbox.push_back((dial.request.path, dial.initiator.initiation().to_vec()));
         self.timers.set(Timer::Slot(index), (now.instant + pause).min(dial.end()));
     }
 
@@ -242,7 +238,7 @@ impl Node {
             return self.dial_anew_or_fail(now, request);
         }
         let end = request.end();
-        self.outbox.push_back((half.session.address, half.confirm.to_vec()));
+        self.outbox.push_back((half.session.path, half.confirm.to_vec()));
         half.pause = longer(half.pause, self.config.handshake.retransmit);
         self.timers.set(Timer::Slot(index), (now.instant + half.pause).min(end));
     }
@@ -302,16 +298,18 @@ impl Node {
         let Ok((established, confirm)) = outcome else { return Ok(()) };
         let Some(Slot::Dial(dial)) = self.take_dial(index) else { return Ok(()) };
         let request = DialRequest { refused: None, ..dial.request };
-        let session = Session::new(established, request.address, self.config.max_datagram, dial.since);
+        let max_datagram = self.max_datagram(request.path);
+        let mut session = Session::new(established, request.path, max_datagram, dial.since);
         if !self.prevails(&session) {
             // A handshake that crossed this one was faster; both ends keep that.
             self.end_dial(&request, session.peer);
             self.start_dials(now);
             return Ok(());
         }
-        self.outbox.push_back((request.address, confirm.to_vec()));
+        session.displaces_direct = self.is_direct(session.peer) && !session.path.is_direct();
+        self.outbox.push_back((request.path, confirm.to_vec()));
         let pause = self.config.handshake.retransmit;
-        self.dials.insert((request.address, index));
+        self.dials.insert((request.path, index));
         self.timers.set(Timer::Slot(index), (now.instant + pause).min(request.end()));
         let half = HalfOpen { request: Some(request), session, confirm, since: now.instant, pause };
         self.slots.insert(index, Slot::HalfOpen(Box::new(half)));
@@ -333,10 +331,12 @@ impl Node {
         }
     }
 
-    /// Ends every dial that a session with `peer` at `address` has made needless.
-    pub(super) fn settle_dials(&mut self, now: Now, peer: NodeId, address: SocketAddr) {
+    /// Ends every dial that a session with `peer` over `path` has made needless.
+    pub(super) fn settle_dials(&mut self, now: Now, peer: NodeId, path: Path) {
         let meant = |request: &DialRequest| {
-            let there = request.address == address || request.purpose == Purpose::Renewal;
+            let there = request.path == path
+                || request.path == Path::Relayed(peer)
+                || request.purpose == Purpose::Renewal;
             there && request.expect.is_none_or(|expected| expected == peer)
         };
         let is_settled = |index: &u32| match self.slots.get(index) {
@@ -377,7 +377,7 @@ impl Node {
 
     pub(super) fn fail_dial(&mut self, request: &DialRequest, error: DialError) {
         if let Purpose::Asked(dial) = request.purpose {
-            self.events.push_back(NodeEvent::DialFailed { dial, address: request.address, error });
+            self.events.push_back(NodeEvent::DialFailed { dial, path: request.path, error });
         }
     }
 

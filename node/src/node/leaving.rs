@@ -1,6 +1,6 @@
 //! Leaving: told to everyone, and told again until they have heard it.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use meshground_shared::{Health, NodeId, SessionEnd};
 
@@ -8,6 +8,7 @@ use super::{Node, Slot, peers::AFTERLIFE};
 use crate::{
     event::{DialError, NodeEvent},
     packet::{Frame, Header},
+    path::Path,
     session::Session,
     stream::StreamEvent,
     time::{Instant, Now},
@@ -44,6 +45,7 @@ impl Node {
         }
         self.outbox.clear();
         self.withdraw(now);
+        self.say_relayed_farewells();
         self.timers.clear_all();
         self.drop_all_peers(now.instant);
         self.tell_farewells(now.instant);
@@ -61,7 +63,7 @@ impl Node {
             if let Some(Slot::Session(mut session)) = self.slots.remove(&peer.session) {
                 let mut datagram = Vec::new();
                 while session.seal(&mut datagram, |out| peer.connection.write(now, out)).is_some() {
-                    self.outbox.push_back((session.address, std::mem::take(&mut datagram)));
+                    self.outbox.push_back((session.path, std::mem::take(&mut datagram)));
                 }
                 self.take_leave_of(peer.session, *session, peer.liveness.health() != Health::Unreachable);
             }
@@ -78,7 +80,7 @@ impl Node {
             }
         }
         self.dirty.clear();
-        self.addresses.clear();
+        self.paths.clear();
     }
 
     /// Waits for an answer over `session`, or, where none is to be expected, takes leave once.
@@ -127,7 +129,7 @@ impl Node {
             indexes.iter().filter_map(|index| Some((*index, self.slots.remove(index)?))).collect();
         for (_, slot) in &sessions {
             if let Slot::Session(session) = slot {
-                self.addresses.remove(&(session.address, id));
+                self.paths.remove(&(session.path, id));
             }
         }
         self.remove_peer(id, SessionEnd::Left);
@@ -142,11 +144,11 @@ impl Node {
 }
 
 /// A leave over `session`, unless another session has replaced it: with whom it goes to.
-pub(super) fn sealed_leave(session: &mut Session) -> Option<(SocketAddr, Vec<u8>)> {
+pub(super) fn sealed_leave(session: &mut Session) -> Option<(Path, Vec<u8>)> {
     let mut datagram = Vec::new();
     session.seal(&mut datagram, |out| {
         Frame::Leave.encode(out);
         Some(())
     })?;
-    Some((session.address, datagram))
+    Some((session.path, datagram))
 }

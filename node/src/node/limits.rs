@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crate::time::Instant;
+use crate::{path::Path, time::Instant};
 
 /// An address' failures: this many at once, and one more every `refill`.
 const PER_ADDRESS: Rate = Rate { burst: 16, refill: Duration::from_secs(1), capacity: 1_024 };
@@ -42,7 +42,8 @@ impl Default for Limits {
 
 impl Limits {
     /// Whether `from` has failed too often to be tried again now, whoever may stand there.
-    pub(super) fn refuses(&self, now: Instant, from: SocketAddr) -> bool {
+    pub(super) fn refuses(&self, now: Instant, from: Path) -> bool {
+        let Path::Direct(from) = from else { return false };
         match self.addresses.debt(now, from) {
             0 => false,
             debt if debt >= PER_ADDRESS.burst => true,
@@ -51,7 +52,8 @@ impl Limits {
     }
 
     /// A message 1 of `from` was good for nothing.
-    pub(super) fn count(&mut self, now: Instant, from: SocketAddr) {
+    pub(super) fn count(&mut self, now: Instant, from: Path) {
+        let Path::Direct(from) = from else { return };
         self.addresses.take(now, from);
         self.hosts.take(now, from.ip());
     }
@@ -99,8 +101,8 @@ impl<K: Copy + Ord> Buckets<K> {
 mod tests {
     use super::*;
 
-    fn port(port: u16) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], port))
+    fn port(port: u16) -> Path {
+        Path::Direct(SocketAddr::from(([127, 0, 0, 1], port)))
     }
 
     fn at(millis: u64) -> Instant {
@@ -130,7 +132,7 @@ mod tests {
         }
         assert!(limits.refuses(at(0), port(1_000)), "one failure is enough by now");
         assert!(!limits.refuses(at(0), port(1)), "who has not failed is not to blame");
-        assert!(!limits.refuses(at(0), ([127, 0, 0, 2], 1_000).into()));
+        assert!(!limits.refuses(at(0), Path::Direct(([127, 0, 0, 2], 1_000).into())));
         assert!(!limits.refuses(at(20), port(1_000)), "with time comes trust");
     }
 

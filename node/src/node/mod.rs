@@ -13,6 +13,7 @@ mod limits;
 mod peers;
 mod rejections;
 mod rekeying;
+mod relaying;
 mod sending;
 mod spreading;
 mod streaming;
@@ -33,7 +34,7 @@ use rand_chacha::{
 use self::{
     answering::{Answer, Answers},
     calling::Calls,
-    dialing::{Dial, DialRequest, HalfOpen, Purpose, Waiting},
+    dialing::{Dial, DialRequest, HalfOpen, Waiting},
     leaving::Farewells,
     limits::Limits,
     peers::Peer,
@@ -47,6 +48,7 @@ use crate::{
     handshake::{Noise, SeenInitiations},
     identity::Identity,
     packet::Header,
+    path::Path,
     received::{Collector, Received},
     session::{PACKET_OVERHEAD, Session},
     time::{Instant, Now},
@@ -75,8 +77,8 @@ pub struct Node {
     /// First messages that were stale when they came.
     stale: SeenInitiations,
     limits: Limits,
-    /// The slots of dials and half-open sessions, by the address that was dialed.
-    dials: BTreeSet<(SocketAddr, u32)>,
+    /// The slots of dials and half-open sessions, by the path that was dialed.
+    dials: BTreeSet<(Path, u32)>,
     /// Dials that wait until fewer are under way.
     queued_dials: VecDeque<Waiting>,
     next_dial: u64,
@@ -84,13 +86,15 @@ pub struct Node {
     /// How their lives are judged, now that there are so many.
     pace: LivenessConfig,
     calls: Calls,
-    /// Where the peers are.
-    addresses: BTreeSet<(SocketAddr, NodeId)>,
+    /// Over which paths the peers are reached.
+    paths: BTreeSet<(Path, NodeId)>,
     /// What is known from records.
     everyone: Everyone,
     timers: Timers,
     /// Handshake datagrams to send.
-    outbox: VecDeque<(SocketAddr, Vec<u8>)>,
+    outbox: VecDeque<(Path, Vec<u8>)>,
+    /// Datagrams that came in over other nodes, from the node each is said to be of.
+    inbox: VecDeque<(NodeId, Vec<u8>)>,
     /// Peers for whom there may be something to seal and send, in turn.
     dirty: VecDeque<NodeId>,
     /// How many packets in a row the first of them has had.
@@ -159,10 +163,11 @@ impl Node {
             peers: BTreeMap::new(),
             pace,
             calls: Calls::default(),
-            addresses: BTreeSet::new(),
+            paths: BTreeSet::new(),
             everyone,
             timers: Timers::default(),
             outbox: VecDeque::new(),
+            inbox: VecDeque::new(),
             dirty: VecDeque::new(),
             burst: 0,
             events: VecDeque::new(),
@@ -189,11 +194,7 @@ impl Node {
     /// [`NodeEvent::DialFailed`], within the handshake budget counted from this call. With
     /// `expect`, anyone else who answers is refused.
     pub fn connect(&mut self, now: Now, address: SocketAddr, expect: Option<NodeId>) -> DialId {
-        self.observe(now.instant);
-        let id = DialId(self.next_dial);
-        self.next_dial += 1;
-        let deadline = now.instant + self.config.handshake.budget;
-        let request = DialRequest::new(Purpose::Asked(id), address, expect, deadline);
+        let (id, request) = self.new_dial(now, Path::Direct(address), expect);
         if self.left {
             self.fail_dial(&request, DialError::Left);
         } else {
@@ -209,15 +210,23 @@ impl Node {
         if self.left {
             return self.on_datagram_after_leave(datagram);
         }
+        self.take_datagram(now, Path::Direct(from), from, datagram);
+        while let Some((source, mut datagram)) = self.inbox.pop_front() {
+            self.take_datagram(now, Path::Relayed(source), from, &mut datagram);
+        }
+    }
+
+    /// A datagram came in over `path`, the last hop being `hop`.
+    fn take_datagram(&mut self, now: Now, path: Path, hop: SocketAddr, datagram: &mut [u8]) {
         let outcome = match Header::parse(datagram) {
             Err(_) => Err(RejectReason::Malformed),
-            Ok(Header::Initiation { suite, noise }) => self.on_initiation(now, from, suite, noise),
+            Ok(Header::Initiation { suite, noise }) => self.on_initiation(now, path, suite, noise),
             Ok(Header::Response { receiver, noise }) => self.on_response(now, receiver, noise),
-            Ok(Header::Confirm { receiver, noise }) => self.on_confirm(now, from, receiver, noise),
-            Ok(Header::Data { receiver, counter }) => self.on_data(now, from, receiver, counter, datagram),
+            Ok(Header::Confirm { receiver, noise }) => self.on_confirm(now, path, receiver, noise),
+            Ok(Header::Data { receiver, counter }) => self.on_data(now, path, receiver, counter, datagram),
         };
         if let Err(reason) = outcome {
-            self.rejections.count(now.instant, reason, from, &mut self.timers);
+            self.rejections.count(now.instant, reason, hop, &mut self.timers);
         }
     }
 
@@ -248,9 +257,14 @@ impl Node {
 
     /// Appends the next datagram to send to `buffer`.
     pub fn poll_transmit(&mut self, now: Now, buffer: &mut Vec<u8>) -> Option<Transmit> {
-        if let Some((to, datagram)) = self.outbox.pop_front() {
-            buffer.extend_from_slice(&datagram);
-            return Some(Transmit { to, len: datagram.len() });
+        while let Some((path, datagram)) = self.outbox.pop_front() {
+            match path {
+                Path::Direct(to) => {
+                    buffer.extend_from_slice(&datagram);
+                    return Some(Transmit { to, len: datagram.len() });
+                }
+                Path::Relayed(target) => self.send_relayed(target, &datagram),
+            }
         }
         self.poll_connections(now, buffer)
     }
@@ -272,7 +286,7 @@ impl Node {
             let Some(Slot::Session(session)) = self.slots.get(&peer.session) else { return None };
             Some(PeerView {
                 id,
-                address: session.address,
+                path: session.path,
                 role: session.role,
                 health: peer.liveness.health(),
                 heard: !peer.liveness.is_deaf(),

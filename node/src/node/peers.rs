@@ -1,6 +1,6 @@
 //! Peers: sessions put to use, packets taken in, lives judged.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use meshground_shared::{NodeId, RejectReason, SessionEnd};
 use rand_chacha::rand_core::RngCore;
@@ -12,6 +12,7 @@ use crate::{
     event::{NodeEvent, Traffic},
     handshake::{Claim, may_have_crossed, takes_precedence},
     packet::{Frame, Frames},
+    path::Path,
     session::{Liveness, Session},
     stream::{Side, StreamEvent},
     time::{Instant, Now},
@@ -38,6 +39,8 @@ pub(super) struct Peer {
     pub(super) replaced: Vec<u32>,
     pub(super) since: Instant,
     pub(super) liveness: Liveness,
+    /// When it last sent something that was no mere heartbeat, or was sent such.
+    pub(super) active: Instant,
     pub(super) traffic: Traffic,
     /// How often the keys were renewed.
     pub(super) rekeys: u64,
@@ -62,6 +65,7 @@ impl Peer {
             replaced: Vec::new(),
             since: now,
             liveness: Liveness::new(now, config),
+            active: now,
             traffic: Traffic::default(),
             rekeys: 0,
             renewals_tried: 0,
@@ -101,8 +105,19 @@ impl Node {
     /// Unreachable already when this end took up the new handshake, it is dead, and the new one is its next life. Of
     /// that handshake nothing can be a replay, as this end's part in it is fresh. The peer in its new life holds no
     /// other session, so both ends still agree.
+    ///
+    /// A direct session goes before a relayed one with the same life of the peer, unless it was Unreachable already when
+    /// the handshake of that began. What the initiator has found so far holds to the end: it is what the responder's
+    /// first packet answers.
     pub(super) fn prevails(&self, new: &Session) -> bool {
         let Some(old) = self.current_session(new.peer) else { return true };
+        if new.incarnation == old.incarnation && new.path.is_direct() != old.path.is_direct() {
+            let dead = || {
+                let peer = self.peers.get(&new.peer);
+                peer.is_some_and(|peer| peer.liveness.was_unreachable(new.since))
+            };
+            return new.path.is_direct() || (new.displaces_direct && old.since <= new.since) || dead();
+        }
         let set_back = new.incarnation < old.incarnation
             && self.peers.get(&new.peer).is_some_and(|peer| peer.liveness.was_unreachable(new.since));
         set_back || takes_precedence(&self.claim(new), &self.claim(old))
@@ -118,21 +133,27 @@ impl Node {
     /// Puts a confirmed session to use, unless one with precedence is there already. `continues` says that both ends
     /// go on with the connection they have; otherwise that ends here.
     pub(super) fn install(&mut self, now: Now, index: u32, mut session: Session, continues: bool) {
-        let (id, address, role) = (session.peer, session.address, session.role);
+        let (id, path, role) = (session.peer, session.path, session.role);
+        let was_direct = self.is_direct(id);
+        let max_datagram = self.max_datagram(path);
         let mut news = true;
         if let Some(old) = self.current_session(id) {
             if !self.prevails(&session) {
                 return;
             }
             if old.incarnation == session.incarnation && continues {
-                let (moved, from) = (old.address != address, old.address);
+                let from = old.path;
                 let crossed = may_have_crossed(&self.claim(&session), &self.claim(old));
-                news = crossed && (moved || old.role != role);
-                self.addresses.remove(&(from, id));
-                if moved && !crossed {
-                    self.events.push_back(NodeEvent::Roamed { peer: id, from, to: address });
+                let rerouted = from.is_direct() != path.is_direct();
+                news = rerouted || (crossed && (from != path || old.role != role));
+                self.paths.remove(&(from, id));
+                if let (Path::Direct(from), Path::Direct(to)) = (from, path)
+                    && from != to
+                    && !crossed
+                {
+                    self.events.push_back(NodeEvent::Roamed { peer: id, from, to });
                 }
-                self.replace_session(now.instant, index, &mut session, !crossed);
+                self.replace_session(now.instant, index, &mut session, !crossed && !rerouted);
                 self.heard(now.instant, id);
             } else {
                 // With it goes what it had replaced: a farewell of that life, late on its
@@ -140,28 +161,33 @@ impl Node {
                 self.drop_peer(id);
             }
         }
-        let first = !self.peers.contains_key(&id);
-        if first {
+        let went_on = self.peers.contains_key(&id);
+        if !went_on {
             let connection_id = session.connection_id(self.id());
             let connection = self.new_connection(now.instant, id);
             let peer = Peer::new(now.instant, index, connection, connection_id, &self.pace);
             self.peers.insert(id, peer);
             self.pace = self.config.liveness.for_peers(self.peers.len());
         }
-        self.addresses.insert((address, id));
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.connection.set_datagram(max_datagram);
+        }
+        self.paths.insert((path, id));
         self.slots.insert(index, Slot::Session(Box::new(session)));
         self.schedule_rekey(now.instant, id, role);
         if news {
-            self.events.push_back(NodeEvent::SessionUp { peer: id, address, role });
+            self.events.push_back(NodeEvent::SessionUp { peer: id, path, role });
         }
-        if first {
-            self.begin_spreading(now, id);
+        match (was_direct && went_on, path.is_direct()) {
+            (false, true) => self.begin_spreading(now, id),
+            (true, false) => self.end_spreading(id),
+            (_, is_direct) => self.set_link(now.instant, id, is_direct),
         }
         // The first ping measures the round trip and, from a responder, tells the
         // initiator that the session stands.
         self.ping(now.instant, id);
         self.check_peer(now.instant, id);
-        self.settle_dials(now, id, address);
+        self.settle_dials(now, id, path);
     }
 
     fn new_connection(&self, now: Instant, peer: NodeId) -> Connection {
@@ -192,7 +218,7 @@ impl Node {
     pub(super) fn on_data(
         &mut self,
         now: Now,
-        from: SocketAddr,
+        from: Path,
         index: u32,
         counter: u64,
         datagram: &mut [u8],
@@ -238,6 +264,9 @@ impl Node {
         }
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.connection.received(now.instant, counter, elicits_ack);
+            if elicits_ack {
+                peer.active = now.instant;
+            }
             self.after_input(now, id);
         }
         Ok(())
@@ -272,6 +301,7 @@ impl Node {
             Frame::Record(_) | Frame::Digest(_) | Frame::Summary(_) => {
                 self.on_spread_frame(now, id, frame).map_err(|_| RejectReason::BadFrame)?;
             }
+            Frame::Relay(relay) => self.on_relay(id, relay)?,
             Frame::Message(payload) => {
                 peer.traffic.messages_in += 1;
                 self.received.push(id, payload);
@@ -305,7 +335,7 @@ impl Node {
     pub(super) fn follow(
         &mut self,
         id: NodeId,
-        from: SocketAddr,
+        from: Path,
         is_news: impl FnOnce(&Session) -> bool,
         index: u32,
     ) {
@@ -313,13 +343,14 @@ impl Node {
             return;
         }
         if let Some(Slot::Session(session)) = self.slots.get_mut(&index)
-            && session.address != from
+            && let (Path::Direct(before), Path::Direct(to)) = (session.path, from)
+            && before != to
             && is_news(session)
         {
-            let before = std::mem::replace(&mut session.address, from);
-            self.addresses.remove(&(before, id));
-            self.addresses.insert((from, id));
-            self.events.push_back(NodeEvent::Roamed { peer: id, from: before, to: from });
+            session.path = from;
+            self.paths.remove(&(Path::Direct(before), id));
+            self.paths.insert((from, id));
+            self.events.push_back(NodeEvent::Roamed { peer: id, from: before, to });
         }
     }
 
@@ -341,7 +372,9 @@ impl Node {
         {
             let to = peer.liveness.health();
             self.events.push_back(NodeEvent::Health { peer: id, from, to, silence });
-            self.judge_link(now, id, to);
+            if self.is_direct(id) {
+                self.judge_link(now, id, to);
+            }
             self.check_peer(now, id);
         }
     }
@@ -353,10 +386,15 @@ impl Node {
         if let Some(from) = checkup.changed_from {
             let (to, silence) = (peer.liveness.health(), peer.liveness.silence(now));
             self.events.push_back(NodeEvent::Health { peer: id, from, to, silence });
-            self.judge_link(now, id, to);
+            if self.is_direct(id) {
+                self.judge_link(now, id, to);
+            }
         }
         if checkup.forget {
             self.remove_peer(id, SessionEnd::Forgotten);
+            return;
+        }
+        if self.close_if_idle(now, id) {
             return;
         }
         if checkup.ping {
@@ -372,15 +410,21 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.liveness.pinged(now, &self.pace, jitter);
         let ping = ping(now, &peer.liveness);
-        let digest = self.digest_frame();
         self.push_urgent(id, &ping);
-        self.push_urgent(id, &digest);
+        if self.is_direct(id) {
+            let digest = self.digest_frame();
+            self.push_urgent(id, &digest);
+        }
     }
 
     /// Ends the session with `peer`, and tells it once. Returns whether there was one. Either end may shake hands
     /// anew at any time.
     pub fn disconnect(&mut self, now: Now, peer: NodeId) -> bool {
         self.observe(now.instant);
+        self.close(now.instant, peer)
+    }
+
+    pub(super) fn close(&mut self, now: Instant, peer: NodeId) -> bool {
         let Some(index) = self.peers.get(&peer).map(|peer| peer.session) else { return false };
         let Some(Slot::Session(mut session)) = self.slots.remove(&index) else { return false };
         let mut datagram = Vec::new();
@@ -389,14 +433,14 @@ impl Node {
             Some(())
         };
         if session.seal(&mut datagram, close).is_some() {
-            self.outbox.push_back((session.address, datagram));
+            self.outbox.push_back((session.path, datagram));
         }
-        self.addresses.remove(&(session.address, peer));
+        self.paths.remove(&(session.path, peer));
         self.remove_peer(peer, SessionEnd::Closed);
         // It stays so that what is on its way here means nothing.
         session.closed = true;
         self.slots.insert(index, Slot::Session(session));
-        self.timers.set(Timer::Slot(index), now.instant + AFTERLIFE);
+        self.timers.set(Timer::Slot(index), now + AFTERLIFE);
         true
     }
 
@@ -415,7 +459,7 @@ impl Node {
         self.timers.clear(Timer::Rekey(id));
         self.timers.clear(Timer::Connection(id));
         if let Some(Slot::Session(session)) = self.slots.get(&peer.session) {
-            self.addresses.remove(&(session.address, id));
+            self.paths.remove(&(session.path, id));
         }
         if peer.connection.has_blocked_messages() {
             // Whoever waits for room learns from the next attempt that there is no session.

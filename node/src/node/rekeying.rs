@@ -54,7 +54,7 @@ impl Node {
 
     /// The time for a renewal has come, or for trying again.
     pub(super) fn on_rekey_due(&mut self, now: Now, id: NodeId) {
-        let Some(address) = self.current_session(id).map(|session: &Session| session.address) else { return };
+        let Some(path) = self.current_session(id).map(|session: &Session| session.path) else { return };
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let pause = FIRST_PAUSE * (1 << peer.renewals_tried.min(PAUSE_DOUBLINGS));
         self.timers.set(Timer::Rekey(id), now.instant + ATTEMPT + pause);
@@ -63,7 +63,7 @@ impl Node {
             return;
         }
         peer.renewals_tried += 1;
-        let request = DialRequest::new(Purpose::Renewal, address, Some(id), now.instant + ATTEMPT);
+        let request = DialRequest::new(Purpose::Renewal, path, Some(id), now.instant + ATTEMPT);
         self.begin_dial(now, request);
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     connection::MAX_PARCEL,
     event::{NodeEvent, SendError, Transmit},
     packet::{Frame, MESSAGE_OVERHEAD},
+    path::Path,
     time::{Instant, Now},
     timers::Timer,
 };
@@ -70,9 +71,16 @@ impl Node {
                 self.burst = 0;
                 continue;
             }
-            if let Some(transmit) = self.write_packet(now.instant, id, buffer) {
+            if let Some((path, len)) = self.write_packet(now.instant, id, buffer) {
                 self.burst += 1;
-                return Some(transmit);
+                match path {
+                    Path::Direct(to) => return Some(Transmit { to, len }),
+                    Path::Relayed(target) => {
+                        let datagram = buffer.split_off(buffer.len() - len);
+                        self.send_relayed(target, &datagram);
+                        continue;
+                    }
+                }
             }
             self.dirty.pop_front();
             self.burst = 0;
@@ -87,18 +95,21 @@ impl Node {
         None
     }
 
-    fn write_packet(&mut self, now: Instant, id: NodeId, buffer: &mut Vec<u8>) -> Option<Transmit> {
+    fn write_packet(&mut self, now: Instant, id: NodeId, buffer: &mut Vec<u8>) -> Option<(Path, usize)> {
         let peer = self.peers.get_mut(&id)?;
         let Some(Slot::Session(session)) = self.slots.get_mut(&peer.session) else { return None };
         let start = buffer.len();
         let (number, packet) = session.seal(buffer, |out| peer.connection.write(now, out))?;
-        let (to, index, len) = (session.address, peer.session, buffer.len() - start);
+        let (path, index, len) = (session.path, peer.session, buffer.len() - start);
+        if packet.elicits_ack {
+            peer.active = now;
+        }
         peer.connection.sent(now, number, packet, len);
         peer.liveness.sent(now);
         peer.traffic.datagrams_out += 1;
         peer.traffic.bytes_out += len as u64;
         self.count_sealed(now, id, index);
-        Some(Transmit { to, len })
+        Some((path, len))
     }
 
     /// Sets a connection's timer to when it next wants attention. One that goes off too early is set anew then: moving it with

@@ -164,7 +164,7 @@ impl Node {
         self.schedule_spreading();
     }
 
-    fn set_link(&mut self, now: Instant, id: NodeId, is_linked: bool) {
+    pub(super) fn set_link(&mut self, now: Instant, id: NodeId, is_linked: bool) {
         if !self.everyone.routes.set_direct(id, is_linked) {
             return;
         }
@@ -199,13 +199,16 @@ impl Node {
         Frame::Digest(self.everyone.spreading.digest())
     }
 
-    /// A frame about records came in from a direct peer.
+    /// A frame about records came in. From others than direct peers they mean nothing.
     pub(super) fn on_spread_frame(
         &mut self,
         now: Now,
         from: NodeId,
         frame: &Frame<'_>,
     ) -> Result<(), RecordError> {
+        if !self.is_direct(from) {
+            return Ok(());
+        }
         let everyone = &mut self.everyone;
         match *frame {
             Frame::Digest(digest) => everyone.spreading.on_digest(now.instant, from, digest),

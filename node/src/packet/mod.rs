@@ -9,7 +9,7 @@ mod header;
 pub(crate) mod varint;
 
 pub(crate) use ack::{AckRanges, put_ranges};
-pub(crate) use frame::{Fragment, Frame, Frames, MESSAGE_OVERHEAD, StreamPiece};
+pub(crate) use frame::{Fragment, Frame, Frames, MESSAGE_OVERHEAD, RELAY_OVERHEAD, Relay, StreamPiece};
 pub(crate) use header::{
     CONFIRM_LEN, CONFIRM_NOISE_LEN, DATA_HEADER_LEN, Header, INITIATION_LEN, INITIATION_NOISE_LEN,
     RESPONSE_LEN, RESPONSE_NOISE_LEN, confirm_header, data_header, initiation_header, response_header,

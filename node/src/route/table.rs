@@ -95,6 +95,12 @@ impl RouteTable {
         self.routes().get(&target).copied()
     }
 
+    /// The way on for what somebody at this `distance` from the target passes on: only one that is strictly shorter. So
+    /// the distance falls with every hop, and nothing goes round, whatever anybody believes about links.
+    pub(crate) fn route_nearer(&mut self, target: NodeId, distance: u16) -> Option<Route> {
+        self.route(target).filter(|route| route.distance < distance)
+    }
+
     /// The ways to all nodes that can be reached.
     pub(crate) fn routes(&mut self) -> &BTreeMap<NodeId, Route> {
         if std::mem::take(&mut self.stale) {
@@ -252,6 +258,37 @@ mod tests {
             let before = before[target];
             assert!(before.next_hop == NodeId(8) || before == *route, "{before:?} became {route:?}");
         }
+    }
+
+    #[test]
+    fn nothing_goes_round_though_everyone_believes_something_else() {
+        let mut state: u64 = 1;
+        let mut below = |bound: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % bound
+        };
+        let (mut delivered, mut dropped) = (0, 0);
+        for _ in 0..200 {
+            // Everyone has its own idea of who is linked with whom: news under way, and lies.
+            let mut tables: Vec<RouteTable> = (0..10)
+                .map(|local| {
+                    let links: Vec<(u64, u64)> = (0..14).map(|_| (below(10), below(10))).collect();
+                    table(local, &links.into_iter().filter(|(a, b)| a != b).collect::<Vec<_>>())
+                })
+                .collect();
+            for (from, target) in (0..10).flat_map(|from| (0..10).map(move |target| (from, target))) {
+                let Some(first) = tables[from].route(NodeId(target)) else { continue };
+                let (mut at, mut hops) = (first, 1);
+                while at.next_hop != NodeId(target) {
+                    let hop = usize::try_from(at.next_hop.0).unwrap();
+                    let Some(next) = tables[hop].route_nearer(NodeId(target), at.distance) else { break };
+                    (at, hops) = (next, hops + 1);
+                    assert!(hops <= first.distance, "{from} to {target}");
+                }
+                if at.next_hop == NodeId(target) { delivered += 1 } else { dropped += 1 }
+            }
+        }
+        assert!(delivered > 100 && dropped > 100, "{delivered} delivered, {dropped} dropped");
     }
 
     #[test]

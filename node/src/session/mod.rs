@@ -3,8 +3,6 @@
 mod liveness;
 mod replay;
 
-use std::net::SocketAddr;
-
 use meshground_shared::{NodeId, RejectReason, Role};
 
 pub(crate) use liveness::Liveness;
@@ -14,6 +12,7 @@ use crate::{
     crypto::{Aead, TAG_LEN},
     handshake::Established,
     packet::{CONFIRM_NOISE_LEN, DATA_HEADER_LEN, Frame, Frames, data_header},
+    path::Path,
     time::{Instant, WallTime},
 };
 
@@ -26,7 +25,7 @@ pub(crate) struct Session {
     /// Who is at the other end.
     pub(crate) peer: NodeId,
     /// Where packets go.
-    pub(crate) address: SocketAddr,
+    pub(crate) path: Path,
     /// This end's part in the handshake.
     pub(crate) role: Role,
     /// Which life of the peer this is; a restarted peer has a higher one.
@@ -52,24 +51,21 @@ pub(crate) struct Session {
     window: ReplayWindow,
     /// The connection the initiator would go on with; 0 for none.
     pub(crate) connection: u64,
+    /// It prevailed over a direct session when this end, its initiator, sent message 3.
+    pub(crate) displaces_direct: bool,
     /// Whether this end goes on with that, of which the initiator must be told until it is heard.
     pub(crate) continues: bool,
 }
 
 impl Session {
     /// The session that `established` left behind, sending datagrams of at most
-    /// `max_datagram` bytes to `address`. This end took up the handshake at `since`.
-    pub(crate) fn new(
-        established: Established,
-        address: SocketAddr,
-        max_datagram: usize,
-        since: Instant,
-    ) -> Self {
+    /// `max_datagram` bytes over `path`. This end took up the handshake at `since`.
+    pub(crate) fn new(established: Established, path: Path, max_datagram: usize, since: Instant) -> Self {
         let Established { peer, incarnation, role, begun, remote_index, connection, send_key, receive_key } =
             established;
         Self {
             peer,
-            address,
+            path,
             role,
             incarnation,
             begun,
@@ -84,6 +80,7 @@ impl Session {
             limit: key_limit(max_datagram),
             window: ReplayWindow::default(),
             connection,
+            displaces_direct: false,
             continues: false,
         }
     }

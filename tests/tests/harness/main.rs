@@ -535,7 +535,7 @@ async fn a_running_node_can_be_restarted_and_its_peers_move_to_the_new_run() {
     for node in cluster.nodes().iter().filter(|node| node.index() != 3) {
         let peers = node.mesh().peers();
         let peer = peers.iter().find(|peer| peer.id == after.node_id()).unwrap();
-        assert_eq!(peer.address, after.local_addr(), "the session is with the new run");
+        assert_eq!(peer.path.address(), Some(after.local_addr()), "the session is with the new run");
     }
 }
 

@@ -12,7 +12,7 @@ const ELSEWHERE: ([u8; 4], u16) = ([127, 0, 0, 1], 9);
 fn known_address(net: &Network, from: usize, of: usize) -> SocketAddr {
     let id = net.id(of);
     let node = net.members[from].node.as_ref().expect("running");
-    node.peers().find(|peer| peer.id == id).expect("a session").address
+    node.peers().find(|peer| peer.id == id).and_then(|peer| peer.path.address()).expect("a direct session")
 }
 
 /// One message of member 0 to member 1, sealed and on its way.
@@ -113,7 +113,7 @@ fn a_renewal_finds_a_peer_that_has_moved() {
         let peer =
             net.members[number].node.iter().flat_map(meshground_node::Node::peers).next().expect("a peer");
         assert!(peer.rekeys >= 3, "{} renewals in 64 s", peer.rekeys);
-        assert_eq!(peer.address, net.members[other].address);
+        assert_eq!(peer.path.address(), Some(net.members[other].address));
         let down =
             |event: &NodeEvent| matches!(event, NodeEvent::SessionDown { reason: SessionEnd::Forgotten, .. });
         assert!(!net.members[number].told().any(down));
