@@ -217,9 +217,8 @@ impl Node {
                 Taken::Nothing => return Ok(()),
                 Taken::News(key, content) => self.take_in(now, key, content),
                 Taken::Own(kind, stamp) => {
-                    if let Some(record) = everyone.publisher.surpass(now, kind, stamp, &mut self.rng) {
-                        everyone.spreading.publish(now.instant, record);
-                    }
+                    let record = everyone.publisher.surpass(now, kind, stamp, &mut self.rng);
+                    everyone.spreading.publish(now.instant, record);
                 }
             },
             _ => return Ok(()),

@@ -70,19 +70,21 @@ impl Publisher {
         due.into_iter().map(|(kind, body)| self.publish(now, kind, body, rng)).collect()
     }
 
-    /// A record of this node's own is about that this node did not say in this life, or not yet: one of a former life
-    /// whose clock was ahead. Says what it has to say above that.
+    /// A record of this node's own is about that is newer than what it has said in this life: one of a former life. Says
+    /// above that what it has to say now; if that is nothing, takes it back.
     pub(crate) fn surpass(
         &mut self,
         now: Now,
         kind: RecordKind,
         seen: Stamp,
         rng: &mut ChaCha20Rng,
-    ) -> Option<Record> {
-        let said = self.said.get_mut(&kind)?;
-        said.stamp = said.stamp.max(seen);
+    ) -> Record {
+        let nothing = || Said { body: Vec::new(), stamp: Stamp::default(), renew: now.instant };
+        let said = self.said.entry(kind).or_insert_with(nothing);
         let body = said.body.clone();
-        Some(self.publish(now, kind, body, rng))
+        let first = Stamp { incarnation: self.incarnation, version: 0 };
+        said.stamp = said.stamp.max(seen).max(first);
+        self.publish(now, kind, body, rng)
     }
 
     /// When [`renew`](Self::renew) next has something to say.
@@ -119,13 +121,15 @@ mod tests {
     }
 
     #[test]
-    fn a_former_life_whose_clock_was_ahead_is_surpassed() {
+    fn what_a_former_life_said_is_surpassed_or_taken_back_whatever_its_clock_showed() {
         let mut rng = ChaCha20Rng::from_seed([1; 32]);
         let mut publisher = Publisher::new(Identity::from_seed([1; 32]), 7);
         publisher.publish(now(0), RecordKind::Links, b"x".to_vec(), &mut rng);
         let former = Stamp { incarnation: 9, version: 40 };
-        let above = publisher.surpass(now(1), RecordKind::Links, former, &mut rng).unwrap();
+        let above = publisher.surpass(now(1), RecordKind::Links, former, &mut rng);
         assert!(above.stamp > former && above.body() == b"x");
-        assert_eq!(publisher.surpass(now(1), RecordKind::Capabilities, former, &mut rng), None);
+        let former = Stamp { incarnation: 5, version: 40 };
+        let back = publisher.surpass(now(1), RecordKind::Capabilities, former, &mut rng);
+        assert_eq!((back.stamp, back.body()), (Stamp { incarnation: 7, version: 1 }, &b""[..]));
     }
 }

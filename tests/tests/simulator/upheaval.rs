@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use meshground_node::{DialId, Node, NodeConfig, NodeEvent, Suite};
+use meshground_node::{Capabilities, DialId, Node, NodeConfig, NodeEvent, NodeId, Suite};
 use meshground_tests::sim::{Faults, Network};
 
 use super::{PSK, seeds};
@@ -18,6 +18,8 @@ enum Blow {
     Restart { number: usize, in_place: bool },
     Leave(usize),
     Dial(usize, usize),
+    DialRelayed(usize, usize),
+    Announce(usize, u64),
     CutOneWay(usize, usize),
     Mend,
     Skew(usize, u64),
@@ -69,7 +71,7 @@ impl Upheaval {
 
     fn random_blow(&mut self) -> Blow {
         let (a, b) = (self.random_member(), self.random_member());
-        match self.net.below(16) {
+        match self.net.below(18) {
             0 => Blow::Crash(a),
             1..=3 => Blow::Restart { number: a, in_place: self.net.below(2) == 0 },
             4 => Blow::Leave(a),
@@ -85,6 +87,8 @@ impl Upheaval {
                 Blow::Weather(Faults { loss, duplication, corruption, jitter, ..Faults::NONE })
             }
             14 => Blow::StandStill(a, Duration::from_millis(self.net.below(3_000))),
+            15 => Blow::DialRelayed(a, b),
+            16 => Blow::Announce(a, self.net.below(1_000)),
             _ => Blow::Send(a, b),
         }
     }
@@ -110,6 +114,15 @@ impl Upheaval {
                 let dial = self.net.dial(from, to);
                 self.dials.entry(from).or_default().push(dial);
             }
+            Blow::DialRelayed(from, to) if self.is_running(from) => {
+                let target = self.net.id(to);
+                let dial = self.net.act(from, |node, now| node.connect_relayed(now, target));
+                self.dials.entry(from).or_default().push(dial);
+            }
+            Blow::Announce(number, tag) if self.is_running(number) => {
+                let capabilities = Capabilities::new().with_tag(tag.to_string()).expect("a short tag");
+                self.net.act(number, |node, now| node.announce(now, capabilities));
+            }
             Blow::CutOneWay(from, to) => {
                 let cut = (self.net.members[from].address, self.net.members[to].address);
                 self.net.cuts.push(cut);
@@ -127,7 +140,8 @@ impl Upheaval {
                 // Without a session it is refused, which is fine too.
                 let _ = self.net.act(from, |node, now| node.send(now, id, b"noise"));
             }
-            Blow::Leave(_) | Blow::Dial(..) | Blow::Send(..) => {}
+            Blow::Leave(_) | Blow::Dial(..) | Blow::DialRelayed(..) | Blow::Announce(..) | Blow::Send(..) => {
+            }
         }
     }
 
@@ -203,6 +217,25 @@ impl Upheaval {
     }
 }
 
+impl Upheaval {
+    /// Everyone is linked with everyone again and holds the same records, those of their present lives.
+    fn all_know_the_same(&mut self) {
+        let n = self.net.members.len();
+        for number in 0..n {
+            let node = self.net.members[number].node.as_mut().expect("running");
+            let distances: Vec<u16> = node.routes().map(|route| route.distance).collect();
+            assert_eq!(distances, vec![1; n - 1], "at {number}");
+        }
+        let known = |number: usize| -> Vec<(NodeId, Capabilities)> {
+            let node = self.net.members[number].node.as_ref().expect("running");
+            node.capabilities().iter().map(|(id, it)| (id, it.clone())).collect()
+        };
+        for number in 0..n {
+            assert_eq!(known(number), known(0), "at {number}");
+        }
+    }
+}
+
 #[test]
 fn after_any_upheaval_and_one_more_dial_all_is_well() {
     for seed in seeds(400) {
@@ -222,5 +255,6 @@ fn after_any_upheaval_and_one_more_dial_all_is_well() {
         upheaval.calm_down();
         upheaval.all_is_well();
         upheaval.messages_pass_exactly_once();
+        upheaval.all_know_the_same();
     }
 }
