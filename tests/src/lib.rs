@@ -1,5 +1,6 @@
 //! What Meshground's whole-system tests are built from.
 
+pub mod bare;
 #[cfg(feature = "browser")]
 pub mod browser;
 pub mod relay;
