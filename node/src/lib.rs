@@ -27,6 +27,9 @@ mod session;
 mod stream;
 mod time;
 mod timers;
+#[cfg(feature = "floor")]
+#[doc(hidden)]
+pub mod vectors;
 
 pub use capability::{
     Capabilities, CapabilityError, CapabilityIndex, Comparison, Filter, Placement, PlacementError,

@@ -17,7 +17,7 @@ pub(crate) struct AckRanges<'a> {
 
 impl<'a> AckRanges<'a> {
     /// Takes ranges off the front of `bytes`.
-    pub(super) fn split(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), Malformed> {
+    pub(crate) fn split(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), Malformed> {
         let (largest, rest) = varint::split(bytes)?;
         let (more, encoded) = varint::split(rest)?;
         if more >= MAX_RANGES as u64 {
@@ -33,11 +33,13 @@ impl<'a> AckRanges<'a> {
         Ok((Self { largest, encoded }, rest))
     }
 
-    pub(super) fn encoded_len(&self) -> usize {
+    /// How many bytes [`encode`](Self::encode) appends.
+    pub(crate) fn encoded_len(&self) -> usize {
         varint::len(self.largest) + 1 + self.encoded.len()
     }
 
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    /// Appends them.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         varint::put(self.largest, out);
         varint::put(self.iter().count().saturating_sub(1) as u64, out);
         out.extend_from_slice(self.encoded);
