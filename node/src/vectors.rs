@@ -62,7 +62,7 @@ impl Outcome {
     fn of(established: Established, frames: &[u8]) -> Option<Self> {
         let Established { peer, incarnation, begun, connection, .. } = established;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        let mut session = Session::new(established, address, 1_452, Instant::default());
+        let mut session = Session::new(established, crate::Path::Direct(address), 1_452, Instant::default());
         let mut first_packet = Vec::new();
         session.seal(&mut first_packet, |out| {
             out.extend_from_slice(frames);

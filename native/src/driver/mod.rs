@@ -402,6 +402,7 @@ impl Driver {
                         let _ = reply.send(Err(error));
                     }
                 }
+                NodeEvent::SessionUp { peer, .. } => self.streams.session_up(&mut self.node, peer),
                 NodeEvent::Stream { peer, event } => self.streams.on_event(&mut self.node, peer, event),
                 NodeEvent::Call(event) => self.calls.on_event(&mut self.node, event),
                 _ => {}

@@ -155,6 +155,11 @@ impl Streams {
         self.serve(node, &shared);
     }
 
+    /// There is a session with `peer`, perhaps in the place of one under which too many were open.
+    pub(super) fn session_up(&mut self, node: &mut Node, peer: NodeId) {
+        self.on_event(node, peer, StreamEvent::MayOpen);
+    }
+
     /// There is no session with `peer` any more: nobody needs to wait for it.
     pub(super) fn session_down(&mut self, peer: NodeId) {
         let (gone, waiting): (Vec<_>, Vec<_>) =

@@ -95,8 +95,8 @@ pub(crate) struct Written {
 }
 
 impl Connection {
-    /// A new connection. It sends datagrams of at most `datagram` bytes and lets `max_queued` bytes of messages wait.
-    pub(crate) fn new(side: Side, datagram: usize, max_queued: usize, now: Instant) -> Self {
+    /// A new connection, which both ends call `id`. It sends datagrams of at most `datagram` bytes and lets `max_queued` bytes of messages wait.
+    pub(crate) fn new(id: u64, side: Side, datagram: usize, max_queued: usize, now: Instant) -> Self {
         let room = datagram - PACKET_OVERHEAD;
         Self {
             room,
@@ -116,7 +116,7 @@ impl Connection {
             messages_first: false,
             reassembly: Reassembly::default(),
             tally: Tally::default(),
-            streams: Streams::new(side),
+            streams: Streams::new(id, side),
         }
     }
 

@@ -25,7 +25,7 @@ struct Pair {
 impl Pair {
     fn new(loss: u64, seed: u64) -> Self {
         let now = Instant::from_micros(1_000);
-        let end = |side| Connection::new(side, ROOM + PACKET_OVERHEAD, 1 << 20, now);
+        let end = |side| Connection::new(1, side, ROOM + PACKET_OVERHEAD, 1 << 20, now);
         Self {
             ends: [end(Side::Lower), end(Side::Higher)],
             events: [Vec::new(), Vec::new()],
@@ -160,6 +160,7 @@ fn a_stream_arrives_whole_and_in_order_whatever_is_lost() {
         pair.transfer(if loss > 100 { 100_000 } else { 3_000_000 });
         pair.settle();
         assert!(pair.events[0].contains(&StreamEvent::Finished(StreamId::new(
+            1,
             0,
             StreamKind::Plain,
             Side::Lower

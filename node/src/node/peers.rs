@@ -164,7 +164,7 @@ impl Node {
         let went_on = self.peers.contains_key(&id);
         if !went_on {
             let connection_id = session.connection_id(self.id());
-            let connection = self.new_connection(now.instant, id);
+            let connection = self.new_connection(now.instant, id, connection_id);
             let peer = Peer::new(now.instant, index, connection, connection_id, &self.pace);
             self.peers.insert(id, peer);
             self.pace = self.config.liveness.for_peers(self.peers.len());
@@ -190,10 +190,10 @@ impl Node {
         self.settle_dials(now, id, path);
     }
 
-    fn new_connection(&self, now: Instant, peer: NodeId) -> Connection {
+    fn new_connection(&self, now: Instant, peer: NodeId, connection_id: u64) -> Connection {
         let side = if self.id() < peer { Side::Lower } else { Side::Higher };
         let datagram = self.config.max_datagram;
-        Connection::new(side, datagram, self.config.max_queued, now)
+        Connection::new(connection_id, side, datagram, self.config.max_queued, now)
     }
 
     /// The connection with `peer` that this end would go on with; 0 for none.
@@ -260,7 +260,11 @@ impl Node {
                 self.on_close(index, id);
                 continue;
             }
-            self.on_frame(now, id, &frame)?;
+            if let Err(reason) = self.on_frame(now, id, &frame) {
+                // What stood before it has taken effect.
+                self.after_input(now, id);
+                return Err(reason);
+            }
         }
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.connection.received(now.instant, counter, elicits_ack);

@@ -29,7 +29,6 @@ const CONTINUES: u8 = 20;
 pub(crate) const MESSAGE_OVERHEAD: usize = 5;
 
 /// The most a relay frame adds to the datagram in it.
-#[allow(dead_code)]
 pub(crate) const RELAY_OVERHEAD: usize = 1 + 2 + 8 + 8 + 4;
 
 /// One frame.

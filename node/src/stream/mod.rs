@@ -110,6 +110,7 @@ impl Stream {
 /// The streams of one connection.
 #[derive(Debug)]
 pub(crate) struct Streams {
+    connection: u64,
     side: Side,
     open: BTreeMap<StreamId, Stream>,
     /// The index of the next stream opened here, and how many the other end allows.
@@ -138,8 +139,9 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    pub(crate) fn new(side: Side) -> Self {
+    pub(crate) fn new(connection: u64, side: Side) -> Self {
         Self {
+            connection,
             side,
             open: BTreeMap::new(),
             next_index: 0,
@@ -171,7 +173,7 @@ impl Streams {
             self.open_blocked = true;
             return Err(StreamError::TooMany);
         }
-        let id = StreamId::new(self.next_index, kind, self.side);
+        let id = StreamId::new(self.connection, self.next_index, kind, self.side);
         self.next_index += 1;
         self.open.insert(id, Stream::new());
         Ok(id)
@@ -253,7 +255,7 @@ impl Streams {
 
     /// A piece came in.
     pub(crate) fn on_piece(&mut self, piece: &StreamPiece<'_>) -> Result<(), Violation> {
-        let id = StreamId(piece.stream);
+        let id = self.id(piece.stream);
         if !self.expect(id)? {
             return Ok(());
         }
@@ -269,7 +271,7 @@ impl Streams {
 
     /// The other end gave up its half of a stream.
     pub(crate) fn on_reset(&mut self, stream: u64, code: u64, size: u64) -> Result<(), Violation> {
-        let id = StreamId(stream);
+        let id = self.id(stream);
         if !self.expect(id)? {
             return Ok(());
         }
@@ -285,7 +287,7 @@ impl Streams {
 
     /// The other end reads no further.
     pub(crate) fn on_stop(&mut self, stream: u64, code: u64) -> Result<(), Violation> {
-        let id = StreamId(stream);
+        let id = self.id(stream);
         if self.expect(id)?
             && let Some(stream) = self.open.get_mut(&id)
             && stream.send.reset(code)
@@ -309,7 +311,7 @@ impl Streams {
 
     /// The other end allows more bytes on one stream.
     pub(crate) fn on_max_stream_data(&mut self, stream: u64, limit: u64) -> Result<(), Violation> {
-        let id = StreamId(stream);
+        let id = self.id(stream);
         if self.expect(id)?
             && let Some(stream) = self.open.get_mut(&id)
         {
@@ -348,6 +350,10 @@ impl Streams {
         Ok(true)
     }
 
+    fn id(&self, wire: u64) -> StreamId {
+        StreamId { wire, connection: self.connection }
+    }
+
     fn after_receiving(&mut self, id: StreamId) {
         let Some(stream) = self.open.get_mut(&id) else { return };
         self.consumed += stream.receive.forfeit();
@@ -384,14 +390,14 @@ impl Streams {
                 continue;
             };
             let before = stream.send.sent_to();
-            let overhead = StreamPiece::overhead(id.0, stream.send.size(), room);
+            let overhead = StreamPiece::overhead(id.wire, stream.send.size(), room);
             let piece = if room > overhead { stream.send.next(room - overhead, fresh) } else { None };
             if let Some(piece) = piece {
-                StreamPiece::put_start(id.0, piece.offset, piece.end, piece.len, out);
+                StreamPiece::put_start(id.wire, piece.offset, piece.end, piece.len, out);
                 stream.send.copy(piece.offset, piece.len, out);
                 self.sent += stream.send.sent_to() - before;
                 let len = piece.len as u64;
-                carried.push(Carried::Stream { stream: id.0, offset: piece.offset, len, end: piece.end });
+                carried.push(Carried::Stream { stream: id.wire, offset: piece.offset, len, end: piece.end });
             }
             let more = stream.send.has_output(self.send_limit - self.sent);
             self.ready.pop_front();
@@ -423,19 +429,19 @@ impl Streams {
                     && let Some(code) = stream.send.reset_to_send()
                 {
                     stream.send.reset_sent();
-                    Frame::ResetStream { stream: id.0, code, size: stream.send.sent_to() }.encode(out);
-                    carried.push(Carried::ResetStream { stream: id.0 });
+                    Frame::ResetStream { stream: id.wire, code, size: stream.send.sent_to() }.encode(out);
+                    carried.push(Carried::ResetStream { stream: id.wire });
                 }
             } else if let Some((id, code)) = self.stops.pop_first() {
                 if self.open.contains_key(&id) {
-                    Frame::StopSending { stream: id.0, code }.encode(out);
-                    carried.push(Carried::StopSending { stream: id.0, code });
+                    Frame::StopSending { stream: id.wire, code }.encode(out);
+                    carried.push(Carried::StopSending { stream: id.wire, code });
                 }
             } else if let Some(id) = self.limits.pop_first()
                 && let Some(limit) = self.open.get_mut(&id).and_then(|stream| stream.receive.tell_limit())
             {
-                Frame::MaxStreamData { stream: id.0, limit }.encode(out);
-                carried.push(Carried::MaxStreamData { stream: id.0 });
+                Frame::MaxStreamData { stream: id.wire, limit }.encode(out);
+                carried.push(Carried::MaxStreamData { stream: id.wire });
             }
         }
     }
@@ -444,7 +450,7 @@ impl Streams {
     pub(crate) fn acked(&mut self, carried: Carried) {
         match carried {
             Carried::Stream { stream, offset, len, end } => {
-                let id = StreamId(stream);
+                let id = self.id(stream);
                 let Some(stream) = self.open.get_mut(&id) else { return };
                 stream.send.acked(offset, len, end);
                 if stream.send.unblock() {
@@ -457,7 +463,7 @@ impl Streams {
                 self.reap(id);
             }
             Carried::ResetStream { stream } => {
-                let id = StreamId(stream);
+                let id = self.id(stream);
                 if let Some(stream) = self.open.get_mut(&id) {
                     stream.send.reset_acked();
                 }
@@ -474,21 +480,21 @@ impl Streams {
     pub(crate) fn lost(&mut self, carried: Carried) {
         match carried {
             Carried::Stream { stream, offset, len, end } => {
-                let id = StreamId(stream);
+                let id = self.id(stream);
                 if let Some(stream) = self.open.get_mut(&id) {
                     stream.send.lost(offset, len, end);
                 }
                 self.queue(id);
             }
             Carried::ResetStream { stream } => {
-                let id = StreamId(stream);
+                let id = self.id(stream);
                 if let Some(stream) = self.open.get_mut(&id) {
                     stream.send.reset_lost();
                     self.resets.insert(id);
                 }
             }
             Carried::StopSending { stream, code } => {
-                let id = StreamId(stream);
+                let id = self.id(stream);
                 if self.open.contains_key(&id) {
                     self.stops.insert(id, code);
                 }
@@ -496,8 +502,8 @@ impl Streams {
             Carried::MaxData => self.tell_data_limit = true,
             Carried::MaxStreams => self.tell_open_limit = true,
             Carried::MaxStreamData { stream } => {
-                if self.open.contains_key(&StreamId(stream)) {
-                    self.limits.insert(StreamId(stream));
+                if self.open.contains_key(&self.id(stream)) {
+                    self.limits.insert(self.id(stream));
                 }
             }
         }

@@ -3,23 +3,23 @@
 use super::*;
 
 fn streams() -> Streams {
-    Streams::new(Side::Lower)
+    Streams::new(7, Side::Lower)
 }
 
 fn piece(stream: StreamId, offset: u64, data: &[u8], end: bool) -> StreamPiece<'_> {
-    StreamPiece { stream: stream.0, offset, end, data }
+    StreamPiece { stream: stream.wire, offset, end, data }
 }
 
 fn theirs(index: u64) -> StreamId {
-    StreamId::new(index, StreamKind::Plain, Side::Higher)
+    StreamId::new(7, index, StreamKind::Plain, Side::Higher)
 }
 
 #[test]
 fn a_stream_this_end_never_opened_is_a_violation() {
     let mut streams = streams();
-    let own = StreamId::new(0, StreamKind::Plain, Side::Lower);
+    let own = StreamId::new(7, 0, StreamKind::Plain, Side::Lower);
     assert_eq!(streams.on_piece(&piece(own, 0, b"a", false)), Err(Violation));
-    assert_eq!(streams.on_stop(own.0, 1), Err(Violation));
+    assert_eq!(streams.on_stop(own.wire, 1), Err(Violation));
     assert_eq!(streams.open(StreamKind::Plain), Ok(own));
     assert_eq!(streams.on_piece(&piece(own, 0, b"a", false)), Ok(()));
 }
@@ -38,7 +38,7 @@ fn more_bytes_than_allowed_over_all_streams_are_a_violation() {
         assert_eq!(streams.on_piece(&piece(theirs(index), STREAM_WINDOW - 1, b"a", false)), Ok(()));
     }
     assert_eq!(streams.on_piece(&piece(theirs(100), 0, b"a", false)), Err(Violation));
-    assert_eq!(streams.on_reset(theirs(101).0, 0, 1), Err(Violation));
+    assert_eq!(streams.on_reset(theirs(101).wire, 0, 1), Err(Violation));
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn late_frames_for_a_stream_that_is_over_are_ignored() {
     assert_eq!(streams.poll_event(), Some(StreamEvent::Finished(stream)));
     assert_eq!(streams.ids().count(), 0);
     assert_eq!(streams.on_piece(&piece(stream, 0, b"abc", true)), Ok(()));
-    assert_eq!(streams.on_reset(stream.0, 1, 3), Ok(()));
+    assert_eq!(streams.on_reset(stream.wire, 1, 3), Ok(()));
     assert_eq!((streams.ids().count(), streams.poll_event()), (0, None));
     assert_eq!(streams.read(stream, 10, &mut out), Err(StreamError::Unknown(stream)));
 }
@@ -72,7 +72,7 @@ fn what_nobody_reads_any_more_does_not_use_up_the_window() {
         let stream = theirs(index);
         streams.on_piece(&piece(stream, 0, &vec![0; 1 << 20], false)).unwrap();
         streams.stop(stream, 0).unwrap();
-        streams.on_reset(stream.0, 0, 1 << 20).unwrap();
+        streams.on_reset(stream.wire, 0, 1 << 20).unwrap();
         streams.send(1_000, &mut Vec::new(), &mut Vec::new());
     }
 }
@@ -85,7 +85,7 @@ fn an_empty_stream_that_ends_is_still_a_stream() {
     streams.finish(stream).unwrap();
     let (mut packet, mut carried) = (Vec::new(), Vec::new());
     streams.send(1_000, &mut packet, &mut carried);
-    assert_eq!(carried, [Carried::Stream { stream: stream.0, offset: 0, len: 0, end: true }]);
+    assert_eq!(carried, [Carried::Stream { stream: stream.wire, offset: 0, len: 0, end: true }]);
     assert!(!streams.has_output());
 }
 
@@ -101,7 +101,7 @@ fn streams_take_turns() {
         let mut carried = Vec::new();
         streams.send(100, &mut Vec::new(), &mut carried);
         order.extend(carried.iter().map(|carried| match carried {
-            Carried::Stream { stream, .. } => StreamId(*stream),
+            Carried::Stream { stream, .. } => StreamId { wire: *stream, connection: 7 },
             other => panic!("{other:?}"),
         }));
     }

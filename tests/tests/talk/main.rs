@@ -8,7 +8,7 @@ use std::{net::Ipv4Addr, time::Duration};
 use meshground::{Mesh, MeshBuilder};
 
 /// No test waits longer for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     let Ok(done) = tokio::time::timeout(PATIENCE, future).await else {
