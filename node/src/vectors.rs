@@ -251,3 +251,50 @@ pub fn response<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Option<Answer> {
     }
     Some((items, None))
 }
+
+/// A member of the mesh that says whatever it likes: one end of a session, with no node behind it.
+#[derive(Debug)]
+pub struct Insider {
+    noise: Noise,
+    initiator: Initiator,
+    session: Option<Session>,
+}
+
+impl Insider {
+    /// One that dials; with the initiation to send.
+    pub fn dial(terms: &Terms, end: &End) -> (Self, Vec<u8>) {
+        let noise = Noise::new(terms.psk, Identity::from_seed(end.seed), end.incarnation);
+        let mut rng = ChaCha20Rng::from_seed(end.random);
+        let initiator = Initiator::begin(&noise, terms.suite, end.index, WallTime(terms.begun), &mut rng);
+        let initiation = initiator.initiation().to_vec();
+        (Self { noise, initiator, session: None }, initiation)
+    }
+
+    /// Takes the response; with the confirmation to send, after which it can [`seal`](Self::seal).
+    pub fn confirm(&mut self, response: &[u8]) -> Option<Vec<u8>> {
+        let Header::Response { noise, .. } = Header::parse(response).ok()? else { return None };
+        let (established, confirm) = self.initiator.read_response(&self.noise, noise, |_| 0).ok()?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        self.session = Some(Session::new(established, address, 1_452, Instant::default()));
+        Some(confirm.to_vec())
+    }
+
+    /// The next data packet, whatever its frames. `None` before [`confirm`](Self::confirm).
+    pub fn seal(&mut self, frames: &[u8]) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        self.session.as_mut()?.seal(&mut out, |out| {
+            out.extend_from_slice(frames);
+            Some(())
+        })?;
+        Some(out)
+    }
+
+    /// The frames of a data packet for it.
+    pub fn open(&mut self, datagram: &mut [u8]) -> Option<Vec<u8>> {
+        let Header::Data { counter, .. } = Header::parse(datagram).ok()? else { return None };
+        let frames = self.session.as_mut()?.open(counter, datagram).ok()?;
+        let mut out = Vec::new();
+        frames.for_each(|frame| frame.encode(&mut out));
+        Some(out)
+    }
+}
