@@ -275,7 +275,8 @@ impl Insider {
         let Header::Response { noise, .. } = Header::parse(response).ok()? else { return None };
         let (established, confirm) = self.initiator.read_response(&self.noise, noise, |_| 0).ok()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        self.session = Some(Session::new(established, address, 1_452, Instant::default()));
+        self.session =
+            Some(Session::new(established, crate::Path::Direct(address), 1_452, Instant::default()));
         Some(confirm.to_vec())
     }
 

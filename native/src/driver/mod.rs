@@ -13,6 +13,7 @@ mod streams;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     io::ErrorKind,
     net::SocketAddr,
     pin::pin,
@@ -27,14 +28,12 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use self::{
-    calls::Calls,
-    clock::{now, std_instant},
-    egress::Egress,
-    pump::Pump,
-    streams::Streams,
+use self::{calls::Calls, clock::std_instant, egress::Egress, pump::Pump, streams::Streams};
+pub(crate) use self::{
+    clock::{birth, now},
+    socket::Socket,
+    streams::Opening,
 };
-pub(crate) use self::{clock::birth, socket::Socket, streams::Opening};
 use crate::{
     faults::{FaultTable, Shaper},
     mesh::{call::Switchboard, inbox::Inboxes, outbox::Outboxes, stream::Desk},
@@ -79,12 +78,43 @@ pub(crate) trait Observer: Send {
 /// What may be asked of a node's task.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Connect { address: SocketAddr, reply: oneshot::Sender<Result<NodeId, DialError>> },
-    DialAll { peers: Vec<(SocketAddr, NodeId)> },
-    Stats { reply: oneshot::Sender<Vec<PeerView>> },
-    Rejected { reason: RejectReason, reply: oneshot::Sender<u64> },
-    Disconnect { peers: Vec<NodeId>, reply: oneshot::Sender<()> },
-    OpenStream { peer: NodeId, opening: Opening },
+    Connect {
+        address: SocketAddr,
+        reply: oneshot::Sender<Result<NodeId, DialError>>,
+    },
+    DialAll {
+        peers: Vec<(SocketAddr, NodeId)>,
+    },
+    Stats {
+        reply: oneshot::Sender<Vec<PeerView>>,
+    },
+    Rejected {
+        reason: RejectReason,
+        reply: oneshot::Sender<u64>,
+    },
+    Disconnect {
+        peers: Vec<NodeId>,
+        reply: oneshot::Sender<()>,
+    },
+    OpenStream {
+        peer: NodeId,
+        opening: Opening,
+    },
+    ConnectRelayed {
+        target: NodeId,
+        reply: oneshot::Sender<Result<NodeId, DialError>>,
+    },
+    /// Something quick to do with the node itself.
+    Act(Act),
+}
+
+/// A deed, by which something that is asked of a node is brought to its task.
+pub(crate) struct Act(pub(crate) Box<dyn FnOnce(&mut Node) + Send>);
+
+impl fmt::Debug for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Act")
+    }
 }
 
 /// What a node's task is told apart from commands, as it stands: the last word counts, and nobody waits to say it.
@@ -318,6 +348,11 @@ impl Driver {
                     self.node.connect(now(), address, Some(expected));
                 }
             }
+            Command::ConnectRelayed { target, reply } => {
+                let dial = self.node.connect_relayed(now(), target);
+                self.dials.insert(dial, reply);
+            }
+            Command::Act(Act(act)) => act(&mut self.node),
             Command::OpenStream { peer, opening } => self.streams.open(&mut self.node, peer, opening),
             Command::Disconnect { peers, reply } => {
                 for peer in peers {

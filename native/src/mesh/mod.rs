@@ -4,13 +4,15 @@ mod builder;
 pub(crate) mod call;
 pub(crate) mod inbox;
 pub(crate) mod outbox;
+mod place;
 mod sender;
 pub(crate) mod stream;
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use meshground_node::{
-    CallError, CallRecord, ConfigError, DialError, PeerView, RejectReason, ReplyError, SendError, StreamError,
+    CallError, CallRecord, ConfigError, DialError, PeerView, PlacementError, RejectReason, ReplyError,
+    SendError, StreamError,
 };
 use meshground_shared::{NodeId, PublicKey};
 use tokio::{
@@ -100,6 +102,17 @@ pub enum MeshError {
         /// Why.
         error: DialError,
     },
+    /// A dial over other nodes came to nothing.
+    #[error("cannot reach node {target} over others: {error}")]
+    Relay {
+        /// Whom.
+        target: NodeId,
+        /// Why.
+        error: DialError,
+    },
+    /// No node could be chosen.
+    #[error(transparent)]
+    Place(#[from] PlacementError),
     /// A message was not sent.
     #[error(transparent)]
     Send(#[from] SendError),

@@ -1,6 +1,7 @@
 //! Streams and remote calls between real nodes over real sockets.
 
 mod calls;
+mod relays;
 mod streams;
 
 use std::{net::Ipv4Addr, time::Duration};
@@ -17,10 +18,13 @@ async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     done
 }
 
+async fn mesh() -> Mesh {
+    MeshBuilder::new((Ipv4Addr::LOCALHOST, 0).into(), [7; 32]).build().await.unwrap()
+}
+
 /// Two nodes with a session.
 async fn pair() -> (Mesh, Mesh) {
-    let build = || MeshBuilder::new((Ipv4Addr::LOCALHOST, 0).into(), [7; 32]).build();
-    let (a, b) = (build().await.unwrap(), build().await.unwrap());
+    let (a, b) = (mesh().await, mesh().await);
     a.connect(b.local_addr()).await.unwrap();
     while b.peer_count() == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
