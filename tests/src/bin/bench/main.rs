@@ -32,7 +32,7 @@ const LIMIT: Duration = Duration::from_mins(2);
 const USAGE: &str = "usage: bench [--peers PROGRAM] [--slow] [TOPIC...]
     PROGRAM is what tests/peers builds; TOPIC is one of boot, idle, growth, messages, stream, rpc, crash
 one measurement: bench measure boot NODES | boot-floor NODES | idle NODES | messages BYTES | aead BYTES
-    | ping-pong IN_FLIGHT | crash NODES";
+    | stream BYTES | rpc IN_FLIGHT | ping-pong IN_FLIGHT | crash NODES";
 
 fn main() -> Result<(), Error> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -56,6 +56,8 @@ async fn measured(words: &[&str]) -> Result<Figures, Error> {
         ["idle", nodes] => idle::idle(nodes.parse()?).await,
         ["messages", size] => messages::messages(size.parse()?).await,
         ["aead", size] => messages::aead(size.parse()?),
+        ["stream", size] => stream::stream(size.parse()?).await,
+        ["rpc", callers] => rpc::calls(callers.parse()?).await,
         ["ping-pong", callers] => rpc::ping_pong(callers.parse()?).await,
         ["crash", nodes] => crash::crash(nodes.parse()?).await,
         _ => Err(USAGE.into()),

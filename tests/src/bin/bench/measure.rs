@@ -123,7 +123,6 @@ impl Arrivals {
 
 /// Makes calls from `callers` tasks at once, each its next as soon as its last is answered, for [`CALLING`]. `call` says
 /// whether it was answered, and rightly.
-#[allow(dead_code)] // Meshground itself has no calls yet.
 pub(crate) async fn calls<F>(
     callers: usize,
     call: impl Fn() -> F + Clone + Send + 'static,

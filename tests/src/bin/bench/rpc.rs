@@ -6,6 +6,7 @@ use tokio::{net::UdpSocket, time::timeout};
 
 use crate::{
     measure::{self, CALLING, Error, Figures, QUIET},
+    ours::Pair,
     suite::{Contender, MESHGROUND, Round, Topic},
     table::{Better, Column, Unit},
 };
@@ -18,7 +19,7 @@ pub(crate) fn topic() -> Topic {
     let rounds = CALLERS.into_iter().map(|callers| Round {
         label: format!("{callers} in flight"),
         contenders: vec![
-            Contender::not_yet(MESHGROUND),
+            Contender::own(MESHGROUND, format!("rpc {callers}")),
             Contender::own("bare UDP, there and back", format!("ping-pong {callers}")),
             Contender::peers("net-mesh-sdk, nRPC", format!("net-mesh rpc {SIZE} {callers}")),
         ],
@@ -38,6 +39,17 @@ pub(crate) fn topic() -> Topic {
         better: Better::Less,
         rounds: rounds.collect(),
     }
+}
+
+/// Calls, `callers` of them under way at any time.
+pub(crate) async fn calls(callers: usize) -> Result<Figures, Error> {
+    let pair = Pair::new(SIZE).await?;
+    pair.serve_echo();
+    let call = move || {
+        let pair = pair.clone();
+        async move { pair.call(vec![7; SIZE]).await.unwrap_or(false) }
+    };
+    measure::calls(callers, call).await
 }
 
 /// Datagrams there and back, `callers` of them on the way at any time.

@@ -49,8 +49,6 @@ enum Source {
     Own(String),
     /// The program in `tests/peers`, with these arguments; one that takes minutes only when that is asked for.
     Peers { arguments: String, slow: bool },
-    /// From nowhere yet.
-    Nowhere,
 }
 
 impl Contender {
@@ -63,11 +61,6 @@ impl Contender {
     pub(crate) fn peers(name: &str, arguments: impl Into<String>) -> Self {
         let source = Source::Peers { arguments: arguments.into(), slow: false };
         Self { name: name.to_owned(), source, runs: RUNS }
-    }
-
-    /// What Meshground cannot do yet.
-    pub(crate) fn not_yet(name: &str) -> Self {
-        Self { name: name.to_owned(), source: Source::Nowhere, runs: 0 }
     }
 
     /// Measured once, and only when asked for.
@@ -144,7 +137,6 @@ impl Runner {
         let mut outcomes: Vec<Outcome> = contenders
             .iter()
             .map(|contender| match contender.source {
-                Source::Nowhere => Outcome::NotMeasured("not measured yet"),
                 Source::Peers { slow: true, .. } if !self.slow => {
                     Outcome::NotMeasured("not run (`--slow` does)")
                 }
@@ -173,7 +165,6 @@ impl Runner {
             Source::Peers { arguments, .. } => {
                 (self.peers.clone().ok_or("the program in tests/peers is missing")?, arguments.clone())
             }
-            Source::Nowhere => return Ok(Err("not measured yet".to_owned())),
         };
         let known = self.known.entry(format!("{} {arguments}", program.display())).or_default();
         if let Some(sample) = known.get(run) {
