@@ -1,5 +1,7 @@
 //! What a cluster costs in which nothing happens.
 
+use std::time::Instant;
+
 use meshground::cluster::ClusterHarness;
 
 use crate::{
@@ -29,7 +31,7 @@ pub(crate) fn topic() -> Topic {
         columns: vec![
             Column { heading: "memory a node", key: "memory_a_node", unit: Unit::Bytes },
             Column { heading: "memory a session end", key: "memory_a_session_end", unit: Unit::Bytes },
-            Column { heading: "processor", key: "processor", unit: Unit::Share },
+            Column { heading: "processor", key: "idle_processor", unit: Unit::Share },
         ],
         better: Better::Less,
         rounds: rounds.collect(),
@@ -50,8 +52,12 @@ pub(crate) fn growth() -> Topic {
         columns: vec![
             Column { heading: "memory a session end", key: "memory_a_session_end", unit: Unit::Bytes },
             Column { heading: "memory a node", key: "memory_a_node", unit: Unit::Bytes },
-            Column { heading: "processor a session end", key: "processor_a_session_end", unit: Unit::Tiny },
-            Column { heading: "processor", key: "processor", unit: Unit::Share },
+            Column {
+                heading: "processor a session end",
+                key: "idle_processor_a_session_end",
+                unit: Unit::Tiny,
+            },
+            Column { heading: "processor", key: "idle_processor", unit: Unit::Share },
             Column { heading: "boot", key: "boot", unit: Unit::Time },
         ],
         better: Better::Less,
@@ -63,7 +69,7 @@ pub(crate) fn growth() -> Topic {
 pub(crate) async fn idle(nodes: usize) -> Result<Figures, Error> {
     ClusterHarness::new(2).await?.shutdown().await?;
     let before = measure::resident()?;
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     let cluster = ClusterHarness::new(nodes).await?;
     let booted = start.elapsed().as_secs_f64();
     let mut figures = measure::idle(nodes, before).await?;

@@ -22,3 +22,9 @@ pub(crate) fn describe() -> String {
         kernel.trim(),
     )
 }
+
+/// How many tasks want a processor, on average over the last minute: whoever else is at work disturbs every figure.
+pub(crate) fn load() -> String {
+    let averages = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    averages.split_whitespace().next().unwrap_or("unknown").to_owned()
+}

@@ -95,13 +95,15 @@ fn tables(words: &[&str]) -> Result<(), Error> {
         let versions = Command::new(peers).arg("versions").output()?;
         println!("Beside {}.", String::from_utf8(versions.stdout)?.trim());
     }
+    println!("Load average before: {}.", machine::load());
     println!(
         "Medians of {} runs (least to most), contenders in turn, each time in a process of its own.",
         suite::RUNS
     );
     let mut runner = Runner::new(peers, slow);
     for topic in &topics {
-        print!("\n{}", runner.run(topic)?);
+        let table = runner.run(topic)?;
+        print!("\n{table}\nLoad average after: {}.\n", machine::load());
     }
     eprintln!("took {} s", start.elapsed().as_secs());
     Ok(())

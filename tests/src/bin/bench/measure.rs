@@ -75,8 +75,8 @@ pub(crate) async fn idle(nodes: usize, memory_before: f64) -> Result<Figures, Er
     Ok(vec![
         ("memory_a_node", memory / nodes),
         ("memory_a_session_end", memory / ends),
-        ("processor", share),
-        ("processor_a_session_end", share / ends),
+        ("idle_processor", share),
+        ("idle_processor_a_session_end", share / ends),
     ])
 }
 
