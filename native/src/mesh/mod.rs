@@ -161,7 +161,7 @@ impl Mesh {
     /// the handshake off.
     ///
     /// # Errors
-    /// [`MeshError::Dial`] when no session comes about within [`HandshakeConfig::budget`]; [`MeshError::Closed`].
+    /// [`MeshError::Dial`] when no session comes about within [`HandshakeConfig::budget`](meshground_node::HandshakeConfig::budget); [`MeshError::Closed`].
     pub async fn connect(&self, address: SocketAddr) -> Result<NodeId, MeshError> {
         let outcome = self.ask(|reply| Command::Connect { address, reply }).await?;
         outcome.map_err(|error| MeshError::Dial { address, error })

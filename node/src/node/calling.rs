@@ -19,6 +19,9 @@ use crate::{
 /// With this code a caller gives up, and a server whoever has given up.
 const CANCELLED: u64 = 1;
 
+/// With this one a server gives up whose deadline has come before the caller's.
+const TOO_LATE: u64 = 3;
+
 /// How many items, and how many bytes of them, may have been told without having been released.
 const ITEMS_AHEAD: u32 = 64;
 const ITEM_BYTES_AHEAD: usize = MAX_BODY;
@@ -209,6 +212,9 @@ impl Node {
                 Ok(Some(0)) => break Some(Err(CallError::Malformed)),
                 Ok(Some(_)) => {}
                 Ok(None) => break None,
+                Err(StreamError::Reset(_, TOO_LATE)) => {
+                    break Some(Err(CallError::Deadline(made.wait.unwrap_or_default())));
+                }
                 Err(StreamError::Reset(..)) => break Some(Err(CallError::Failed)),
                 Err(_) => break Some(Err(CallError::Lost)),
             }
@@ -372,9 +378,10 @@ impl Node {
         if served.request.is_none() {
             self.events.push_back(NodeEvent::Call(CallEvent::Abandoned { call: id }));
         }
+        let code = if matches!(why, CallError::Deadline(_)) { TOO_LATE } else { CANCELLED };
         if let Some(peer) = self.peers.get_mut(&id.peer) {
-            let _ = peer.connection.streams.reset(id.stream, CANCELLED);
-            let _ = peer.connection.streams.stop(id.stream, CANCELLED);
+            let _ = peer.connection.streams.reset(id.stream, code);
+            let _ = peer.connection.streams.stop(id.stream, code);
             self.mark_dirty(id.peer);
         }
         self.end_served(now, id, Err(why));
