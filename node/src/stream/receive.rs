@@ -113,7 +113,8 @@ impl ReceiveHalf {
         match self.state {
             State::Ended { size, .. } => Some(size),
             State::Stopped { size } => size,
-            State::Open | State::Reset { .. } => None,
+            State::Reset { .. } => Some(self.highest),
+            State::Open => None,
         }
     }
 
@@ -337,6 +338,11 @@ mod tests {
         let mut half = ReceiveHalf::default();
         half.insert(&piece(0, b"abc", false)).unwrap();
         assert_eq!(half.reset(42, 10), Ok(7));
+        assert_eq!(
+            (half.reset(42, 11), half.reset(42, 10)),
+            (Err(Violation), Ok(0)),
+            "a size once told holds"
+        );
         assert_eq!(half.forfeit(), 10);
         assert_eq!(read(&mut half).0, Read::Reset(42));
         assert!(half.is_done());
