@@ -9,8 +9,12 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    admin::{AuditEntry, Maintenance},
+    daemon::{DaemonEnd, DaemonView, LogLevel},
     fault::LinkFault,
-    id::{CommandId, NodeId, PublicKey},
+    group::GroupView,
+    id::{CommandId, DaemonId, GroupId, NodeId, PublicKey},
+    migration::MigrationView,
     topology::Topology,
 };
 
@@ -129,6 +133,60 @@ pub enum EventKind {
         reason: RejectReason,
         /// How many, since the last event of this reason.
         count: u64,
+    },
+    /// A daemon came to `node`, or is in another state than before. Its saturation and the number
+    /// of its events are as of then.
+    DaemonChanged {
+        /// What it is like now.
+        daemon: DaemonView,
+    },
+    /// A daemon is no more on `node`.
+    DaemonGone {
+        /// Which.
+        daemon: DaemonId,
+        /// Why.
+        reason: DaemonEnd,
+    },
+    /// A daemon on `node` wrote a line into its log.
+    DaemonLog {
+        /// Which.
+        daemon: DaemonId,
+        /// How important it is.
+        level: LogLevel,
+        /// The line, at most 1,024 bytes.
+        text: String,
+    },
+    /// `node`, which looks after it, sees a group come or change.
+    GroupChanged {
+        /// What it is like now.
+        group: GroupView,
+    },
+    /// A group is no more.
+    GroupGone {
+        /// Which.
+        group: GroupId,
+    },
+    /// A daemon on its way from `node` came into another phase, or a good deal further in this one.
+    MigrationChanged {
+        /// How far it is.
+        migration: MigrationView,
+    },
+    /// `node` goes into service or out of it.
+    MaintenanceChanged {
+        /// The state it is in now.
+        state: Maintenance,
+        /// Whether anything new may be placed on it.
+        cordoned: bool,
+    },
+    /// Nothing is placed, moved or restarted on `node` any more, or it is again.
+    FreezeChanged {
+        /// For how long at most, in milliseconds; absent when it is over.
+        remaining_ms: Option<u64>,
+    },
+    /// `node` decided on a signed command.
+    AdminDecided {
+        /// What, and how.
+        entry: AuditEntry,
     },
 }
 

@@ -87,6 +87,22 @@ id! {
     Epoch
 }
 
+id! {
+    /// A daemon: the first 8 bytes (little-endian) of a keyed BLAKE2s of its Ed25519
+    /// public key, wherever it runs.
+    DaemonId
+}
+
+id! {
+    /// A group of daemons.
+    GroupId
+}
+
+id! {
+    /// One attempt at moving a daemon from one node to another.
+    MigrationId
+}
+
 /// A node's 32-byte X25519 Noise static public key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey(pub [u8; 32]);

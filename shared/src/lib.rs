@@ -8,23 +8,33 @@
 //! - [`event`]: what happened in a cluster, one [`Event`] at a time.
 //! - [`topology`]: which members are to hold sessions with each other.
 //! - [`fault`]: what can be made to go wrong on a link.
+//! - [`daemon`], [`group`], [`migration`]: what runs on nodes, what belongs together, what moves.
+//! - [`admin`]: signed commands and what became of them.
 //! - [`snapshot`]: what a cluster looks like; a [`Snapshot`] is the fold of its events.
 //! - [`telemetry`]: gauges (round-trip times), coalesced and opt-in.
 //! - [`rpc`]: the JSON-RPC 2.0 envelope, the methods and the errors.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+pub mod admin;
+pub mod daemon;
 pub mod event;
 pub mod fault;
+pub mod group;
 pub mod id;
+pub mod migration;
 pub mod rpc;
 pub mod snapshot;
 pub mod telemetry;
 pub mod topology;
 
+pub use admin::{AdminVerb, AuditEntry, BlastRadius, Decision, IceVerb, Maintenance, Rejection, Verb};
+pub use daemon::{DaemonEnd, DaemonHealth, DaemonView, Lifecycle, LogLevel, Member};
 pub use event::{Event, EventKind, Health, RejectReason, Role, SessionEnd, StopReason};
 pub use fault::{FaultError, FaultyLink, LinkFault};
-pub use id::{CommandId, Epoch, NodeId, PublicKey};
-pub use snapshot::{ClusterPhase, Edge, NodeSnapshot, NodeState, PeerSnapshot, Snapshot};
+pub use group::{GroupHealth, GroupKind, GroupMember, GroupView};
+pub use id::{CommandId, DaemonId, Epoch, GroupId, MigrationId, NodeId, PublicKey};
+pub use migration::{MigrationPhase, MigrationView};
+pub use snapshot::{ClusterPhase, Edge, MigrationSnapshot, NodeSnapshot, NodeState, PeerSnapshot, Snapshot};
 pub use telemetry::{LinkSample, Telemetry};
 pub use topology::{Links, Topology, TopologyError};

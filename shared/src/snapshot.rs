@@ -12,11 +12,21 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    admin::{AuditEntry, Maintenance},
+    daemon::DaemonView,
     event::{Event, EventKind, Health, Role, StopReason},
     fault::{FaultyLink, LinkFault},
-    id::{Epoch, NodeId, PublicKey},
+    group::GroupView,
+    id::{DaemonId, Epoch, GroupId, MigrationId, NodeId, PublicKey},
+    migration::MigrationView,
     topology::{Links, Topology},
 };
+
+/// How many migrations that are over a snapshot remembers.
+pub const MIGRATIONS_KEPT: usize = 64;
+
+/// How many entries of its audit trail a snapshot remembers of each node.
+pub const AUDIT_KEPT: usize = 64;
 
 /// A room's cluster as of event `seq`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +44,22 @@ pub struct Snapshot {
     pub topology: Topology,
     /// The members, by id. A crashed node stays one; a shut down one does not.
     pub nodes: BTreeMap<NodeId, NodeSnapshot>,
+    /// The groups, by id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<GroupId, GroupView>,
+    /// The migrations under way, and the last [`MIGRATIONS_KEPT`] that are over.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub migrations: BTreeMap<MigrationId, MigrationSnapshot>,
+}
+
+/// A migration as of its last event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MigrationSnapshot {
+    /// How far it was then.
+    #[serde(flatten)]
+    pub view: MigrationView,
+    /// When that was, in the log's monotonic microseconds.
+    pub at_us: u64,
 }
 
 /// What a cluster is doing.
@@ -68,6 +94,21 @@ pub struct NodeSnapshot {
     /// What happens to the datagrams it sends, by whom it sends them to.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub faults: BTreeMap<NodeId, LinkFault>,
+    /// What runs on it, by id. Empty while crashed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub daemons: BTreeMap<DaemonId, DaemonView>,
+    /// Whether it serves.
+    #[serde(default)]
+    pub maintenance: Maintenance,
+    /// Whether nothing new is placed on it.
+    #[serde(default)]
+    pub cordoned: bool,
+    /// Until when nothing is placed, moved or restarted on it, in the log's monotonic microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen_until_us: Option<u64>,
+    /// The last [`AUDIT_KEPT`] signed commands it decided on, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audit: Vec<AuditEntry>,
 }
 
 /// Whether a member runs.
@@ -116,6 +157,8 @@ impl Snapshot {
             phase: ClusterPhase::Empty,
             topology: Topology::Full,
             nodes: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            migrations: BTreeMap::new(),
         }
     }
 
@@ -143,8 +186,17 @@ impl Snapshot {
             EventKind::ClusterStopped => {
                 self.phase = ClusterPhase::Empty;
                 self.nodes.clear();
+                self.groups.clear();
+                self.migrations.clear();
             }
-            EventKind::DatagramRejected { .. } => {}
+            EventKind::DatagramRejected { .. } | EventKind::DaemonLog { .. } => {}
+            EventKind::GroupChanged { group } => {
+                self.groups.insert(group.id, group.clone());
+            }
+            EventKind::GroupGone { group } => {
+                self.groups.remove(group);
+            }
+            EventKind::MigrationChanged { migration } => self.apply_migration(migration, event.at_us),
             EventKind::NodeStarted { .. }
             | EventKind::NodeStopped { .. }
             | EventKind::NodePaused
@@ -152,11 +204,26 @@ impl Snapshot {
             | EventKind::FaultChanged { .. }
             | EventKind::SessionUp { .. }
             | EventKind::SessionDown { .. }
-            | EventKind::PeerHealth { .. } => {
+            | EventKind::PeerHealth { .. }
+            | EventKind::DaemonChanged { .. }
+            | EventKind::DaemonGone { .. }
+            | EventKind::MaintenanceChanged { .. }
+            | EventKind::FreezeChanged { .. }
+            | EventKind::AdminDecided { .. } => {
                 if let Some(node) = event.node {
                     self.apply_to_node(node, event);
                 }
             }
+        }
+    }
+
+    fn apply_migration(&mut self, view: &MigrationView, at_us: u64) {
+        self.migrations.insert(view.id, MigrationSnapshot { view: view.clone(), at_us });
+        let over = self.migrations.iter().filter(|(_, migration)| migration.view.phase.is_over());
+        if over.clone().count() > MIGRATIONS_KEPT
+            && let Some(oldest) = over.min_by_key(|(_, migration)| migration.at_us).map(|(&id, _)| id)
+        {
+            self.migrations.remove(&oldest);
         }
     }
 
@@ -170,6 +237,11 @@ impl Snapshot {
                 started_us: event.at_us,
                 peers: BTreeMap::new(),
                 faults: BTreeMap::new(),
+                daemons: BTreeMap::new(),
+                maintenance: Maintenance::Active,
+                cordoned: false,
+                frozen_until_us: None,
+                audit: Vec::new(),
             };
             self.nodes.insert(id, node);
             return;
@@ -186,6 +258,7 @@ impl Snapshot {
             EventKind::NodeStopped { reason: StopReason::Crash } => {
                 node.state = NodeState::Crashed;
                 node.peers.clear();
+                node.daemons.clear();
             }
             EventKind::NodePaused => node.state = NodeState::Paused,
             EventKind::NodeResumed => node.state = NodeState::Running,
@@ -211,6 +284,26 @@ impl Snapshot {
                 if let Some(peer) = node.peers.get_mut(peer) {
                     peer.health = *to;
                 }
+            }
+            EventKind::DaemonChanged { daemon } => {
+                node.daemons.insert(daemon.id, daemon.clone());
+            }
+            EventKind::DaemonGone { daemon, .. } => {
+                node.daemons.remove(daemon);
+            }
+            EventKind::MaintenanceChanged { state, cordoned } => {
+                node.maintenance = *state;
+                node.cordoned = *cordoned;
+            }
+            EventKind::FreezeChanged { remaining_ms } => {
+                node.frozen_until_us =
+                    remaining_ms.map(|ms| event.at_us.saturating_add(ms.saturating_mul(1_000)));
+            }
+            EventKind::AdminDecided { entry } => {
+                if node.audit.len() == AUDIT_KEPT {
+                    node.audit.remove(0);
+                }
+                node.audit.push(entry.clone());
             }
             _ => {}
         }
