@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use meshground_shared::{Health, NodeId, RejectReason, Role, SessionEnd};
 
-use crate::{path::Path, rpc::CallEvent, stream::StreamEvent, time::Instant};
+use crate::{path::Path, record::Topic, rpc::CallEvent, stream::StreamEvent, time::Instant};
 
 /// Something happened. Fetch with [`Node::poll_event`](crate::Node::poll_event).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +97,15 @@ pub enum NodeEvent {
         /// Whose.
         node: NodeId,
     },
+    /// A node says something else on a topic than before; nothing if it withdrew that, has left or has long been silent.
+    Said {
+        /// Who.
+        node: NodeId,
+        /// About what.
+        topic: Topic,
+        /// What, at most [`MAX_SAID`](crate::MAX_SAID) bytes.
+        body: Vec<u8>,
+    },
     /// A node is reached over another number of hops than before, or again, or no more. Changes within 20 ms are told
     /// as one.
     RouteChanged {
@@ -176,6 +185,11 @@ pub enum SendError {
         queued: usize,
     },
 }
+
+/// More was to be said to everyone at once than can be. Nothing changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} bytes cannot be said to everyone at once; at most {MAX_SAID} can", MAX_SAID = crate::MAX_SAID)]
+pub struct SaidTooMuch(pub usize);
 
 /// A datagram to send, appended to the buffer given to
 /// [`Node::poll_transmit`](crate::Node::poll_transmit).

@@ -8,14 +8,17 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 mod capability;
+mod compute;
 mod config;
 mod connection;
 mod crypto;
+mod daemon;
 mod event;
 #[cfg(feature = "floor")]
 pub mod floor;
 mod handshake;
 mod identity;
+mod meshos;
 mod node;
 mod packet;
 mod path;
@@ -30,19 +33,29 @@ mod timers;
 #[cfg(feature = "floor")]
 #[doc(hidden)]
 pub mod vectors;
+mod wire;
 
 pub use capability::{
     Capabilities, CapabilityError, CapabilityIndex, Comparison, Filter, Placement, PlacementError,
     PlacementReason, PlacementStrategy, PlacementView, Placer,
 };
+pub use compute::{MAX_ARGS, MAX_DAEMONS, SpawnError};
 pub use config::{ConfigError, HandshakeConfig, LivenessConfig, NodeConfig, RekeyConfig};
 pub use crypto::Suite;
-pub use event::{DialError, DialId, NodeEvent, PeerView, SendError, Traffic, Transmit};
+pub use daemon::{
+    Address, Control, DaemonError, DaemonEvent, DaemonFactory, DaemonOrder, DeliverError, EntityKeypair,
+    GroupPlace, Job, JobDone, JobKey, MAX_NAME, MAX_PAYLOAD, MAX_STATE, MeshDaemon, Outputs, Place, Sender,
+};
+pub use event::{DialError, DialId, NodeEvent, PeerView, SaidTooMuch, SendError, Traffic, Transmit};
 pub use identity::Identity;
 pub use meshground_shared::{Health, NodeId, PublicKey, RejectReason, Role, SessionEnd};
+pub use meshos::{
+    DaemonState, Delivered, MeshOs, MeshOsConfig, OsEvent, Settlement, SpawnRequest, StateError, Ticket,
+};
 pub use node::Node;
 pub use path::Path;
 pub use received::Received;
+pub use record::{MAX_BODY as MAX_SAID, Topic};
 pub use route::Route;
 pub use rpc::{
     APPLICATION_CODES, CallError, CallEvent, CallId, CallRecord, MAX_BODY, MAX_METHOD, MAX_REASON, ReplyError,

@@ -10,10 +10,10 @@ use crate::{
         Capabilities, CapabilityIndex, Filter, Placement, PlacementError, PlacementStrategy, PlacementView,
         Placer,
     },
-    event::NodeEvent,
+    event::{NodeEvent, SaidTooMuch},
     identity::Identity,
     packet::Frame,
-    record::{Content, Key, Outgoing, Publisher, RecordError, RecordKind, Spreading, Taken},
+    record::{Content, Key, MAX_BODY, Outgoing, Publisher, RecordError, RecordKind, Spreading, Taken, Topic},
     route::{Announcement, Route, RouteTable},
     time::{Instant, Now},
     timers::Timer,
@@ -91,6 +91,24 @@ impl Node {
         self.spread(now);
     }
 
+    /// Says something to everyone on a topic, in place of what it said before, until it leaves; at most
+    /// [`MAX_SAID`](crate::MAX_SAID) bytes, of which nothing at all withdraws it. Everyone else is told by
+    /// [`NodeEvent::Said`].
+    ///
+    /// # Errors
+    /// When it is too long; nothing changed then.
+    pub fn say(&mut self, now: Now, topic: Topic, body: Vec<u8>) -> Result<(), SaidTooMuch> {
+        self.observe(now.instant);
+        if body.len() > MAX_BODY {
+            return Err(SaidTooMuch(body.len()));
+        }
+        if !self.left {
+            self.publish(now, RecordKind::Said(topic), body);
+            self.spread(now);
+        }
+        Ok(())
+    }
+
     /// What every node announces, this one included.
     pub fn capabilities(&self) -> &CapabilityIndex {
         &self.everyone.index
@@ -104,6 +122,14 @@ impl Node {
     /// The shortest way to `target`, if there is one.
     pub fn route(&mut self, target: NodeId) -> Option<Route> {
         self.everyone.routes.route(target)
+    }
+
+    /// Whether something said to `target` now is likely to get there: over a session that is not silent, or over others.
+    pub fn is_reachable(&mut self, target: NodeId) -> bool {
+        match self.peers.get(&target) {
+            Some(peer) if peer.liveness.health() != Health::Unreachable => true,
+            _ => self.everyone.routes.route(target).is_some_and(|route| route.next_hop != target),
+        }
     }
 
     /// Chooses a node that can be reached and does what `filter` asks for. `load` says how busy a node is, in
@@ -240,6 +266,9 @@ impl Node {
                     self.events.push_back(NodeEvent::CapabilitiesChanged { node: origin });
                 }
             }
+            Content::Said(topic, body) => {
+                self.events.push_back(NodeEvent::Said { node: origin, topic, body });
+            }
             Content::Withdrawn => self.drop_capabilities(origin),
         }
         let Everyone { spreading, routes, .. } = &mut self.everyone;
@@ -318,6 +347,10 @@ impl Node {
         while let Some(key) = self.everyone.spreading.poll_gone() {
             match key.kind {
                 RecordKind::Capabilities => self.drop_capabilities(key.origin),
+                RecordKind::Said(topic) => {
+                    let said = NodeEvent::Said { node: key.origin, topic, body: Vec::new() };
+                    self.events.push_back(said);
+                }
                 RecordKind::Links => {
                     self.everyone.routes.announce(key.origin, None);
                     self.everyone.route_change(now.instant);

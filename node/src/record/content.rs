@@ -1,6 +1,6 @@
 //! What a record says, by its kind.
 
-use super::{Record, RecordError, RecordKind};
+use super::{Record, RecordError, RecordKind, Topic};
 use crate::{capability::Capabilities, route::Links};
 
 /// The content of a record.
@@ -10,6 +10,8 @@ pub(crate) enum Content {
     Capabilities(Capabilities),
     /// With whom it is linked.
     Links(Links),
+    /// What its origin says on a topic above the transport; nothing withdraws it.
+    Said(Topic, Vec<u8>),
     /// Its origin takes back what it said before.
     Withdrawn,
 }
@@ -20,6 +22,7 @@ impl Content {
             RecordKind::Links => Links::decode(record.body()).map(Self::Links),
             RecordKind::Capabilities if record.body().is_empty() => Ok(Self::Withdrawn),
             RecordKind::Capabilities => Capabilities::decode(record.body()).map(Self::Capabilities),
+            RecordKind::Said(topic) => Ok(Self::Said(topic, record.body().to_vec())),
         }
     }
 }

@@ -32,7 +32,7 @@ const HEADER_LEN: usize = 1 + 32 + 8 + 8 + 8 + 4;
 const SIGNATURE_LEN: usize = 64;
 
 /// The longest content of a record, in bytes.
-pub(crate) const MAX_BODY: usize = 16 * 1_024;
+pub const MAX_BODY: usize = 16 * 1_024;
 
 /// The longest time a record may ask to be held for.
 const MAX_TTL: Duration = Duration::from_hours(24);
@@ -44,16 +44,30 @@ pub(crate) enum RecordKind {
     Capabilities,
     /// With whom its origin holds direct sessions.
     Links,
+    /// Whatever is above the transport says about this topic.
+    Said(Topic),
+}
+
+/// What a node may say to everyone besides what the transport says: one thing at a time on each topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    /// What runs on it.
+    Inventory,
+    /// The groups it looks after.
+    Groups,
 }
 
 impl RecordKind {
-    /// Both.
-    pub(crate) const ALL: [Self; 2] = [Self::Capabilities, Self::Links];
+    /// Every kind, in order.
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Capabilities, Self::Links, Self::Said(Topic::Inventory), Self::Said(Topic::Groups)];
 
     const fn byte(self) -> u8 {
         match self {
             Self::Capabilities => 1,
             Self::Links => 2,
+            Self::Said(Topic::Inventory) => 3,
+            Self::Said(Topic::Groups) => 4,
         }
     }
 
@@ -239,7 +253,7 @@ mod record_tests {
         assert!(Record::parse(&long).is_ok());
         long.push(0);
         assert_eq!(Record::parse(&long), Err(RecordError::Malformed));
-        for (at, value) in [(0, 0), (0, 3), (HEADER_LEN - 4, 0), (HEADER_LEN - 1, 255)] {
+        for (at, value) in [(0, 0), (0, 5), (HEADER_LEN - 4, 0), (HEADER_LEN - 1, 255)] {
             let mut altered = bytes.clone();
             altered[at] = value;
             assert_eq!(Record::parse(&altered), Err(RecordError::Malformed), "byte {at} = {value}");

@@ -10,8 +10,8 @@ use meshground_shared::NodeId;
 use super::{Key, Record, Stamp, digest};
 use crate::time::{Instant, Now, WallTime};
 
-/// The most records held: two of each of 2,048 nodes.
-const CAPACITY: usize = 4_096;
+/// The most records held: four of each of 2,048 nodes.
+const CAPACITY: usize = 8_192;
 
 /// How far clocks may be apart, as in handshakes.
 const TOLERANCE: Duration = Duration::from_secs(10);

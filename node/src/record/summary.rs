@@ -12,7 +12,7 @@ const ENTRY_LEN: usize = KEY_LEN + 16;
 const SUMMARY_HEADER_LEN: usize = 1 + 2 * KEY_LEN;
 
 const LOWEST: Key = Key { origin: NodeId(0), kind: RecordKind::Capabilities };
-const HIGHEST: Key = Key { origin: NodeId(u64::MAX), kind: RecordKind::Links };
+const HIGHEST: Key = Key { origin: NodeId(u64::MAX), kind: RecordKind::ALL[RecordKind::ALL.len() - 1] };
 
 /// Every record its sender holds within a range of keys. What is not named, it lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,11 +125,9 @@ impl Wanted {
 
 /// The next higher key.
 fn after(key: Key) -> Key {
-    match key.kind {
-        RecordKind::Capabilities => Key { kind: RecordKind::Links, ..key },
-        RecordKind::Links => {
-            Key { origin: NodeId(key.origin.0.saturating_add(1)), kind: RecordKind::Capabilities }
-        }
+    match RecordKind::ALL.into_iter().find(|kind| *kind > key.kind) {
+        Some(kind) => Key { kind, ..key },
+        None => Key { origin: NodeId(key.origin.0.saturating_add(1)), kind: LOWEST.kind },
     }
 }
 

@@ -1,0 +1,173 @@
+//! One daemon on this node.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use meshground_shared::{CommandId, DaemonHealth, DaemonId, DaemonView, Lifecycle, Member};
+use serde::{Deserialize, Serialize};
+
+use super::inbox::{Inbox, Receipt};
+use crate::{
+    capability::Filter,
+    daemon::{Control, EntityKeypair, GroupPlace, MeshDaemon, Supervision},
+    time::Instant,
+};
+
+/// What is to be started.
+#[derive(Debug)]
+pub(crate) struct SpawnOrder {
+    /// Who it will be.
+    pub(crate) keypair: EntityKeypair,
+    /// The factory that makes it; `None` if it is handed over.
+    pub(crate) kind: Option<String>,
+    /// What the factory is told.
+    pub(crate) args: String,
+    /// Its place in a group.
+    pub(crate) member: Option<GroupPlace>,
+    /// Which incarnation of its identity it is.
+    pub(crate) generation: u64,
+    /// The command behind it.
+    pub(crate) cause: Option<CommandId>,
+    /// What it brings along from an earlier incarnation.
+    pub(crate) luggage: Option<Luggage>,
+    /// It is made and takes over its state, but works off nothing before it is [released](super::Registry::release).
+    pub(crate) held: bool,
+}
+
+/// What a daemon takes along to another node, besides the events that wait.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Luggage {
+    /// Its own state.
+    pub(crate) state: Vec<u8>,
+    /// How many events it has worked off.
+    pub(crate) processed: u64,
+    /// What is known of its senders.
+    pub(crate) inbox: Inbox,
+    /// For how many microseconds its alarms have still to wait, by token.
+    pub(crate) alarms: BTreeMap<u64, u64>,
+}
+
+/// A daemon on this node.
+#[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub(crate) struct Instance {
+    pub(crate) keypair: EntityKeypair,
+    pub(crate) kind: Option<String>,
+    pub(crate) args: String,
+    pub(crate) name: String,
+    pub(crate) member: Option<GroupPlace>,
+    pub(crate) generation: u64,
+    pub(crate) cause: Option<CommandId>,
+    pub(crate) requirements: Filter,
+    pub(crate) lifecycle: Lifecycle,
+    /// It is ready and waits to be released.
+    pub(crate) held: bool,
+    /// Between jobs.
+    pub(super) daemon: Option<Box<dyn MeshDaemon>>,
+    /// The job under way, and what it does.
+    pub(super) job: Option<(u64, Vec<Planned>)>,
+    pub(crate) inbox: Inbox,
+    pub(super) controls: Vec<Control>,
+    /// A state to take over when it is made.
+    pub(super) restore: Option<Vec<u8>>,
+    pub(super) restored: bool,
+    /// Its state is wanted.
+    pub(super) snapshot: bool,
+    pub(super) supervision: Supervision,
+    pub(super) restart_at: Option<Instant>,
+    /// By then it is gone, whatever it does.
+    pub(super) kill_at: Option<Instant>,
+    pub(super) alarms: BTreeMap<u64, Instant>,
+    pub(super) congested: bool,
+    pub(crate) tags: Vec<String>,
+    pub(crate) health: DaemonHealth,
+    pub(crate) saturation: u16,
+    pub(crate) restarts: u32,
+    pub(crate) processed: u64,
+}
+
+/// What a task of a job was for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Planned {
+    Make,
+    Restore,
+    Start,
+    Event(Option<Receipt>),
+    Control(Control),
+    Snapshot,
+}
+
+impl Instance {
+    pub(super) fn new(order: SpawnOrder, daemon: Option<Box<dyn MeshDaemon>>, now: Instant) -> Self {
+        let mut instance = Self {
+            keypair: order.keypair,
+            name: order.kind.clone().unwrap_or_default(),
+            kind: order.kind,
+            args: order.args,
+            member: order.member,
+            generation: order.generation,
+            cause: order.cause,
+            requirements: Filter::any(),
+            lifecycle: Lifecycle::Starting,
+            held: order.held,
+            daemon,
+            job: None,
+            inbox: Inbox::default(),
+            controls: Vec::new(),
+            restore: None,
+            restored: false,
+            snapshot: false,
+            supervision: Supervision::default(),
+            restart_at: None,
+            kill_at: None,
+            alarms: BTreeMap::new(),
+            congested: false,
+            tags: Vec::new(),
+            health: DaemonHealth::Healthy,
+            saturation: 0,
+            restarts: 0,
+            processed: 0,
+        };
+        if let Some(luggage) = order.luggage {
+            instance.restore = Some(luggage.state);
+            instance.processed = luggage.processed;
+            instance.inbox = luggage.inbox;
+            instance.alarms = luggage
+                .alarms
+                .into_iter()
+                .map(|(token, wait_us)| (token, now + Duration::from_micros(wait_us)))
+                .collect();
+        }
+        instance
+    }
+
+    pub(crate) fn id(&self) -> DaemonId {
+        self.keypair.origin_hash()
+    }
+
+    /// What it brings along to another node, with this state.
+    pub(crate) fn luggage(&self, state: Vec<u8>, now: Instant) -> Luggage {
+        let wait = |at: Instant| u64::try_from(at.saturating_since(now).as_micros()).unwrap_or(u64::MAX);
+        Luggage {
+            state,
+            processed: self.processed,
+            inbox: self.inbox.ledger(),
+            alarms: self.alarms.iter().map(|(&token, &at)| (token, wait(at))).collect(),
+        }
+    }
+
+    /// As everybody sees it.
+    pub(crate) fn view(&self) -> DaemonView {
+        DaemonView {
+            id: self.id(),
+            name: self.name.clone(),
+            kind: self.kind.clone(),
+            lifecycle: self.lifecycle,
+            health: self.health,
+            saturation: self.saturation,
+            restarts: self.restarts,
+            generation: self.generation,
+            member: self.member.map(|place| Member { group: place.group, index: place.index }),
+            processed: self.processed,
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What nodes say runs on them, and where to find a daemon.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use meshground_shared::{DaemonHealth, DaemonId, GroupId, Lifecycle, Maintenance, NodeId};
+use serde::{Deserialize, Serialize};
+
+use super::registry::{MAX_DAEMONS, Registry};
+use crate::wire::{self, WireError};
+
+/// What a node says of itself to everyone: its record of this topic.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Inventory {
+    /// Tells lives of one identity apart.
+    pub(crate) life: u64,
+    /// Whether it serves.
+    pub(crate) maintenance: Maintenance,
+    /// Whether nothing new is placed there.
+    pub(crate) cordoned: bool,
+    /// How busy its processor is, in thousandths.
+    pub(crate) cpu: u16,
+    /// How full its memory is, in thousandths.
+    pub(crate) memory: u16,
+    /// The kinds it has factories for.
+    pub(crate) kinds: Vec<String>,
+    /// What runs there.
+    pub(crate) daemons: Vec<Stated>,
+}
+
+/// A daemon, as its node states it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stated {
+    pub(crate) id: u64,
+    pub(crate) generation: u64,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) health: DaemonHealth,
+    /// In hundredths, so that it does not change all the time.
+    pub(crate) saturation: u8,
+    pub(crate) restarts: u32,
+    /// Where in which group.
+    pub(crate) member: Option<(u64, u32)>,
+    /// Its kind's place in the inventory's list; none if it was handed over.
+    pub(crate) kind: Option<u16>,
+}
+
+impl Stated {
+    /// The daemon.
+    pub(crate) fn id(&self) -> DaemonId {
+        DaemonId(self.id)
+    }
+
+    /// Its group, and its place there.
+    pub(crate) fn member(&self) -> Option<(GroupId, u32)> {
+        self.member.map(|(group, index)| (GroupId(group), index))
+    }
+
+    /// Whether it does its work.
+    pub(crate) fn is_well(&self) -> bool {
+        matches!(self.lifecycle, Lifecycle::Running | Lifecycle::Draining)
+            && self.health != DaemonHealth::Unhealthy
+    }
+}
+
+impl Inventory {
+    /// What runs in `registry`, apart from what is held; the rest is for the caller to fill in.
+    pub(crate) fn of(registry: &Registry) -> Self {
+        let kinds: Vec<String> = registry.kinds().map(str::to_owned).collect();
+        let daemons = registry.iter().filter(|(_, instance)| !instance.held).map(|(id, instance)| {
+            let kind = instance.kind.as_ref().and_then(|kind| kinds.iter().position(|known| known == kind));
+            Stated {
+                id: id.0,
+                generation: instance.generation,
+                lifecycle: instance.lifecycle,
+                health: instance.health,
+                saturation: u8::try_from(instance.saturation / 10).unwrap_or(100),
+                restarts: instance.restarts,
+                member: instance.member.map(|place| (place.group.0, place.index)),
+                kind: kind.and_then(|kind| u16::try_from(kind).ok()),
+            }
+        });
+        let daemons = daemons.collect();
+        Self { kinds, daemons, ..Self::default() }
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        wire::encode(self)
+    }
+
+    /// Reads what another node says.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let inventory: Self = wire::decode(bytes)?;
+        let sane = inventory.daemons.len() <= MAX_DAEMONS
+            && inventory.kinds.len() <= MAX_DAEMONS
+            && inventory.kinds.iter().all(|kind| kind.len() <= crate::daemon::MAX_NAME);
+        if sane { Ok(inventory) } else { Err(WireError) }
+    }
+
+    /// How busy a node is for placement, in thousandths: what its daemons say, and a little for each.
+    pub(crate) fn load(&self) -> u32 {
+        let said: u32 = self.daemons.iter().map(|daemon| 10 + u32::from(daemon.saturation) * 10).sum();
+        said.saturating_add(u32::from(self.cpu) / 4)
+    }
+}
+
+/// Everybody's inventories, and where in them each daemon is.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    nodes: BTreeMap<NodeId, Inventory>,
+    /// Where each daemon is, the newest incarnation last.
+    places: BTreeMap<DaemonId, BTreeSet<(u64, NodeId)>>,
+}
+
+impl Directory {
+    /// A node says this now, or nothing any more.
+    pub(crate) fn set(&mut self, node: NodeId, inventory: Option<Inventory>) {
+        if let Some(before) = self.nodes.remove(&node) {
+            for daemon in &before.daemons {
+                if let Some(places) = self.places.get_mut(&daemon.id()) {
+                    places.remove(&(daemon.generation, node));
+                    if places.is_empty() {
+                        self.places.remove(&daemon.id());
+                    }
+                }
+            }
+        }
+        if let Some(inventory) = inventory {
+            for daemon in &inventory.daemons {
+                self.places.entry(daemon.id()).or_default().insert((daemon.generation, node));
+            }
+            self.nodes.insert(node, inventory);
+        }
+    }
+
+    pub(crate) fn get(&self, node: NodeId) -> Option<&Inventory> {
+        self.nodes.get(&node)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeId, &Inventory)> {
+        self.nodes.iter().map(|(&node, inventory)| (node, inventory))
+    }
+
+    /// Where the newest incarnation of a daemon is.
+    pub(crate) fn find(&self, daemon: DaemonId) -> Option<(NodeId, u64)> {
+        self.places.get(&daemon)?.last().map(|&(generation, node)| (node, generation))
+    }
+
+    /// Who has a place in a group: the newest incarnation there is.
+    pub(crate) fn member(&self, group: GroupId, index: u32) -> Option<DaemonId> {
+        let daemons = self.nodes.values().flat_map(|inventory| &inventory.daemons);
+        let members = daemons.filter(|daemon| daemon.member() == Some((group, index)));
+        members.max_by_key(|daemon| daemon.generation).map(Stated::id)
+    }
+
+    /// What its node says of a daemon's newest incarnation.
+    pub(crate) fn stated(&self, daemon: DaemonId) -> Option<(NodeId, &Stated)> {
+        let (node, generation) = self.find(daemon)?;
+        let stated = self.nodes.get(&node)?.daemons.iter();
+        let mut stated = stated.filter(|stated| stated.id() == daemon && stated.generation == generation);
+        stated.next().map(|stated| (node, stated))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stated(id: u64, generation: u64) -> Stated {
+        Stated {
+            id,
+            generation,
+            lifecycle: Lifecycle::Running,
+            health: DaemonHealth::Healthy,
+            saturation: 100,
+            restarts: u32::MAX,
+            member: Some((u64::MAX, u32::MAX)),
+            kind: Some(255),
+        }
+    }
+
+    #[test]
+    fn a_daemon_is_found_where_its_newest_incarnation_is() {
+        let mut directory = Directory::default();
+        let inventory =
+            |generation| Inventory { daemons: vec![stated(7, generation)], ..Inventory::default() };
+        directory.set(NodeId(1), Some(inventory(2)));
+        directory.set(NodeId(2), Some(inventory(1)));
+        assert_eq!(directory.find(DaemonId(7)), Some((NodeId(1), 2)));
+        directory.set(NodeId(1), None);
+        assert_eq!(directory.stated(DaemonId(7)), Some((NodeId(2), &stated(7, 1))));
+        directory.set(NodeId(2), None);
+        assert_eq!(directory.find(DaemonId(7)), None);
+    }
+
+    #[test]
+    fn the_fullest_node_can_say_so() {
+        let kinds = (0..32).map(|i| format!("{i:064}")).collect();
+        let daemons = (0..MAX_DAEMONS).map(|_| stated(u64::MAX, u64::MAX)).collect();
+        let inventory = Inventory { kinds, daemons, life: u64::MAX, ..Inventory::default() };
+        let bytes = inventory.encode();
+        assert!(bytes.len() <= crate::record::MAX_BODY, "{}", bytes.len());
+        assert_eq!(Inventory::decode(&bytes), Ok(inventory));
+    }
+}

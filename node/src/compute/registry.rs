@@ -1,0 +1,626 @@
+//! The daemons of this node: started, fed, supervised, stopped.
+//!
+//! There is one registry a node, and whatever runs is in it, whichever door it came in by.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use meshground_shared::{DaemonEnd, DaemonHealth, DaemonId, Lifecycle, LogLevel, NodeId};
+
+use super::{
+    inbox::{Queued, SenderKey, Settled, Worked},
+    instance::{Instance, Luggage, Planned, SpawnOrder},
+};
+use crate::{
+    daemon::{
+        Address, Control, DaemonEvent, DaemonFactory, DaemonOrder, DeliverError, Job, JobDone, JobKey,
+        MAX_NAME, MeshDaemon, Outcome, Output, Place, Task, Verdict,
+    },
+    time::Instant,
+};
+
+/// The most daemons a node runs.
+pub const MAX_DAEMONS: usize = 256;
+
+/// The longest arguments of a daemon, in bytes.
+pub const MAX_ARGS: usize = 4_096;
+
+/// How many events a job works off at most.
+const BATCH: usize = 64;
+
+/// From so many waiting events on a daemon is told that it is too slow, and until so few.
+const CONGESTED: usize = 512;
+const RELIEVED: usize = 64;
+
+/// The most alarms one daemon may have set.
+const MAX_ALARMS: usize = 1_024;
+
+/// Why a daemon was not started. Nothing changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+pub enum SpawnError {
+    /// Nobody has registered a factory of this kind there.
+    #[error("no factory is registered for daemons of kind {0:?}")]
+    KindNotFound(String),
+    /// It runs there already.
+    #[error("daemon {0} is on this node already")]
+    Exists(DaemonId),
+    /// The node runs as many as it may.
+    #[error("the node runs {MAX_DAEMONS} daemons already; stop some, or take another node")]
+    TooMany,
+    /// The arguments are too long.
+    #[error("arguments have up to {MAX_ARGS} bytes, a kind's name up to {MAX_NAME}")]
+    TooLong,
+    /// The node is going down, or out of service.
+    #[error("the node takes nothing new: it is {0}")]
+    Closed(String),
+    /// It could not be made, or crashed over its first event.
+    #[error("it did not start: {0}")]
+    Failed(String),
+    /// The node that should have started it cannot be reached.
+    #[error("node {0} cannot be reached")]
+    Unreachable(NodeId),
+}
+
+/// Something that happened to a daemon here.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    /// It came, or what is seen of it changed.
+    Changed(DaemonId),
+    /// It is no more here.
+    Gone { instance: Box<Instance>, end: DaemonEnd },
+    /// It has dealt with its first event, or never will.
+    Started { id: DaemonId, outcome: Result<(), String> },
+    /// It is made and has taken over its state, and waits to be released.
+    Held { id: DaemonId },
+    /// What came of some of its events is known.
+    Settled { id: DaemonId },
+    /// It sends something.
+    Sent { id: DaemonId, to: Address, payload: Vec<u8>, token: Option<u64> },
+    /// It worked off an event: its place, and the event, for whoever keeps a copy.
+    Logged { id: DaemonId, level: LogLevel, text: String },
+    /// What it has its node announce changed.
+    Announced,
+    /// Its state, as it was asked for; none if it has none, or is down.
+    State { id: DaemonId, luggage: Option<Box<Luggage>> },
+    /// It crashed.
+    Crashed { id: DaemonId, reason: String },
+}
+
+/// The daemons of a node.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    node: NodeId,
+    factories: BTreeMap<String, Arc<dyn DaemonFactory>>,
+    instances: BTreeMap<DaemonId, Instance>,
+    serial: u64,
+    jobs: VecDeque<Job>,
+    happenings: VecDeque<Happening>,
+    /// Nothing is started again while this holds.
+    frozen: bool,
+}
+
+impl Registry {
+    pub(crate) fn new(node: NodeId) -> Self {
+        Self {
+            node,
+            factories: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            serial: 0,
+            jobs: VecDeque::new(),
+            happenings: VecDeque::new(),
+            frozen: false,
+        }
+    }
+
+    /// Takes on a factory. Whether there was none of this kind.
+    pub(crate) fn register(&mut self, kind: &str, factory: Arc<dyn DaemonFactory>) -> bool {
+        if kind.is_empty() || kind.len() > MAX_NAME || self.factories.contains_key(kind) {
+            return false;
+        }
+        self.factories.insert(kind.to_owned(), factory);
+        true
+    }
+
+    /// The kinds there are factories for, and what each makes.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = &str> {
+        self.factories.keys().map(String::as_str)
+    }
+
+    /// What the factory of this kind makes, for a person.
+    pub(crate) fn about(&self, kind: &str) -> Option<String> {
+        Some(self.factories.get(kind)?.about())
+    }
+
+    pub(crate) fn offers(&self, kind: &str) -> bool {
+        self.factories.contains_key(kind)
+    }
+
+    pub(crate) fn get(&self, id: DaemonId) -> Option<&Instance> {
+        self.instances.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: DaemonId) -> Option<&mut Instance> {
+        self.instances.get_mut(&id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (DaemonId, &Instance)> {
+        self.instances.iter().map(|(&id, instance)| (id, instance))
+    }
+
+    /// Starts a daemon: one that is handed over, or one that its factory makes. How that went is told by
+    /// [`Happening::Started`], or by [`Happening::Held`] first.
+    pub(crate) fn spawn(
+        &mut self,
+        now: Instant,
+        order: SpawnOrder,
+        daemon: Option<Box<dyn MeshDaemon>>,
+    ) -> Result<DaemonId, SpawnError> {
+        let id = order.keypair.origin_hash();
+        if self.instances.contains_key(&id) {
+            return Err(SpawnError::Exists(id));
+        }
+        if self.instances.len() >= MAX_DAEMONS {
+            return Err(SpawnError::TooMany);
+        }
+        if order.args.len() > MAX_ARGS {
+            return Err(SpawnError::TooLong);
+        }
+        match &order.kind {
+            Some(kind) if daemon.is_none() && !self.offers(kind) => {
+                return Err(SpawnError::KindNotFound(kind.clone()));
+            }
+            None if daemon.is_none() => return Err(SpawnError::KindNotFound(String::new())),
+            _ => {}
+        }
+        let mut instance = Instance::new(order, daemon, now);
+        instance.supervision.start(now);
+        if let Some(daemon) = &instance.daemon {
+            // Not run as a job: whoever hands a daemon over stands behind what it says of itself.
+            let mut name = daemon.name();
+            crate::daemon::cut_name(&mut name);
+            (instance.name, instance.requirements) = (name, daemon.requirements());
+        }
+        self.instances.insert(id, instance);
+        self.happenings.push_back(Happening::Changed(id));
+        self.pump(id);
+        Ok(id)
+    }
+
+    /// Lets a daemon that was held work off what comes.
+    pub(crate) fn release(&mut self, id: DaemonId) {
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.held = false;
+            self.happenings.push_back(Happening::Changed(id));
+            self.pump(id);
+        }
+    }
+
+    /// Takes what a sender sends a daemon, to be worked off in order. What comes of it, ask
+    /// [`outcomes`](Self::outcomes) after [`Happening::Settled`].
+    pub(crate) fn deliver(
+        &mut self,
+        id: DaemonId,
+        sender: SenderKey,
+        first: u64,
+        events: Vec<DaemonEvent>,
+    ) -> Result<(), DeliverError> {
+        let instance = self.instances.get_mut(&id).ok_or(DeliverError::NotFound(id))?;
+        // What was settled before is told again even by one that is down.
+        if instance.inbox.outcomes(sender, first, events.len()).is_some() {
+            return Ok(());
+        }
+        match instance.lifecycle {
+            _ if instance.held => return Err(DeliverError::NotFound(id)),
+            Lifecycle::Starting | Lifecycle::Running | Lifecycle::Draining | Lifecycle::Migrating => {}
+            _ => return Err(DeliverError::Down),
+        }
+        instance.inbox.take(sender, first, events)?;
+        self.pump(id);
+        Ok(())
+    }
+
+    /// What came of a sender's events, as soon as all of them are settled.
+    pub(crate) fn outcomes(
+        &self,
+        id: DaemonId,
+        sender: SenderKey,
+        first: u64,
+        count: usize,
+    ) -> Option<Vec<Settled>> {
+        self.instances.get(&id)?.inbox.outcomes(sender, first, count)
+    }
+
+    /// Tells a daemon something, ahead of what waits for it.
+    pub(crate) fn control(&mut self, id: DaemonId, control: Control) {
+        if let Some(instance) = self.instances.get_mut(&id) {
+            match control {
+                Control::DrainStart { .. } if instance.lifecycle == Lifecycle::Running => {
+                    instance.lifecycle = Lifecycle::Draining;
+                    self.happenings.push_back(Happening::Changed(id));
+                }
+                Control::DrainFinish if instance.lifecycle == Lifecycle::Draining => {
+                    instance.lifecycle = Lifecycle::Running;
+                    self.happenings.push_back(Happening::Changed(id));
+                }
+                _ => {}
+            }
+            instance.controls.push(control);
+            self.pump(id);
+        }
+    }
+
+    /// Has a daemon stop, within `grace`. What waits for it fails. Whether there is one.
+    pub(crate) fn stop(&mut self, now: Instant, id: DaemonId, grace: Duration) -> bool {
+        let Some(instance) = self.instances.get_mut(&id) else { return false };
+        if instance.lifecycle == Lifecycle::Stopping {
+            return true;
+        }
+        let down = instance.daemon.is_none() && instance.job.is_none();
+        instance.lifecycle = Lifecycle::Stopping;
+        instance.restart_at = None;
+        instance.alarms.clear();
+        instance.inbox.fail_all(&DeliverError::Down);
+        instance.kill_at = Some(now + grace);
+        instance.controls.push(Control::Shutdown { grace });
+        self.happenings.push_back(Happening::Changed(id));
+        self.happenings.push_back(Happening::Settled { id });
+        if down {
+            self.drop_instance(id, DaemonEnd::Stopped);
+        } else {
+            self.pump(id);
+        }
+        true
+    }
+
+    /// Drops a daemon at once, whatever it is doing.
+    pub(crate) fn drop_instance(&mut self, id: DaemonId, end: DaemonEnd) {
+        if let Some(mut instance) = self.instances.remove(&id) {
+            instance.inbox.fail_all(&DeliverError::Down);
+            let announced = !instance.tags.is_empty();
+            self.happenings.push_back(Happening::Gone { instance: Box::new(instance), end });
+            if announced {
+                self.happenings.push_back(Happening::Announced);
+            }
+        }
+    }
+
+    /// Has a daemon made anew, as after a crash but at once. Whether it can be.
+    pub(crate) fn restart(&mut self, now: Instant, id: DaemonId) -> bool {
+        let Some(instance) = self.instances.get_mut(&id) else { return false };
+        if instance.kind.is_none() || matches!(instance.lifecycle, Lifecycle::Stopping | Lifecycle::Migrating)
+        {
+            return false;
+        }
+        instance.daemon = None;
+        // What its job still says no longer counts.
+        instance.job = None;
+        instance.restart_at = Some(now);
+        instance.lifecycle = Lifecycle::BackingOff;
+        instance.alarms.clear();
+        self.happenings.push_back(Happening::Changed(id));
+        self.handle_timeout(now);
+        true
+    }
+
+    /// Asks for a daemon's state, as of before the next event: [`Happening::State`] follows. With `moving`, it works off
+    /// nothing more until [`stay`](Self::stay).
+    pub(crate) fn take_state(&mut self, id: DaemonId, moving: bool) -> bool {
+        let Some(instance) = self.instances.get_mut(&id) else { return false };
+        if !matches!(instance.lifecycle, Lifecycle::Running | Lifecycle::Draining) {
+            return false;
+        }
+        if moving {
+            instance.lifecycle = Lifecycle::Migrating;
+            self.happenings.push_back(Happening::Changed(id));
+        }
+        instance.snapshot = true;
+        self.pump(id);
+        true
+    }
+
+    /// A daemon that was about to move stays.
+    pub(crate) fn stay(&mut self, id: DaemonId) {
+        if let Some(instance) = self.instances.get_mut(&id)
+            && instance.lifecycle == Lifecycle::Migrating
+        {
+            instance.lifecycle = Lifecycle::Running;
+            instance.snapshot = false;
+            self.happenings.push_back(Happening::Changed(id));
+            self.pump(id);
+        }
+    }
+
+    /// Starts nothing again, or does again.
+    pub(crate) fn set_frozen(&mut self, now: Instant, frozen: bool) {
+        self.frozen = frozen;
+        self.handle_timeout(now);
+    }
+
+    pub(crate) fn poll_job(&mut self) -> Option<Job> {
+        self.jobs.pop_front()
+    }
+
+    pub(crate) fn poll_happening(&mut self) -> Option<Happening> {
+        self.happenings.pop_front()
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let times = self.instances.values().flat_map(|instance| {
+            let restart = instance.restart_at.filter(|_| !self.frozen);
+            let alarm = instance.alarms.values().min().copied().filter(|_| instance.is_working());
+            [restart, instance.kill_at, alarm].into_iter().flatten()
+        });
+        times.min()
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        let ids: Vec<DaemonId> = self.instances.keys().copied().collect();
+        for id in ids {
+            let Some(instance) = self.instances.get_mut(&id) else { continue };
+            if instance.kill_at.is_some_and(|at| at <= now) {
+                self.drop_instance(id, DaemonEnd::Killed);
+                continue;
+            }
+            if !self.frozen && instance.restart_at.is_some_and(|at| at <= now) {
+                instance.restart_at = None;
+                instance.lifecycle = Lifecycle::Starting;
+                instance.restarts += 1;
+                instance.supervision.start(now);
+                self.happenings.push_back(Happening::Changed(id));
+            }
+            let Some(instance) = self.instances.get_mut(&id) else { continue };
+            if instance.is_working() {
+                let due: Vec<u64> =
+                    instance.alarms.iter().filter(|(_, at)| **at <= now).map(|(&token, _)| token).collect();
+                for token in due {
+                    instance.alarms.remove(&token);
+                    instance.inbox.push(DaemonEvent::Alarm { token });
+                }
+            }
+            self.pump(id);
+        }
+    }
+
+    /// Gives a daemon something to do, if it has nothing to do and there is something.
+    fn pump(&mut self, id: DaemonId) {
+        let Some(instance) = self.instances.get_mut(&id) else { return };
+        if instance.job.is_some() {
+            return;
+        }
+        let mut tasks = Vec::new();
+        let mut plan = Vec::new();
+        let mut add = |planned, task| {
+            plan.push(planned);
+            tasks.push(task);
+        };
+        let place = Place {
+            node: self.node,
+            daemon: id,
+            generation: instance.generation,
+            member: instance.member,
+            restored: instance.restored || instance.restore.is_some(),
+        };
+        match instance.lifecycle {
+            Lifecycle::Starting => {
+                if instance.daemon.is_none() {
+                    let factory = instance.kind.as_ref().and_then(|kind| self.factories.get(kind));
+                    let Some(factory) = factory else { return };
+                    let order = DaemonOrder { place, args: instance.args.clone() };
+                    add(Planned::Make, Task::Make(Arc::clone(factory), order));
+                }
+                if let Some(state) = instance.restore.take() {
+                    add(Planned::Restore, Task::Restore(state));
+                }
+                if !instance.held {
+                    add(Planned::Start, Task::Event(DaemonEvent::Started(place)));
+                }
+            }
+            _ if instance.daemon.is_none() => return,
+            lifecycle => {
+                for control in instance.controls.drain(..) {
+                    add(Planned::Control(control), Task::Control(control));
+                }
+                if std::mem::take(&mut instance.snapshot) {
+                    add(Planned::Snapshot, Task::Snapshot);
+                } else if matches!(lifecycle, Lifecycle::Running | Lifecycle::Draining) {
+                    for _ in 0..BATCH {
+                        let Some(Queued { event, receipt }) = instance.inbox.pop() else { break };
+                        add(Planned::Event(receipt), Task::Event(event));
+                    }
+                }
+            }
+        }
+        if tasks.is_empty() {
+            return;
+        }
+        self.serial += 1;
+        instance.job = Some((self.serial, plan));
+        self.jobs.push_back(Job::new(
+            JobKey { daemon: id, serial: self.serial },
+            instance.daemon.take(),
+            tasks,
+        ));
+    }
+
+    /// Takes what came of a job.
+    pub(crate) fn handle_job(&mut self, now: Instant, done: JobDone) {
+        let JobDone { key, daemon, outcomes, failure, rest, health, saturation } = done;
+        let id = key.daemon;
+        let Some(instance) = self.instances.get_mut(&id) else { return };
+        let Some((_, plan)) = instance.job.take_if(|(serial, _)| *serial == key.serial) else { return };
+        let before = instance.view();
+        instance.daemon = daemon;
+        (instance.health, instance.saturation) = (health, saturation);
+        let mut plan = plan.into_iter();
+        let mut settled = false;
+        let mut finished = false;
+        let mut stopping = false;
+        for (planned, outcome) in plan.by_ref().zip(outcomes) {
+            let outputs = match outcome {
+                Outcome::Made(made) => {
+                    (instance.name, instance.requirements) = (made.name, made.requirements);
+                    continue;
+                }
+                Outcome::Restored => {
+                    instance.restored = true;
+                    continue;
+                }
+                Outcome::State(state) => {
+                    let luggage = state.map(|state| Box::new(instance.luggage(state, now)));
+                    self.happenings.push_back(Happening::State { id, luggage });
+                    continue;
+                }
+                Outcome::Done(outputs) => outputs,
+            };
+            let replies = instance.take_effect(id, now, outputs, &mut self.happenings, &mut stopping);
+            match planned {
+                Planned::Start => {
+                    instance.lifecycle = Lifecycle::Running;
+                    self.happenings.push_back(Happening::Started { id, outcome: Ok(()) });
+                }
+                Planned::Event(receipt) => {
+                    instance.processed += 1;
+                    if let Some(receipt) = receipt {
+                        instance.inbox.settle(receipt, Ok(Worked { place: instance.processed, replies }));
+                        settled = true;
+                    }
+                }
+                Planned::Control(Control::Shutdown { .. }) => finished = true,
+                _ => {}
+            }
+        }
+        let failed = failure.map(|error| (plan.next(), error.to_string()));
+        // What was not begun waits again, where it was.
+        instance.inbox.unpop(
+            plan.zip(rest)
+                .filter_map(|(planned, task)| match (planned, task) {
+                    (Planned::Event(receipt), Task::Event(event)) => Some(Queued { event, receipt }),
+                    _ => None,
+                })
+                .collect::<Vec<_>>()
+                .into_iter(),
+        );
+        if let Some((at, reason)) = failed {
+            settled = true;
+            finished |= instance.lifecycle == Lifecycle::Stopping;
+            self.crash(now, id, at.as_ref(), reason);
+        } else if instance.held && instance.lifecycle == Lifecycle::Starting {
+            self.happenings.push_back(Happening::Held { id });
+        }
+        if settled {
+            self.happenings.push_back(Happening::Settled { id });
+        }
+        if finished {
+            return self.drop_instance(id, DaemonEnd::Stopped);
+        }
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.mind_congestion();
+            let now_seen = instance.view();
+            if now_seen != before {
+                self.happenings.push_back(Happening::Changed(id));
+            }
+        }
+        if stopping {
+            self.stop(now, id, Duration::from_secs(1));
+        }
+        self.pump(id);
+    }
+
+    /// A daemon crashed over what was planned `at` that point.
+    fn crash(&mut self, now: Instant, id: DaemonId, at: Option<&Planned>, reason: String) {
+        let Some(instance) = self.instances.get_mut(&id) else { return };
+        let starting = instance.lifecycle == Lifecycle::Starting;
+        let unmakeable = matches!(at, Some(Planned::Make | Planned::Restore));
+        match at {
+            Some(Planned::Event(Some(receipt))) => {
+                instance.inbox.settle(*receipt, Err(DeliverError::Crashed));
+            }
+            Some(Planned::Snapshot) => self.happenings.push_back(Happening::State { id, luggage: None }),
+            _ => {}
+        }
+        let was_moving = instance.lifecycle == Lifecycle::Migrating;
+        instance.daemon = None;
+        instance.alarms.clear();
+        instance.health = DaemonHealth::Unhealthy;
+        instance.saturation = 0;
+        if !std::mem::take(&mut instance.tags).is_empty() {
+            self.happenings.push_back(Happening::Announced);
+        }
+        self.happenings.push_back(Happening::Crashed { id, reason: reason.clone() });
+        if instance.lifecycle == Lifecycle::Stopping {
+            return;
+        }
+        if was_moving {
+            instance.snapshot = false;
+        }
+        if unmakeable || instance.kind.is_none() {
+            instance.lifecycle = Lifecycle::Failed;
+            instance.inbox.fail_all(&DeliverError::Down);
+        } else {
+            let (lifecycle, again) = match instance.supervision.crash(now) {
+                Verdict::BackOff(at) => (Lifecycle::BackingOff, at),
+                Verdict::Loop(at) => (Lifecycle::CrashLooping, at),
+            };
+            instance.lifecycle = lifecycle;
+            instance.restart_at = Some(again);
+        }
+        if starting {
+            self.happenings.push_back(Happening::Started { id, outcome: Err(reason) });
+        }
+    }
+}
+
+impl Instance {
+    /// Whether its alarms go off.
+    fn is_working(&self) -> bool {
+        !self.held && matches!(self.lifecycle, Lifecycle::Running | Lifecycle::Draining)
+    }
+
+    /// What it put out takes effect; returns what it told whoever sent the event.
+    fn take_effect(
+        &mut self,
+        id: DaemonId,
+        now: Instant,
+        outputs: Vec<Output>,
+        happenings: &mut VecDeque<Happening>,
+        stopping: &mut bool,
+    ) -> Vec<Vec<u8>> {
+        let mut replies = Vec::new();
+        for output in outputs {
+            match output {
+                Output::Reply(payload) => replies.push(payload),
+                Output::Send { to, payload, token } => {
+                    happenings.push_back(Happening::Sent { id, to, payload, token });
+                }
+                Output::Alarm { after, token } => {
+                    if self.alarms.len() < MAX_ALARMS || self.alarms.contains_key(&token) {
+                        self.alarms.insert(token, now + after);
+                    }
+                }
+                Output::Log { level, text } => happenings.push_back(Happening::Logged { id, level, text }),
+                Output::Announce { tags } => {
+                    self.tags = tags;
+                    happenings.push_back(Happening::Announced);
+                }
+                Output::Stop => *stopping = true,
+            }
+        }
+        replies
+    }
+
+    /// Tells it when events come faster than it works them off, and when it has caught up.
+    fn mind_congestion(&mut self) {
+        let waiting = self.inbox.len();
+        if !self.congested && waiting >= CONGESTED {
+            self.congested = true;
+            let level = u16::try_from(waiting * 1_000 / super::inbox::MAX_QUEUE).unwrap_or(1_000).min(1_000);
+            self.controls.push(Control::BackpressureOn { level });
+        } else if self.congested && waiting <= RELIEVED {
+            self.congested = false;
+            self.controls.push(Control::BackpressureOff);
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! What a node's part of the system is told at construction.
+
+use std::time::Duration;
+
+/// Everything it depends on, besides the node and its inputs.
+#[derive(Debug, Clone)]
+pub struct MeshOsConfig {
+    /// How often it looks over everything, 100 ms by default. What changes in between takes effect at once; this is for
+    /// what only time changes.
+    pub tick_interval: Duration,
+    /// How long a daemon may take to stop when nobody says otherwise, 2 s by default.
+    pub grace: Duration,
+    /// How long something sent to a daemon is tried when nobody says otherwise, 10 s by default.
+    pub patience: Duration,
+}
+
+impl Default for MeshOsConfig {
+    fn default() -> Self {
+        Self {
+            tick_interval: Duration::from_millis(100),
+            grace: Duration::from_secs(2),
+            patience: Duration::from_secs(10),
+        }
+    }
+}

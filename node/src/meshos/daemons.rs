@@ -1,0 +1,287 @@
+//! Starting and stopping daemons on this node, and saying what runs here.
+
+use std::{sync::Arc, time::Duration};
+
+use meshground_shared::{CommandId, DaemonEnd, DaemonId, DaemonView, EventKind};
+
+use super::{MeshOs, Settlement, Ticket};
+use crate::{
+    capability::Filter,
+    compute::{Happening, Inventory, SpawnError, SpawnOrder},
+    daemon::{Control, DaemonFactory, EntityKeypair, MAX_STATE, MeshDaemon},
+    node::Node,
+    record::Topic,
+    time::Now,
+};
+
+/// Changes of the inventory within this are said together.
+const TOGETHER: Duration = Duration::from_millis(10);
+
+/// A change of saturation that is worth an event, in thousandths.
+const SATURATED: u16 = 200;
+
+/// A daemon to be started on this node.
+#[derive(Debug)]
+pub struct SpawnRequest {
+    /// Who it will be.
+    pub keypair: EntityKeypair,
+    /// The factory that makes it.
+    pub kind: String,
+    /// What that is told, at most 4 KiB.
+    pub args: String,
+    /// A state of the same daemon that it takes over.
+    pub state: Option<DaemonState>,
+    /// The command behind it.
+    pub cause: Option<CommandId>,
+}
+
+/// A daemon's state, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DaemonState {
+    /// Whose.
+    pub origin: DaemonId,
+    /// The state, at most 64 MiB.
+    pub bytes: Vec<u8>,
+}
+
+/// Why a daemon's state cannot be had, or not be taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// It is not on this node, or not up.
+    #[error("daemon {0} does not run on this node")]
+    NotRunning(DaemonId),
+    /// It has none, or too large a one.
+    #[error("daemon {0} has no state of at most {MAX_STATE} bytes that could be taken")]
+    None(DaemonId),
+}
+
+impl MeshOs {
+    /// Takes on a factory, for daemons of its kind to be started here. Whether there was none of this kind, and the
+    /// name has 1 to 64 bytes.
+    pub fn register_factory(&mut self, now: Now, kind: &str, factory: Arc<dyn DaemonFactory>) -> bool {
+        let is_new = self.registry.register(kind, factory);
+        if is_new {
+            self.say_soon(now);
+        }
+        is_new
+    }
+
+    /// The kinds there are factories for on this node.
+    pub fn kinds(&self) -> impl Iterator<Item = &str> {
+        self.registry.kinds()
+    }
+
+    /// What the factory of this kind makes, for a person; `None` without one.
+    pub fn about(&self, kind: &str) -> Option<String> {
+        self.registry.about(kind)
+    }
+
+    /// What runs on this node, by id.
+    pub fn daemons(&self) -> impl Iterator<Item = DaemonView> {
+        self.registry.iter().filter(|(_, instance)| !instance.held).map(|(_, instance)| instance.view())
+    }
+
+    /// What the node must announce for a daemon here to be placed on it, as it says itself.
+    pub fn requirements(&self, daemon: DaemonId) -> Option<&Filter> {
+        self.registry.get(daemon).map(|instance| &instance.requirements)
+    }
+
+    /// Starts a daemon here, made by its factory. [`Settlement::Spawned`] follows.
+    ///
+    /// # Errors
+    /// When it cannot even be tried. Nothing changed then.
+    pub fn spawn(&mut self, now: Now, node: &mut Node, request: SpawnRequest) -> Result<Ticket, SpawnError> {
+        let SpawnRequest { keypair, kind, args, state, cause } = request;
+        let luggage = match state {
+            Some(state) if state.origin != keypair.origin_hash() => {
+                return Err(SpawnError::Failed(format!("the state is that of daemon {}", state.origin)));
+            }
+            state => state.map(|state| crate::compute::Luggage { state: state.bytes, ..Default::default() }),
+        };
+        let order = SpawnOrder {
+            keypair,
+            kind: Some(kind),
+            args,
+            member: None,
+            generation: 1,
+            cause,
+            luggage,
+            held: false,
+        };
+        self.start(now, node, order, None)
+    }
+
+    /// Takes on a daemon that somebody made. After a crash nothing can make it anew. [`Settlement::Spawned`] follows.
+    ///
+    /// # Errors
+    /// When the node has it already, or too many.
+    pub fn register_daemon(
+        &mut self,
+        now: Now,
+        node: &mut Node,
+        daemon: Box<dyn MeshDaemon>,
+        keypair: EntityKeypair,
+        cause: Option<CommandId>,
+    ) -> Result<Ticket, SpawnError> {
+        let order = SpawnOrder {
+            keypair,
+            kind: None,
+            args: String::new(),
+            member: None,
+            generation: 1,
+            cause,
+            luggage: None,
+            held: false,
+        };
+        self.start(now, node, order, Some(daemon))
+    }
+
+    fn start(
+        &mut self,
+        now: Now,
+        node: &mut Node,
+        order: SpawnOrder,
+        daemon: Option<Box<dyn MeshDaemon>>,
+    ) -> Result<Ticket, SpawnError> {
+        let id = self.registry.spawn(now.instant, order, daemon)?;
+        let ticket = self.issue();
+        self.starting.entry(id).or_default().push(ticket);
+        self.settle(now, node);
+        Ok(ticket)
+    }
+
+    /// Has a daemon here stop within `grace`; [`Settlement::Stopped`] follows as soon as it is gone. `None` if it is not
+    /// here.
+    pub fn stop(
+        &mut self,
+        now: Now,
+        node: &mut Node,
+        daemon: DaemonId,
+        grace: Option<Duration>,
+        cause: Option<CommandId>,
+    ) -> Option<Ticket> {
+        let instance = self.registry.get_mut(daemon)?;
+        instance.cause = cause.or(instance.cause);
+        let ticket = self.issue();
+        self.stopping.entry(daemon).or_default().push(ticket);
+        self.registry.stop(now.instant, daemon, grace.unwrap_or(self.config.grace));
+        self.settle(now, node);
+        Some(ticket)
+    }
+
+    /// Tells a daemon here something. Whether it is here.
+    pub fn control(&mut self, now: Now, node: &mut Node, daemon: DaemonId, control: Control) -> bool {
+        let is_here = self.registry.get(daemon).is_some();
+        if let Control::Shutdown { grace } = control {
+            self.registry.stop(now.instant, daemon, grace);
+        } else {
+            self.registry.control(daemon, control);
+        }
+        self.settle(now, node);
+        is_here
+    }
+
+    /// Asks for a daemon's state, as of between two events; it goes on meanwhile. [`Settlement::State`] follows.
+    ///
+    /// # Errors
+    /// When it does not run here.
+    pub fn state_of(&mut self, now: Now, node: &mut Node, daemon: DaemonId) -> Result<Ticket, StateError> {
+        if !self.registry.take_state(daemon, false) {
+            return Err(StateError::NotRunning(daemon));
+        }
+        let ticket = self.issue();
+        self.asking.entry(daemon).or_default().push_back(ticket);
+        self.settle(now, node);
+        Ok(ticket)
+    }
+
+    /// Something happened to a daemon here.
+    pub(super) fn on_happening(&mut self, now: Now, node: &mut Node, happening: Happening) {
+        match happening {
+            Happening::Changed(id) => {
+                self.tell_daemon(id);
+                self.say_soon(now);
+            }
+            Happening::Gone { instance, end } => {
+                let id = instance.id();
+                self.pay_last(now, node, &instance);
+                self.gone(id, end, instance.cause, instance.held);
+                self.say_soon(now);
+            }
+            Happening::Started { id, outcome } => {
+                let outcome = outcome.map(|()| id).map_err(SpawnError::Failed);
+                for ticket in self.starting.remove(&id).into_iter().flatten() {
+                    self.settled(ticket, Settlement::Spawned(outcome.clone()));
+                }
+            }
+            Happening::Held { .. } => {}
+            Happening::Settled { id } => self.pay(now, node, id),
+            Happening::Sent { id, to, payload, token } => self.send_from(now.instant, id, to, payload, token),
+            Happening::Logged { id, level, text } => {
+                let cause = self.registry.get(id).and_then(|instance| instance.cause);
+                self.happened(EventKind::DaemonLog { daemon: id, level, text }, cause);
+            }
+            Happening::Announced => self.say_soon(now),
+            Happening::State { id, luggage } => {
+                let ticket = self.asking.get_mut(&id).and_then(std::collections::VecDeque::pop_front);
+                if let Some(ticket) = ticket {
+                    let state = luggage.map(|luggage| DaemonState { origin: id, bytes: luggage.state });
+                    self.settled(ticket, Settlement::State(state.ok_or(StateError::None(id))));
+                }
+            }
+            Happening::Crashed { id, reason } => {
+                let cause = self.registry.get(id).and_then(|instance| instance.cause);
+                let text = format!("crashed: {reason}");
+                let level = meshground_shared::LogLevel::Error;
+                self.happened(EventKind::DaemonLog { daemon: id, level, text }, cause);
+            }
+        }
+    }
+
+    fn gone(&mut self, id: DaemonId, end: DaemonEnd, cause: Option<CommandId>, held: bool) {
+        for ticket in self.starting.remove(&id).into_iter().flatten() {
+            let reason = "it was stopped before it had started".to_owned();
+            self.settled(ticket, Settlement::Spawned(Err(SpawnError::Failed(reason))));
+        }
+        for ticket in self.asking.remove(&id).into_iter().flatten() {
+            self.settled(ticket, Settlement::State(Err(StateError::NotRunning(id))));
+        }
+        for ticket in self.stopping.remove(&id).into_iter().flatten() {
+            self.settled(ticket, Settlement::Stopped(end));
+        }
+        if self.told.remove(&id).is_some() && !held {
+            self.happened(EventKind::DaemonGone { daemon: id, reason: end }, cause);
+        }
+    }
+
+    /// Says what a daemon is like now, if that is worth an event.
+    fn tell_daemon(&mut self, id: DaemonId) {
+        let Some(instance) = self.registry.get(id).filter(|instance| !instance.held) else { return };
+        let (view, cause) = (instance.view(), instance.cause);
+        let alike = self.told.get(&id).is_some_and(|told| {
+            let gauges =
+                DaemonView { saturation: view.saturation, processed: view.processed, ..told.clone() };
+            gauges == view && told.saturation.abs_diff(view.saturation) < SATURATED
+        });
+        if !alike {
+            self.told.insert(id, view.clone());
+            self.happened(EventKind::DaemonChanged { daemon: view }, cause);
+        }
+    }
+
+    /// What runs here is to be said to everyone, if it is not what was said last.
+    pub(super) fn say_soon(&mut self, now: Now) {
+        self.say_at.get_or_insert(now.instant + TOGETHER);
+    }
+
+    pub(super) fn say_inventory(&mut self, now: Now, node: &mut Node) {
+        self.say_at = None;
+        let inventory = Inventory { life: self.life, ..Inventory::of(&self.registry) };
+        if inventory != self.said {
+            // It is bounded so that it fits.
+            let _ = node.say(now, Topic::Inventory, inventory.encode());
+            self.said = inventory.clone();
+        }
+        self.directory.set(self.local, Some(inventory));
+    }
+}

@@ -1,0 +1,318 @@
+//! Bringing daemons what is sent to them, wherever they are.
+
+use std::time::Duration;
+
+use meshground_shared::{DaemonId, NodeId};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    MeshOs, Settlement, Ticket,
+    desk::{Asked, DELIVER, answer},
+};
+use crate::{
+    compute::{Parcel, SenderKey, Settled},
+    daemon::{Address, DaemonEvent, DeliverError, MAX_PAYLOAD, Sender},
+    node::Node,
+    rpc::{CallError, CallId},
+    time::{Instant, Now},
+    wire,
+};
+
+/// Something that was worked off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivered {
+    /// Its place among all the daemon has worked off, from 1.
+    pub place: u64,
+    /// What the daemon told whoever sent it, in order.
+    pub replies: Vec<Vec<u8>>,
+}
+
+/// Who is told what came of something that was sent.
+#[derive(Debug)]
+pub(super) enum ForWhom {
+    /// Whoever holds this ticket.
+    Ticket(Ticket),
+    /// A daemon that wants an answer.
+    Daemon {
+        id: DaemonId,
+        token: u64,
+    },
+    Nobody,
+}
+
+/// An answer that waits for a daemon to work something off.
+#[derive(Debug)]
+pub(super) struct Owed {
+    call: CallId,
+    daemon: DaemonId,
+    sender: SenderKey,
+    first: u64,
+    count: usize,
+}
+
+/// What [`DELIVER`] asks.
+#[derive(Debug, Serialize, Deserialize)]
+struct Delivery {
+    daemon: u64,
+    life: u64,
+    first: u64,
+    events: Vec<DaemonEvent>,
+}
+
+/// What it answers.
+#[derive(Debug, Serialize, Deserialize)]
+enum Answer {
+    /// Each was worked off, or failed.
+    Settled(Vec<Settled>),
+    /// None of it was taken.
+    Refused(DeliverError),
+    /// It is no more here: try elsewhere, under the same numbers.
+    Gone,
+}
+
+impl MeshOs {
+    /// Sends a daemon something, wherever it is. [`Settlement::Delivered`] says what came of it, within `patience`.
+    ///
+    /// # Errors
+    /// When the payload is too large.
+    pub fn deliver(
+        &mut self,
+        now: Now,
+        node: &mut Node,
+        to: DaemonId,
+        payload: Vec<u8>,
+        patience: Option<Duration>,
+    ) -> Result<Ticket, DeliverError> {
+        if payload.len() > MAX_PAYLOAD {
+            return Err(DeliverError::TooLarge(payload.len() as u64));
+        }
+        let ticket = self.issue();
+        let event = DaemonEvent::Message { from: Sender::Node(self.local), payload };
+        let deadline = now.instant + patience.unwrap_or(self.config.patience);
+        self.deliveries.send(to, Parcel { event, for_whom: ForWhom::Ticket(ticket), deadline });
+        self.settle(now, node);
+        Ok(ticket)
+    }
+
+    /// A daemon here sends something.
+    pub(super) fn send_from(
+        &mut self,
+        now: Instant,
+        from: DaemonId,
+        to: Address,
+        payload: Vec<u8>,
+        token: Option<u64>,
+    ) {
+        let for_whom = token.map_or(ForWhom::Nobody, |token| ForWhom::Daemon { id: from, token });
+        let to = match to {
+            Address::Daemon(id) => Some(id),
+            Address::Member(index) => {
+                let group = self.registry.get(from).and_then(|instance| instance.member);
+                group.and_then(|place| self.directory.member(place.group, index))
+            }
+        };
+        let too_large = payload.len() > MAX_PAYLOAD;
+        match to {
+            Some(to) if !too_large => {
+                let event = DaemonEvent::Message { from: Sender::Daemon(from), payload };
+                let deadline = now + self.config.patience;
+                self.deliveries.send(to, Parcel { event, for_whom, deadline });
+            }
+            _ => {
+                let error = match to {
+                    Some(_) => DeliverError::TooLarge(payload.len() as u64),
+                    None => DeliverError::NotFound(DaemonId(0)),
+                };
+                self.tell(now, &for_whom, Err(error));
+            }
+        }
+    }
+
+    fn tell(&mut self, now: Instant, for_whom: &ForWhom, outcome: Settled) {
+        match *for_whom {
+            ForWhom::Nobody => {}
+            ForWhom::Ticket(ticket) => {
+                let outcome =
+                    outcome.map(|worked| Delivered { place: worked.place, replies: worked.replies });
+                self.settled(ticket, Settlement::Delivered(outcome));
+            }
+            ForWhom::Daemon { id, token } => {
+                // It may have moved meanwhile, so this is sent as anything else is.
+                let event = DaemonEvent::Answer { token, outcome: outcome.map(|worked| worked.replies) };
+                let deadline = now + self.config.patience;
+                self.deliveries.send(id, Parcel { event, for_whom: ForWhom::Nobody, deadline });
+            }
+        }
+    }
+
+    /// Sends what can be sent, and tells what came of what was. Whether anything happened here.
+    pub(super) fn pump_deliveries(&mut self, now: Now, node: &mut Node) -> bool {
+        let mut happened = false;
+        while let Some((for_whom, outcome)) = self.deliveries.poll_told() {
+            self.tell(now.instant, &for_whom, outcome);
+            happened = true;
+        }
+        for daemon in self.deliveries.ready(now.instant) {
+            if self.registry.get(daemon).is_some_and(|instance| !instance.held) {
+                self.deliver_here(now.instant, daemon);
+                happened = true;
+            } else if let Some((to, _)) = self.directory.find(daemon)
+                && to != self.local
+                && self.is_reachable(node, to)
+                && let Some((first, events)) = self.deliveries.dispatch(daemon)
+            {
+                let count = events.len();
+                let body = wire::encode(&Delivery { daemon: daemon.0, life: self.life, first, events });
+                self.ask(now, node, to, DELIVER, body, Asked::Deliver { daemon, count });
+                happened = true;
+            }
+        }
+        happened
+    }
+
+    /// Brings a daemon on this node what waits for it.
+    fn deliver_here(&mut self, now: Instant, daemon: DaemonId) {
+        let Some((first, events)) = self.deliveries.dispatch(daemon) else { return };
+        let sender = SenderKey { node: self.local, life: self.life };
+        let count = events.len();
+        match self.registry.deliver(daemon, sender, first, events) {
+            Ok(()) => {
+                // Settled like everybody else's, only without a call to answer.
+                if let Some(outcomes) = self.registry.outcomes(daemon, sender, first, count) {
+                    self.deliveries.arrived(daemon, outcomes);
+                } else {
+                    self.here.insert(daemon, (first, count));
+                }
+            }
+            Err(DeliverError::Overloaded | DeliverError::NotFound(_)) => self.deliveries.failed(now, daemon),
+            Err(error) => self.deliveries.refused(daemon, &error),
+        }
+    }
+
+    /// Another node brings events.
+    pub(super) fn on_deliver(&mut self, now: Now, node: &mut Node, call: CallId, body: &[u8]) {
+        let Ok(Delivery { daemon, life, first, events }) = wire::decode::<Delivery>(body) else {
+            _ = node.end_reply(now, call, Err(CallError::Malformed));
+            return;
+        };
+        let daemon = DaemonId(daemon);
+        let sender = SenderKey { node: call.peer, life };
+        let (count, first) = (events.len(), first.max(1));
+        // An event that only the node itself may tell is none that anybody sends.
+        let sound = events.iter().all(|event| match event {
+            DaemonEvent::Message { payload, .. } => payload.len() <= MAX_PAYLOAD,
+            DaemonEvent::Answer { .. } => true,
+            DaemonEvent::Started(_) | DaemonEvent::Alarm { .. } => false,
+        });
+        if count == 0 || !sound || first.checked_add(count as u64).is_none() {
+            _ = node.end_reply(now, call, Err(CallError::Malformed));
+            return;
+        }
+        match self.registry.deliver(daemon, sender, first, events) {
+            Ok(()) => {
+                self.owed.push(Owed { call, daemon, sender, first, count });
+                self.pay(now, node, daemon);
+            }
+            Err(DeliverError::NotFound(_)) => answer(now, node, call, &wire::encode(&Answer::Gone)),
+            Err(error) => answer(now, node, call, &wire::encode(&Answer::Refused(error))),
+        }
+    }
+
+    /// Answers whoever waits for what a daemon has worked off meanwhile.
+    pub(super) fn pay(&mut self, now: Now, node: &mut Node, daemon: DaemonId) {
+        let registry = &self.registry;
+        self.owed.retain(|owed| {
+            if owed.daemon != daemon {
+                return true;
+            }
+            let said = match registry.outcomes(daemon, owed.sender, owed.first, owed.count) {
+                Some(outcomes) => Answer::Settled(outcomes),
+                None if registry.get(daemon).is_some() => return true,
+                None => Answer::Gone,
+            };
+            answer(now, node, owed.call, &wire::encode(&said));
+            false
+        });
+        if let Some(&(first, count)) = self.here.get(&daemon) {
+            let sender = SenderKey { node: self.local, life: self.life };
+            if let Some(outcomes) = self.registry.outcomes(daemon, sender, first, count) {
+                self.here.remove(&daemon);
+                self.deliveries.arrived(daemon, outcomes);
+            } else if self.registry.get(daemon).is_none() {
+                self.here.remove(&daemon);
+                self.deliveries.failed(now.instant, daemon);
+            }
+        }
+    }
+
+    /// A daemon is gone from here: those who wait for it try elsewhere, or learn how it ended.
+    pub(super) fn pay_last(&mut self, now: Now, node: &mut Node, instance: &crate::compute::Instance) {
+        let daemon = instance.id();
+        let (owed, others) =
+            std::mem::take(&mut self.owed).into_iter().partition(|owed| owed.daemon == daemon);
+        self.owed = others;
+        let owed: Vec<Owed> = owed;
+        for Owed { call, sender, first, count, .. } in owed {
+            let said = match instance.inbox.outcomes(sender, first, count) {
+                Some(outcomes) => Answer::Settled(outcomes),
+                None => Answer::Gone,
+            };
+            answer(now, node, call, &wire::encode(&said));
+        }
+        if let Some((first, count)) = self.here.remove(&daemon) {
+            let sender = SenderKey { node: self.local, life: self.life };
+            match instance.inbox.outcomes(sender, first, count) {
+                Some(outcomes) => self.deliveries.arrived(daemon, outcomes),
+                None => self.deliveries.failed(now.instant, daemon),
+            }
+        }
+    }
+
+    /// Nobody waits for this answer any more. Whether there was one.
+    pub(super) fn abandon(&mut self, call: CallId) -> bool {
+        let before = self.owed.len();
+        self.owed.retain(|owed| owed.call != call);
+        self.owed.len() < before
+    }
+
+    /// What came of bringing a daemon events.
+    pub(super) fn on_delivered(
+        &mut self,
+        now: Now,
+        node: &mut Node,
+        from: NodeId,
+        daemon: DaemonId,
+        count: usize,
+        said: Result<Vec<u8>, CallError>,
+    ) {
+        match said.map(|body| wire::decode::<Answer>(&body)) {
+            Ok(Ok(Answer::Settled(outcomes))) if outcomes.len() == count => {
+                self.deliveries.arrived(daemon, outcomes);
+            }
+            Ok(Ok(Answer::Refused(error))) if error != DeliverError::Overloaded => {
+                self.deliveries.refused(daemon, &error);
+            }
+            _ => {
+                self.deliveries.failed(now.instant, daemon);
+                // If it is known to be elsewhere by now, there is nothing to wait for.
+                if self.directory.find(daemon).is_some_and(|(to, _)| to != from && to != self.local) {
+                    self.deliveries.hurry(daemon);
+                }
+            }
+        }
+        let _ = node;
+    }
+
+    /// What waits for daemons on `node` need not wait longer: it has just said what runs there.
+    pub(super) fn hurry_deliveries(&mut self, node: NodeId) {
+        let Some(inventory) = self.directory.get(node) else { return };
+        for daemon in &inventory.daemons {
+            self.deliveries.hurry(daemon.id());
+        }
+    }
+
+    /// Whether something can be asked of `to` now.
+    pub(super) fn is_reachable(&self, node: &mut Node, to: NodeId) -> bool {
+        to == self.local || node.is_reachable(to)
+    }
+}

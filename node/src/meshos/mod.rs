@@ -1,0 +1,239 @@
+//! `MeshOS`: what makes a mesh of nodes one system. It runs daemons, says what runs where, and brings to each what is
+//! sent to it.
+//!
+//! [`MeshOs`] stands beside one [`Node`] and is as sans-IO as that: events of the node and what came of jobs go in,
+//! jobs, events and calls over the node come out. It uses the node by its public surface alone.
+
+mod config;
+mod daemons;
+mod delivering;
+mod desk;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+};
+
+use meshground_shared::{CommandId, DaemonId, DaemonView, EventKind, NodeId};
+use rand_chacha::{
+    ChaCha20Rng,
+    rand_core::{RngCore, SeedableRng},
+};
+
+pub use self::{
+    config::MeshOsConfig,
+    daemons::{DaemonState, SpawnRequest, StateError},
+    delivering::Delivered,
+};
+use self::{
+    delivering::{ForWhom, Owed},
+    desk::Desk,
+};
+use crate::{
+    compute::{Deliveries, Directory, Inventory, Registry, SpawnError},
+    daemon::{DeliverError, Job, JobDone},
+    event::NodeEvent,
+    node::Node,
+    record::Topic,
+    time::{Instant, Now},
+};
+
+/// Names something that was asked of a [`MeshOs`] until [`OsEvent::Settled`] says what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// Something happened. Fetch with [`MeshOs::poll_event`].
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum OsEvent {
+    /// For the cluster's log: as this node saw it.
+    Happened {
+        /// What.
+        kind: EventKind,
+        /// The command it followed from, if one.
+        cause: Option<CommandId>,
+    },
+    /// What was asked for is done, or will not be.
+    Settled {
+        /// Which.
+        ticket: Ticket,
+        /// What came of it.
+        outcome: Settlement,
+    },
+}
+
+/// What came of something that was asked for.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Settlement {
+    /// Of a start: the daemon has dealt with its first event.
+    Spawned(Result<DaemonId, SpawnError>),
+    /// Of a stop: it is gone.
+    Stopped(meshground_shared::DaemonEnd),
+    /// Of something sent.
+    Delivered(Result<Delivered, DeliverError>),
+    /// Of a question for a daemon's state.
+    State(Result<DaemonState, StateError>),
+}
+
+/// One node's part of the system.
+pub struct MeshOs {
+    config: MeshOsConfig,
+    local: NodeId,
+    /// Tells this life from others of the same node.
+    life: u64,
+    rng: ChaCha20Rng,
+    next_ticket: u64,
+    registry: Registry,
+    directory: Directory,
+    desk: Desk,
+    deliveries: Deliveries<ForWhom>,
+    /// Answers that wait for daemons to work something off.
+    owed: Vec<Owed>,
+    /// What of this node's own a daemon here has not worked off yet: the first's number, and how many.
+    here: BTreeMap<DaemonId, (u64, usize)>,
+    /// Who waits for a daemon's first event.
+    starting: BTreeMap<DaemonId, Vec<Ticket>>,
+    /// Who waits for a daemon's end.
+    stopping: BTreeMap<DaemonId, Vec<Ticket>>,
+    /// Who waits for a daemon's state.
+    asking: BTreeMap<DaemonId, VecDeque<Ticket>>,
+    /// What was last told of each daemon here.
+    told: BTreeMap<DaemonId, DaemonView>,
+    /// What was last said to everyone, and when to look again whether that still holds.
+    said: Inventory,
+    say_at: Option<Instant>,
+    events: VecDeque<OsEvent>,
+}
+
+impl MeshOs {
+    /// The part that stands beside `node`. Give each another `rng_seed`, also in another life of the same node.
+    pub fn new(config: MeshOsConfig, node: &Node, rng_seed: [u8; 32], now: Now) -> Self {
+        let mut rng = ChaCha20Rng::from_seed(rng_seed);
+        let local = node.id();
+        Self {
+            config,
+            local,
+            life: rng.next_u64(),
+            rng,
+            next_ticket: 0,
+            registry: Registry::new(local),
+            directory: Directory::default(),
+            desk: Desk::default(),
+            deliveries: Deliveries::default(),
+            owed: Vec::new(),
+            here: BTreeMap::new(),
+            starting: BTreeMap::new(),
+            stopping: BTreeMap::new(),
+            asking: BTreeMap::new(),
+            told: BTreeMap::new(),
+            said: Inventory::default(),
+            say_at: Some(now.instant),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// The node it stands beside.
+    pub fn node_id(&self) -> NodeId {
+        self.local
+    }
+
+    /// The node told this. What is none of the driver's business does not come back.
+    pub fn handle_event(&mut self, now: Now, node: &mut Node, event: NodeEvent) -> Option<NodeEvent> {
+        let event = match event {
+            NodeEvent::Call(call) => self.on_call_event(now, node, call).map(NodeEvent::Call)?,
+            NodeEvent::Dialed { dial, .. } if self.desk.is_own(dial) => {
+                self.desk.dialed(dial);
+                return None;
+            }
+            NodeEvent::DialFailed { dial, .. } if self.desk.is_own(dial) => {
+                self.on_dial_failed(now, node, dial);
+                return None;
+            }
+            event => event,
+        };
+        match &event {
+            NodeEvent::SessionUp { peer, .. } => self.flush_asks(now, node, *peer),
+            NodeEvent::Said { node: who, topic: Topic::Inventory, body } => {
+                // One that cannot be read is taken for nothing said.
+                self.directory.set(*who, Inventory::decode(body).ok().filter(|_| !body.is_empty()));
+                self.hurry_deliveries(*who);
+            }
+            _ => {}
+        }
+        self.settle(now, node);
+        Some(event)
+    }
+
+    /// What came of a [`Job`].
+    pub fn handle_job(&mut self, now: Now, node: &mut Node, done: JobDone) {
+        self.registry.handle_job(now.instant, done);
+        self.settle(now, node);
+    }
+
+    /// The time [`poll_timeout`](Self::poll_timeout) named has come. Harmless at any other time.
+    pub fn handle_timeout(&mut self, now: Now, node: &mut Node) {
+        self.registry.handle_timeout(now.instant);
+        let (registry, directory) = (&self.registry, &self.directory);
+        self.deliveries
+            .handle_timeout(now.instant, |id| registry.get(id).is_some() || directory.find(id).is_some());
+        self.expire_asks(now, node);
+        if self.say_at.is_some_and(|at| at <= now.instant) {
+            self.say_inventory(now, node);
+        }
+        self.settle(now, node);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let times = [
+            self.registry.poll_timeout(),
+            self.deliveries.poll_timeout(),
+            self.desk.poll_timeout(),
+            self.say_at,
+        ];
+        times.into_iter().flatten().min()
+    }
+
+    /// The next job to run, wherever a slow daemon does no harm; hand what comes of it to
+    /// [`handle_job`](Self::handle_job). Of one daemon there is one at a time.
+    pub fn poll_job(&mut self) -> Option<Job> {
+        self.registry.poll_job()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<OsEvent> {
+        self.events.pop_front()
+    }
+
+    /// Deals with everything that follows from what just happened, until nothing more does.
+    fn settle(&mut self, now: Now, node: &mut Node) {
+        loop {
+            while let Some(happening) = self.registry.poll_happening() {
+                self.on_happening(now, node, happening);
+            }
+            if !self.pump_deliveries(now, node) {
+                return;
+            }
+        }
+    }
+
+    fn issue(&mut self) -> Ticket {
+        self.next_ticket += 1;
+        Ticket(self.next_ticket)
+    }
+
+    fn settled(&mut self, ticket: Ticket, outcome: Settlement) {
+        self.events.push_back(OsEvent::Settled { ticket, outcome });
+    }
+
+    fn happened(&mut self, kind: EventKind, cause: Option<CommandId>) {
+        self.events.push_back(OsEvent::Happened { kind, cause });
+    }
+}
+
+impl fmt::Debug for MeshOs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MeshOs").field("node", &self.local).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,24 @@
+//! How nodes write what they say to each other above the transport: postcard, version 1 of its specification.
+//!
+//! Strings and lists are no longer than the bytes they came in, so what is read needs no more memory than what was sent.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Bytes that are not what they should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not what a node of this version says")]
+pub(crate) struct WireError;
+
+/// Writes a value of ours.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    // Only a type that its serialisation cannot express makes it fail, and ours are tested.
+    postcard::to_allocvec(value).unwrap_or_default()
+}
+
+/// Reads a value, and nothing after it.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        _ => Err(WireError),
+    }
+}
