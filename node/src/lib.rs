@@ -7,6 +7,9 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+#[cfg(feature = "floor")]
+#[doc(hidden)]
+pub mod audit;
 mod capability;
 mod compute;
 mod config;

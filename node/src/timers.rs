@@ -62,6 +62,12 @@ impl Timers {
         self.by_timer.contains_key(&timer)
     }
 
+    /// How many there are.
+    #[cfg(feature = "floor")]
+    pub(crate) fn len(&self) -> usize {
+        self.by_time.len().max(self.by_timer.len())
+    }
+
     /// The soonest deadline.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.by_time.first().map(|(at, _)| *at)

@@ -2,10 +2,17 @@
 //!
 //! The nodes are the ones that run over UDP; only the network and the clock are made
 //! up. Everything random grows from one seed, so a run replays exactly.
+//!
+//! After every step, whatever must always hold is checked: see `sim/watch.rs` and `sim/talk.rs`.
+
+mod datagrams;
+mod seeds;
+mod talk;
+mod upheaval;
+mod watch;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    fmt,
     net::SocketAddr,
     time::Duration,
 };
@@ -18,61 +25,15 @@ use rand_chacha::{
     rand_core::{RngCore, SeedableRng},
 };
 
+pub use datagrams::{Datagram, Faults, Filter};
+use seeds::Seed;
+pub use seeds::{each_seed, seeds};
+use talk::Talk;
+pub use upheaval::Upheaval;
+use watch::Watch;
+
 /// Unix time at which virtual time begins.
 const WALL_START_US: u64 = 1_700_000_000_000_000;
-
-/// What the network does to datagrams. Fractions lie between 0 and 1.
-#[derive(Debug, Clone, Copy)]
-pub struct Faults {
-    /// How many vanish.
-    pub loss: f64,
-    /// How many arrive twice.
-    pub duplication: f64,
-    /// How many arrive with one bit changed.
-    pub corruption: f64,
-    /// The least time under way.
-    pub delay: Duration,
-    /// What may come on top; more than the gap between two datagrams reorders them.
-    pub jitter: Duration,
-}
-
-impl Faults {
-    /// A network that loses nothing and keeps order, a millisecond wide.
-    pub const NONE: Self = Self {
-        loss: 0.0,
-        duplication: 0.0,
-        corruption: 0.0,
-        delay: Duration::from_millis(1),
-        jitter: Duration::ZERO,
-    };
-}
-
-/// Says of a datagram whether it passes.
-pub struct Filter(Box<dyn Fn(&Datagram) -> bool>);
-
-impl Filter {
-    /// Lets pass what `passes` holds for.
-    pub fn new(passes: impl Fn(&Datagram) -> bool + 'static) -> Self {
-        Self(Box::new(passes))
-    }
-}
-
-impl fmt::Debug for Filter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Filter")
-    }
-}
-
-/// A datagram under way.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Datagram {
-    /// The sender's address.
-    pub from: SocketAddr,
-    /// The receiver's address.
-    pub to: SocketAddr,
-    /// Its bytes.
-    pub bytes: Vec<u8>,
-}
 
 /// One simulated member.
 #[derive(Debug)]
@@ -100,6 +61,10 @@ pub struct Member {
 }
 
 impl Member {
+    fn id(&self) -> NodeId {
+        self.identity.node_id()
+    }
+
     /// What it told in its present life, in order.
     pub fn told(&self) -> impl Iterator<Item = &NodeEvent> {
         self.events[self.born_at..].iter().map(|(_, event)| event)
@@ -126,6 +91,11 @@ pub struct Network {
     pub filter: Option<Filter>,
     /// How often a node's timer went off.
     pub timeouts: u64,
+    /// Whether the members' applications take part: read their streams and answer calls.
+    pub talks: bool,
+    watch: Watch,
+    talk: Talk,
+    seed: Seed,
     now: Instant,
     rng: ChaCha20Rng,
     under_way: BTreeMap<(Instant, u64), Datagram>,
@@ -144,6 +114,10 @@ impl Network {
             cuts: Vec::new(),
             filter: None,
             timeouts: 0,
+            talks: false,
+            watch: Watch::default(),
+            talk: Talk::default(),
+            seed: Seed { seed, now: Instant::from_micros(1) },
             now: Instant::from_micros(1),
             rng: ChaCha20Rng::seed_from_u64(seed),
             under_way: BTreeMap::new(),
@@ -179,6 +153,7 @@ impl Network {
     /// Takes a member away without a word.
     pub fn crash(&mut self, number: usize) {
         self.members[number].node = None;
+        self.talk.dies(self.members[number].id());
     }
 
     /// Starts a crashed member under the same identity at a new address.
@@ -242,6 +217,8 @@ impl Network {
         member.received_before = member.messages.len();
         let node = Node::new(member.config.clone(), member.identity.clone(), seed, now);
         member.node = Some(node.expect("the test's configuration is valid"));
+        self.watch.begin(number);
+        self.talk.dies(self.members[number].id());
     }
 
     /// Has one member dial another's address.
@@ -290,8 +267,12 @@ impl Network {
         else {
             return;
         };
-        let mut bytes = datagram.bytes.clone();
-        self.act(number, |node, now| node.handle_datagram(now, datagram.from, &mut bytes));
+        let (now, mut bytes) = (self.now_at(number), datagram.bytes.clone());
+        if let Some(node) = &mut self.members[number].node {
+            node.handle_datagram(now, datagram.from, &mut bytes);
+            self.watch.listens(number, node, now.instant);
+        }
+        self.drain(number);
     }
 
     /// Runs until `done` holds, checked after every step, or until `limit` has passed.
@@ -335,28 +316,40 @@ impl Network {
         true
     }
 
+    /// Lets everything out of a member that it has to tell and to send, and checks what must hold then.
     fn drain(&mut self, number: usize) {
         let now = self.now_at(number);
-        let from = self.members[number].address;
+        self.seed.now = now.instant;
+        let Member { address: from, config, .. } = &self.members[number];
+        let (from, liveness, longest) = (*from, config.liveness.clone(), config.max_datagram);
         loop {
             self.buffer.clear();
             let member = &mut self.members[number];
             let Some(node) = member.node.as_mut() else { return };
             while let Some(event) = node.poll_event() {
+                self.watch.hears_of(number, node, &liveness, now.instant, &event);
+                if self.talks {
+                    self.talk.learns(node, now, &event);
+                }
                 member.events.push((now.instant, event));
             }
             let received = node.take_messages();
             assert_eq!(received.missed(), 0, "messages are taken after every step");
-            member.messages.extend(received.iter().map(|(peer, payload)| (peer, payload.to_vec())));
-            let Some(transmit) = node.poll_transmit(now, &mut self.buffer) else { return };
+            for (peer, payload) in received.iter() {
+                self.talk.receives(node.id(), peer, &payload);
+                member.messages.push((peer, payload.to_vec()));
+            }
+            let Some(transmit) = node.poll_transmit(now, &mut self.buffer) else { break };
             assert_eq!(transmit.len, self.buffer.len(), "a transmit's length is what was appended");
-            assert!(transmit.len <= member.config.max_datagram, "no datagram exceeds the limit");
+            assert!(transmit.len <= longest, "no datagram exceeds the limit");
+            self.watch.sends(number, &self.buffer);
             let datagram = Datagram { from, to: transmit.to, bytes: self.buffer.clone() };
             if let Some(tap) = &mut self.tap {
                 tap.push(datagram.clone());
             }
             self.carry(&datagram);
         }
+        watch::check(&self.members, number);
     }
 
     fn carry(&mut self, datagram: &Datagram) {

@@ -1,5 +1,5 @@
 //! The node under a bad network, in virtual time. A failing seed replays exactly:
-//! `SEED=17 cargo test -p meshground-tests --test simulator`.
+//! `MESHGROUND_SEED=17 cargo test -p meshground-tests --test simulator`. `MESHGROUND_EFFORT=25` tries 25 times as many.
 
 #[path = "simulator/calls.rs"]
 mod calls;
@@ -13,6 +13,8 @@ mod hostile;
 mod leaving;
 #[path = "simulator/liveness.rs"]
 mod liveness;
+#[path = "simulator/names.rs"]
+mod names;
 #[path = "simulator/relaying.rs"]
 mod relaying;
 #[path = "simulator/renewal.rs"]
@@ -27,7 +29,7 @@ mod upheaval;
 use std::time::Duration;
 
 use meshground_node::{Health, NodeConfig, NodeEvent, RejectReason, SendError, SessionEnd};
-use meshground_tests::sim::{Faults, Network};
+use meshground_tests::sim::{Faults, Network, seeds};
 
 const PSK: [u8; 32] = [42; 32];
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,13 +38,6 @@ fn config() -> NodeConfig {
     let mut config = NodeConfig::new(PSK);
     config.handshake.budget = PATIENCE;
     config
-}
-
-fn seeds(count: u64) -> Vec<u64> {
-    match std::env::var("SEED") {
-        Ok(seed) => vec![seed.parse().expect("SEED is a number")],
-        Err(_) => (0..count).collect(),
-    }
 }
 
 /// A converged network of `n` over a good network.

@@ -23,10 +23,15 @@ pub(crate) struct Options {
     /// Do not install a browser, even where that is possible
     #[arg(long)]
     skip_browser_install: bool,
+    /// Try forty times as many seeds in the simulator, and load a cluster over real sockets for ten minutes
+    #[arg(long)]
+    nightly: bool,
 }
 
 /// The cargo feature of `tests/` that its browser tests require.
 const BROWSER_FEATURE: &str = "browser";
+/// What makes tests do more than in a run of a few minutes; see CONTRIBUTING.md.
+const NIGHTLY: [(&str, &str); 2] = [("MESHGROUND_EFFORT", "40"), ("MESHGROUND_SOAK_SECS", "600")];
 /// The member that runs natively and in WASM.
 const NODE: &str = "meshground-node";
 const BROWSER_TESTS: &str = "tests in a real browser";
@@ -66,7 +71,13 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
         step.run(cargo.env("CARGO_TARGET_DIR", workspace.target().join("wasm")))
     });
     let all = Members { browser: false, ..all };
-    report.step("tests", |step| step.show(&mut all.cargo("test")));
+    report.step("tests", |step| {
+        let mut test = all.cargo("test");
+        if options.nightly {
+            test.envs(NIGHTLY);
+        }
+        step.show(&mut test)
+    });
     report.step("tests, page", |step| step.show(&mut page_cargo(workspace, "test", None)));
     report.step("documentation", |step| {
         step.run(all.cargo("doc").arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings"))?;

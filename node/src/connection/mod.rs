@@ -142,6 +142,18 @@ impl Connection {
         self.tally
     }
 
+    #[cfg(feature = "floor")]
+    pub(crate) fn gauges(&self, each: &mut dyn FnMut(crate::audit::Gauge)) {
+        use crate::audit::Gauge;
+        each(Gauge::new("urgent bytes", self.urgent_bytes, URGENT_BYTES));
+        // One message may go beyond, cut into pieces.
+        each(Gauge::new("bytes of messages", self.messages.bytes(), self.max_queued + 2 * MAX_PARCEL));
+        each(Gauge::new("packets under way", self.in_flight.count(), MAX_PACKETS + PROBES as usize));
+        self.received.gauge(each);
+        self.reassembly.gauges(each);
+        self.streams.gauges(each);
+    }
+
     // What there is to send.
 
     /// Queues a frame that waits for nothing: it comes first, is sent whatever the congestion, and not again. Whether

@@ -28,6 +28,12 @@ struct Parcel {
 }
 
 impl Reassembly {
+    #[cfg(feature = "floor")]
+    pub(crate) fn gauges(&self, each: &mut dyn FnMut(crate::audit::Gauge)) {
+        each(crate::audit::Gauge::new("bytes of parcels", self.bytes, MAX_BYTES));
+        each(crate::audit::Gauge::new("parcels", self.parcels.len(), MAX_PARCELS));
+    }
+
     /// Takes a piece in. Returns the frame if that was the last one missing. One that is too large, or does not agree
     /// with those before it, is dropped.
     pub(crate) fn insert(&mut self, piece: &Fragment<'_>) -> Option<Vec<u8>> {

@@ -79,6 +79,11 @@ impl Received {
         }
     }
 
+    #[cfg(feature = "floor")]
+    pub(crate) fn gauge(&self, each: &mut dyn FnMut(crate::audit::Gauge)) {
+        each(crate::audit::Gauge::new("ranges to acknowledge", self.ranges.len(), MAX_RANGES));
+    }
+
     /// Whether some packet still waits for its acknowledgement.
     pub(crate) fn is_waiting(&self) -> bool {
         self.due.is_some()

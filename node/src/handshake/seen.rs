@@ -38,6 +38,11 @@ impl SeenInitiations {
         self.keys.remove(ephemeral);
     }
 
+    #[cfg(feature = "floor")]
+    pub(crate) fn gauge(&self, what: &'static str, each: &mut dyn FnMut(crate::audit::Gauge)) {
+        each(crate::audit::Gauge::new(what, self.by_age.len().max(self.keys.len()), CAPACITY));
+    }
+
     /// Remembers one until no replay of it can be fresh any more.
     pub(crate) fn insert(&mut self, ephemeral: Ephemeral, now: Instant) {
         while let Some((since, oldest)) = self.by_age.front() {

@@ -41,6 +41,14 @@ pub(super) struct Answers {
     answered: u64,
 }
 
+#[cfg(feature = "floor")]
+impl Answers {
+    pub(super) fn gauge(&self, limit: usize, each: &mut dyn FnMut(crate::audit::Gauge)) {
+        let held = self.by_ephemeral.len().max(self.by_age.len());
+        each(crate::audit::Gauge::new("answers", held, limit));
+    }
+}
+
 impl Node {
     /// Message 1.
     pub(super) fn on_initiation(

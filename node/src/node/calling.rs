@@ -41,6 +41,17 @@ pub(super) struct Calls {
     incoming: usize,
 }
 
+#[cfg(feature = "floor")]
+impl Calls {
+    /// Returns how many calls there are.
+    pub(super) fn gauges(&self, each: &mut dyn FnMut(crate::audit::Gauge)) -> usize {
+        // The piece that goes beyond is at most what a stream lets wait.
+        let limit = MAX_INCOMING + (1 << 20);
+        each(crate::audit::Gauge::new("bytes of requests", self.incoming, limit));
+        self.made.len() + self.served.len()
+    }
+}
+
 /// What both ends keep of a call.
 #[derive(Debug)]
 struct Call {

@@ -247,7 +247,7 @@ impl Node {
         now >= request.end().min(stale)
     }
 
-    fn dial_anew_or_fail(&mut self, now: Now, request: DialRequest) {
+    pub(super) fn dial_anew_or_fail(&mut self, now: Now, request: DialRequest) {
         if now.instant < request.end() {
             self.begin_dial(now, request);
         } else {

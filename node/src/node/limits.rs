@@ -59,6 +59,16 @@ impl Limits {
     }
 }
 
+#[cfg(feature = "floor")]
+impl Limits {
+    pub(super) fn gauges(&self, each: &mut dyn FnMut(crate::audit::Gauge)) {
+        let held = self.addresses.full_at.len().max(self.addresses.by_time.len());
+        each(crate::audit::Gauge::new("addresses that failed", held, PER_ADDRESS.capacity));
+        let held = self.hosts.full_at.len().max(self.hosts.by_time.len());
+        each(crate::audit::Gauge::new("hosts that failed", held, PER_HOST.capacity));
+    }
+}
+
 /// Token buckets, each as the time at which it will be full again.
 #[derive(Debug)]
 struct Buckets<K> {

@@ -6,6 +6,8 @@
 //! Peers point at their slot. Each step below moves a slot from one state to the next.
 
 mod answering;
+#[cfg(feature = "floor")]
+mod audit;
 mod calling;
 mod dialing;
 mod leaving;

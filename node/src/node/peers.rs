@@ -239,8 +239,9 @@ impl Node {
                 let id = half.session.peer;
                 let continues = frames.clone().any(|frame| frame == Frame::Continues);
                 self.confirm_half_open(now, index, continues);
-                if !self.slots.contains_key(&index) {
-                    // Another session has precedence. What this one carries may be of an earlier life.
+                if !matches!(self.slots.get(&index), Some(Slot::Session(session)) if !session.closed) {
+                    // Another session has precedence, or this one came to nothing. What it carries is for a connection
+                    // that this end does not have.
                     return Ok(());
                 }
                 (frames, id)
@@ -362,7 +363,16 @@ impl Node {
     fn confirm_half_open(&mut self, now: Now, index: u32, continues: bool) {
         let Some(Slot::HalfOpen(half)) = self.take_dial(index) else { return };
         let peer = half.session.peer;
-        let continues = continues && self.connection_with(peer) == half.session.connection;
+        let has_it = self.connection_with(peer) == half.session.connection;
+        if continues && !has_it && self.prevails(&half.session) {
+            // The peer goes on with a connection that has ended here meanwhile. It cannot be told in another way.
+            self.close_session(now.instant, index, Box::new(half.session));
+            if let Some(request) = half.request {
+                self.dial_anew_or_fail(now, request);
+            }
+            return;
+        }
+        let continues = continues && has_it;
         self.install(now, index, half.session, continues);
         if let Some(request) = half.request {
             self.end_dial(&request, peer);
@@ -430,7 +440,16 @@ impl Node {
 
     pub(super) fn close(&mut self, now: Instant, peer: NodeId) -> bool {
         let Some(index) = self.peers.get(&peer).map(|peer| peer.session) else { return false };
-        let Some(Slot::Session(mut session)) = self.slots.remove(&index) else { return false };
+        let Some(Slot::Session(session)) = self.slots.remove(&index) else { return false };
+        self.paths.remove(&(session.path, peer));
+        self.remove_peer(peer, SessionEnd::Closed);
+        self.close_session(now, index, session);
+        true
+    }
+
+    /// Tells the other end once that a session is over. It stays in the slot `index` so that what is on its way here means
+    /// nothing.
+    fn close_session(&mut self, now: Instant, index: u32, mut session: Box<Session>) {
         let mut datagram = Vec::new();
         let close = |out: &mut Vec<u8>| {
             Frame::Close.encode(out);
@@ -439,13 +458,9 @@ impl Node {
         if session.seal(&mut datagram, close).is_some() {
             self.outbox.push_back((session.path, datagram));
         }
-        self.paths.remove(&(session.path, peer));
-        self.remove_peer(peer, SessionEnd::Closed);
-        // It stays so that what is on its way here means nothing.
         session.closed = true;
         self.slots.insert(index, Slot::Session(session));
         self.timers.set(Timer::Slot(index), now + AFTERLIFE);
-        true
     }
 
     pub(super) fn remove_peer(&mut self, id: NodeId, reason: SessionEnd) {

@@ -43,6 +43,12 @@ impl Rejections {
         }
     }
 
+    /// Where the table is full, a reason that does not stand in it yet is added all the same.
+    #[cfg(feature = "floor")]
+    pub(super) fn gauge(&self, reasons: usize, each: &mut dyn FnMut(crate::audit::Gauge)) {
+        each(crate::audit::Gauge::new("rejections to tell", self.untold.len(), SOURCES + reasons));
+    }
+
     /// How many were thrown away for `reason`.
     pub(super) fn total(&self, reason: RejectReason) -> u64 {
         self.totals.get(&reason).copied().unwrap_or(0)

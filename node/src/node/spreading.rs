@@ -73,6 +73,14 @@ impl Everyone {
         settled.then(|| most.mul_f64(share))
     }
 
+    #[cfg(feature = "floor")]
+    pub(super) fn gauges(&self, each: &mut dyn FnMut(crate::audit::Gauge)) {
+        let origins = self.spreading.gauges(each);
+        // Everything here is said by somebody whose record is held.
+        each(crate::audit::Gauge::new("capabilities", self.index.len(), origins + 1));
+        each(crate::audit::Gauge::new("links", self.routes.announcements().count(), origins));
+    }
+
     fn route_change(&mut self, now: Instant) {
         self.tell.get_or_insert(now + ROUTES_SETTLE);
     }

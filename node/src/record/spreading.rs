@@ -140,6 +140,19 @@ impl Spreading {
         }
     }
 
+    /// Returns how many records are held.
+    #[cfg(feature = "floor")]
+    pub(crate) fn gauges(&self, each: &mut dyn FnMut(crate::audit::Gauge)) -> usize {
+        use crate::audit::Gauge;
+        for neighbour in self.neighbours.values() {
+            each(Gauge::new("pages for a neighbour", neighbour.parcels.len(), MAX_PARCELS));
+        }
+        each(Gauge::new("former digests", self.former.len(), MAX_FORMER));
+        each(Gauge::new("neighbours that differ", self.differing.len(), self.neighbours.len()));
+        each(Gauge::new("neighbours to send to", self.busy.len(), self.neighbours.len()));
+        self.store.gauges(each)
+    }
+
     /// A number that differs between nodes that hold different records.
     pub(crate) fn digest(&self) -> u64 {
         self.store.digest()

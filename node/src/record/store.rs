@@ -64,6 +64,17 @@ impl Store {
         self.digest
     }
 
+    /// Returns how many records are held.
+    #[cfg(feature = "floor")]
+    pub(super) fn gauges(&self, each: &mut dyn FnMut(crate::audit::Gauge)) -> usize {
+        use crate::audit::Gauge;
+        let held = self.held.len().max(self.by_expiry.len());
+        // This node's own come on top.
+        each(Gauge::new("records", held, CAPACITY + super::RecordKind::ALL.len()));
+        each(Gauge::new("records dropped", self.buried.len(), CAPACITY));
+        held
+    }
+
     pub(super) fn get(&self, key: Key) -> Option<&Held> {
         self.held.get(&key)
     }

@@ -101,6 +101,12 @@ impl Session {
         self.begun.0 << 1 | u64::from(lower_began)
     }
 
+    /// The index by which the other end's half is addressed.
+    #[cfg(feature = "floor")]
+    pub(crate) fn remote_index(&self) -> u32 {
+        self.remote_index
+    }
+
     /// Whether no packet with a higher counter was opened.
     pub(crate) fn is_newest(&self, counter: u64) -> bool {
         self.window.is_highest(counter)

@@ -165,6 +165,17 @@ impl Streams {
         }
     }
 
+    #[cfg(feature = "floor")]
+    pub(crate) fn gauges(&self, each: &mut dyn FnMut(crate::audit::Gauge)) {
+        use crate::audit::Gauge;
+        // Each end's own, and those of which only the other end knows that they are over.
+        let most = usize::try_from(MAX_STREAMS).unwrap_or(usize::MAX);
+        each(Gauge::new("streams", self.open.len(), 3 * most));
+        each(Gauge::new("streams to send on", self.ready.len(), 3 * most));
+        let unread = self.received.saturating_sub(self.consumed);
+        each(Gauge { what: "bytes of streams unread", held: unread, limit: DATA_WINDOW });
+    }
+
     // The application's side.
 
     /// Opens a stream. The other end learns of it with the first byte, the end or a reset.

@@ -6,12 +6,14 @@
 
 mod boot;
 mod crash;
+mod flood;
 mod idle;
 mod machine;
 mod measure;
 mod messages;
 mod ours;
 mod rpc;
+mod sim;
 mod stream;
 mod suite;
 mod table;
@@ -30,9 +32,11 @@ use suite::{Runner, Topic};
 const LIMIT: Duration = Duration::from_mins(2);
 
 const USAGE: &str = "usage: bench [--peers PROGRAM] [--slow] [TOPIC...]
-    PROGRAM is what tests/peers builds; TOPIC is one of boot, idle, growth, messages, stream, rpc, crash
+    PROGRAM is what tests/peers builds; TOPIC is one of boot, idle, growth, messages, stream, rpc, flood, crash,
+    sim
 one measurement: bench measure boot NODES | boot-floor NODES | idle NODES | messages BYTES | aead BYTES
-    | stream BYTES | rpc IN_FLIGHT | ping-pong IN_FLIGHT | crash NODES";
+    | stream BYTES | rpc IN_FLIGHT | ping-pong IN_FLIGHT | flood PER_SECOND | crash NODES
+    | sim at-rest | sim in-upheaval";
 
 fn main() -> Result<(), Error> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -59,6 +63,8 @@ async fn measured(words: &[&str]) -> Result<Figures, Error> {
         ["stream", size] => stream::stream(size.parse()?).await,
         ["rpc", callers] => rpc::calls(callers.parse()?).await,
         ["ping-pong", callers] => rpc::ping_pong(callers.parse()?).await,
+        ["flood", rate] => flood::flood(rate.parse()?).await,
+        ["sim", how] => sim::sim(how),
         ["crash", nodes] => crash::crash(nodes.parse()?).await,
         _ => Err(USAGE.into()),
     }
@@ -73,7 +79,9 @@ fn tables(words: &[&str]) -> Result<(), Error> {
         messages::topic(),
         stream::topic(),
         rpc::topic(),
+        flood::topic(),
         crash::topic(),
+        sim::topic(),
     ];
     let (mut peers, mut slow, mut chosen) = (None, false, Vec::new());
     let mut words = words.iter().copied();

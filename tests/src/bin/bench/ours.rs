@@ -1,5 +1,7 @@
 //! Meshground's side of every measurement between two nodes: the one file that knows how a `Mesh` is used.
 
+use std::net::SocketAddr;
+
 use meshground::{
     CallOptions, Mesh, MeshBuilder, Message, MessageSender, Messages, ReceiveStream, Request, SendStream,
 };
@@ -58,6 +60,11 @@ impl Pair {
         let (_unused, mut receive) = self.b.accept_stream().await.ok_or("the node is down")?.split();
         receive.read(&mut [0]).await?;
         Ok((send, receive))
+    }
+
+    /// Where the node that answers is.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.b.local_addr()
     }
 
     /// Has one node send back what the other calls it with.

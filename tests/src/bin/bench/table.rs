@@ -30,6 +30,8 @@ pub(crate) enum Unit {
     Tiny,
     /// A number of things.
     Count,
+    /// How many times something else.
+    Ratio,
 }
 
 /// Which of two figures is the better one.
@@ -131,6 +133,7 @@ impl Unit {
             Self::Share => format!("{}%", significant(value * 100.0)),
             Self::Tiny => format!("{} ppm", significant(value * 1e6)),
             Self::Count => format!("{value:.0}"),
+            Self::Ratio => format!("{} x", significant(value)),
         }
     }
 }
