@@ -51,7 +51,10 @@ pub use daemon::{
 };
 pub use event::{DialError, DialId, NodeEvent, PeerView, SaidTooMuch, SendError, Traffic, Transmit};
 pub use identity::Identity;
-pub use meshground_shared::{Health, NodeId, PublicKey, RejectReason, Role, SessionEnd};
+pub use meshground_shared::{
+    DaemonEnd, DaemonHealth, DaemonId, DaemonView, GroupId, Health, Lifecycle, LogLevel, Member, MigrationId,
+    NodeId, PublicKey, RejectReason, Role, SessionEnd,
+};
 pub use meshos::{
     DaemonState, Delivered, MeshOs, MeshOsConfig, OsEvent, Settlement, SpawnRequest, StateError, Ticket,
 };

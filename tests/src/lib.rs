@@ -3,6 +3,7 @@
 pub mod bare;
 #[cfg(feature = "browser")]
 pub mod browser;
+pub mod daemons;
 pub mod relay;
 pub mod sim;
 pub mod ws;

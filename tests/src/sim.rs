@@ -6,6 +6,7 @@
 //! After every step, whatever must always hold is checked: see `sim/watch.rs` and `sim/talk.rs`.
 
 mod datagrams;
+mod os;
 mod seeds;
 mod talk;
 mod upheaval;
@@ -26,6 +27,8 @@ use rand_chacha::{
 };
 
 pub use datagrams::{Datagram, Faults, Filter};
+use os::Jobs;
+pub use os::OsSide;
 use seeds::Seed;
 pub use seeds::{each_seed, seeds};
 use talk::Talk;
@@ -48,6 +51,8 @@ pub struct Member {
     pub messages: Vec<(NodeId, Vec<u8>)>,
     /// How far its wall clock is ahead, in microseconds.
     pub skew_us: u64,
+    /// Its part of the system above the transport, if it was [equipped](Network::equip) with one.
+    pub os: OsSide,
     /// What came in while it stood still, and the node meanwhile.
     still: Option<(Node, Vec<Datagram>)>,
     /// How many events it had told when its present life began.
@@ -93,6 +98,7 @@ pub struct Network {
     pub timeouts: u64,
     /// Whether the members' applications take part: read their streams and answer calls.
     pub talks: bool,
+    jobs: Jobs,
     watch: Watch,
     talk: Talk,
     seed: Seed,
@@ -115,6 +121,7 @@ impl Network {
             filter: None,
             timeouts: 0,
             talks: false,
+            jobs: Jobs::default(),
             watch: Watch::default(),
             talk: Talk::default(),
             seed: Seed { seed, now: Instant::from_micros(1) },
@@ -137,6 +144,7 @@ impl Network {
             events: Vec::new(),
             messages: Vec::new(),
             skew_us: 0,
+            os: OsSide::default(),
             still: None,
             born_at: 0,
             received_before: 0,
@@ -153,6 +161,7 @@ impl Network {
     /// Takes a member away without a word.
     pub fn crash(&mut self, number: usize) {
         self.members[number].node = None;
+        self.members[number].os.end();
         self.talk.dies(self.members[number].id());
     }
 
@@ -216,9 +225,12 @@ impl Network {
         member.born_at = member.events.len();
         member.received_before = member.messages.len();
         let node = Node::new(member.config.clone(), member.identity.clone(), seed, now);
-        member.node = Some(node.expect("the test's configuration is valid"));
+        let node = node.expect("the test's configuration is valid");
+        member.os.begin(&node, seed, now);
+        member.node = Some(node);
         self.watch.begin(number);
         self.talk.dies(self.members[number].id());
+        self.drain(number);
     }
 
     /// Has one member dial another's address.
@@ -299,7 +311,13 @@ impl Network {
         let timeout = (0..self.members.len())
             .filter_map(|number| Some((self.members[number].node.as_ref()?.poll_timeout()?, number)))
             .min();
-        let next = arrival.into_iter().chain(timeout.map(|(at, _)| at)).min();
+        let os_timeout = (0..self.members.len())
+            .filter(|number| self.members[*number].node.is_some())
+            .filter_map(|number| Some((self.members[number].os.os.as_ref()?.poll_timeout()?, number)))
+            .min();
+        let job = self.jobs.next();
+        let others = [timeout, os_timeout].into_iter().flatten().map(|(at, _)| at).chain(job);
+        let next = arrival.into_iter().chain(others).min();
         let Some(next) = next.filter(|next| *next <= end) else {
             self.now = end;
             return false;
@@ -309,6 +327,10 @@ impl Network {
             if let Some((_, datagram)) = self.under_way.pop_first() {
                 self.inject(&datagram);
             }
+        } else if job == Some(next) {
+            self.finish_job();
+        } else if let Some((_, number)) = os_timeout.filter(|(at, _)| *at == next) {
+            self.act_os(number, |os, node, now| os.handle_timeout(now, node));
         } else if let Some((_, number)) = timeout {
             self.timeouts += 1;
             self.act(number, Node::handle_timeout);
@@ -327,6 +349,7 @@ impl Network {
             let member = &mut self.members[number];
             let Some(node) = member.node.as_mut() else { return };
             while let Some(event) = node.poll_event() {
+                let Some(event) = member.os.hear(now, node, event) else { continue };
                 self.watch.hears_of(number, node, &liveness, now.instant, &event);
                 if self.talks {
                     self.talk.learns(node, now, &event);
@@ -349,6 +372,7 @@ impl Network {
             }
             self.carry(&datagram);
         }
+        self.drain_os(number);
         watch::check(&self.members, number);
     }
 

@@ -458,7 +458,8 @@ impl Registry {
         let mut settled = false;
         let mut finished = false;
         let mut stopping = false;
-        for (planned, outcome) in plan.by_ref().zip(outcomes) {
+        // In this order, so that what comes after the last outcome stays in the plan.
+        for (outcome, planned) in outcomes.into_iter().zip(plan.by_ref()) {
             let outputs = match outcome {
                 Outcome::Made(made) => {
                     (instance.name, instance.requirements) = (made.name, made.requirements);

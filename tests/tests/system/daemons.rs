@@ -1,0 +1,112 @@
+//! Daemons on simulated nodes: started, sent things, crashed, stopped.
+
+use std::time::Duration;
+
+use meshground_node::{DaemonId, DeliverError, MeshOsConfig, Settlement};
+use meshground_shared::{DaemonEnd, Lifecycle};
+use meshground_tests::{
+    daemons::Diary,
+    sim::{Faults, Network, each_seed},
+};
+
+use super::{BAD, LIMIT, config, entries, mesh, send, settled, spawn};
+
+fn lifecycle(network: &Network, number: usize, daemon: DaemonId) -> Option<Lifecycle> {
+    let os = network.members[number].os.os.as_ref()?;
+    os.daemons().find(|view| view.id == daemon).map(|view| view.lifecycle)
+}
+
+#[test]
+fn what_is_sent_arrives_once_and_in_order_from_wherever_and_however_bad_the_network() {
+    each_seed(20, |seed| {
+        let mut network = mesh(seed, BAD, 4);
+        let daemon = spawn(&mut network, 1, 7);
+        let mut tickets = Vec::new();
+        for round in 0..30 {
+            for from in 0..4 {
+                tickets.push((from, send(&mut network, from, daemon, &format!("{from} {round}"))));
+            }
+            network.run_for(Duration::from_millis(round % 7));
+        }
+        for (from, ticket) in tickets {
+            let outcome = settled(&mut network, from, ticket);
+            assert!(matches!(outcome, Settlement::Delivered(Ok(_))), "{outcome:?}");
+        }
+        let entries = entries(&mut network, 1, daemon);
+        assert_eq!(entries.len(), 120, "each exactly once");
+        for from in 0..4 {
+            let its = entries.iter().filter(|entry| entry.starts_with(format!("{from} ").as_bytes()));
+            let expected: Vec<Vec<u8>> =
+                (0..30).map(|round| format!("{from} {round}").into_bytes()).collect();
+            assert!(its.eq(&expected), "in the order they were sent");
+        }
+    });
+}
+
+#[test]
+fn a_crash_is_told_to_whoever_caused_it_and_the_daemon_comes_back_by_itself() {
+    let mut network = mesh(1, Faults::NONE, 2);
+    let daemon = spawn(&mut network, 1, 7);
+    let before = send(&mut network, 0, daemon, "before");
+    let crash = send(&mut network, 0, daemon, "crash");
+    assert!(matches!(settled(&mut network, 0, before), Settlement::Delivered(Ok(_))));
+    assert_eq!(settled(&mut network, 0, crash), Settlement::Delivered(Err(DeliverError::Crashed)));
+    assert_eq!(lifecycle(&network, 1, daemon), Some(Lifecycle::BackingOff));
+    let down = send(&mut network, 0, daemon, "down");
+    assert_eq!(settled(&mut network, 0, down), Settlement::Delivered(Err(DeliverError::Down)));
+    let took = network
+        .run_until(LIMIT, |network| lifecycle(network, 1, daemon) == Some(Lifecycle::Running))
+        .expect("it comes back");
+    assert!(took < Duration::from_secs(1), "after the first pause, not after {took:?}");
+    let after = send(&mut network, 0, daemon, "after");
+    assert!(matches!(settled(&mut network, 0, after), Settlement::Delivered(Ok(_))));
+    assert_eq!(entries(&mut network, 1, daemon), [b"after"]);
+}
+
+#[test]
+fn the_fifth_crash_in_a_minute_is_a_loop() {
+    let mut network = mesh(1, Faults::NONE, 2);
+    let daemon = spawn(&mut network, 1, 7);
+    for _ in 0..5 {
+        network
+            .run_until(LIMIT, |network| lifecycle(network, 1, daemon) == Some(Lifecycle::Running))
+            .expect("it comes back");
+        let crash = send(&mut network, 1, daemon, "crash");
+        assert_eq!(settled(&mut network, 1, crash), Settlement::Delivered(Err(DeliverError::Crashed)));
+    }
+    assert_eq!(lifecycle(&network, 1, daemon), Some(Lifecycle::CrashLooping));
+}
+
+#[test]
+fn a_stopped_daemon_is_gone_at_once_and_everywhere_and_what_is_sent_to_it_is_told_so() {
+    let mut network = mesh(1, Faults::NONE, 3);
+    let daemon = spawn(&mut network, 1, 7);
+    let sent = send(&mut network, 0, daemon, "a");
+    settled(&mut network, 0, sent);
+    let stop = network.act_os(1, |os, node, now| os.stop(now, node, daemon, None, None)).expect("it is here");
+    let is_settled = |network: &Network| network.members[1].os.settlement(stop).is_some();
+    let took = network.run_until(LIMIT, is_settled).expect("it stops");
+    assert!(took < Duration::from_millis(100), "as soon as it is down, not after its grace: {took:?}");
+    assert_eq!(network.members[1].os.settlement(stop), Some(&Settlement::Stopped(DaemonEnd::Stopped)));
+    network.run_for(Duration::from_millis(100));
+    let late = send(&mut network, 0, daemon, "late");
+    let outcome = settled(&mut network, 0, late);
+    assert_eq!(outcome, Settlement::Delivered(Err(DeliverError::NotFound(daemon))));
+}
+
+#[test]
+fn a_daemon_without_a_direct_way_to_it_is_reached_over_others() {
+    let mut network = Network::new(1, Faults::NONE);
+    for number in 0..4 {
+        network.add(config());
+        network.equip(number, MeshOsConfig::default(), Diary::prepare);
+    }
+    for number in 0..3 {
+        network.dial(number, number + 1);
+    }
+    network.run_for(Duration::from_secs(5));
+    let daemon = spawn(&mut network, 3, 7);
+    network.run_for(Duration::from_secs(2));
+    let ticket = send(&mut network, 0, daemon, "from afar");
+    assert!(matches!(settled(&mut network, 0, ticket), Settlement::Delivered(Ok(_))));
+}
