@@ -56,7 +56,9 @@ pub use meshground_shared::{
     NodeId, PublicKey, RejectReason, Role, SessionEnd,
 };
 pub use meshos::{
-    DaemonState, Delivered, MeshOs, MeshOsConfig, OsEvent, Settlement, SpawnRequest, StateError, Ticket,
+    Action, ActionRecord, Avoided, DaemonState, Delivered, Dispatch, FailureRecord, HealthProbe,
+    InventoryProbe, LocalityProbe, MaintenanceConfig, MeshOs, MeshOsConfig, MeshOsSnapshot, MeshProbe,
+    OsEvent, PeerState, Resources, Settlement, SpawnRequest, StateError, Ticket,
 };
 pub use node::Node;
 pub use path::Path;

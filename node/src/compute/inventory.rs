@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::registry::{MAX_DAEMONS, Registry};
 use crate::wire::{self, WireError};
 
+/// What a node in recovery counts as busy with.
+const RAMP: u32 = 500;
+
 /// What a node says of itself to everyone: its record of this topic.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Inventory {
@@ -95,10 +98,17 @@ impl Inventory {
         if sane { Ok(inventory) } else { Err(WireError) }
     }
 
+    /// Whether it takes anything new.
+    pub(crate) fn takes_new(&self) -> bool {
+        !self.cordoned && matches!(self.maintenance, Maintenance::Active | Maintenance::Recovery)
+    }
+
     /// How busy a node is for placement, in thousandths: what its daemons say, and a little for each.
     pub(crate) fn load(&self) -> u32 {
         let said: u32 = self.daemons.iter().map(|daemon| 10 + u32::from(daemon.saturation) * 10).sum();
-        said.saturating_add(u32::from(self.cpu) / 4)
+        // Whoever has just come back is given less than its share for a while.
+        let ramp = if self.maintenance == Maintenance::Recovery { RAMP } else { 0 };
+        said.saturating_add(u32::from(self.cpu) / 4).saturating_add(ramp)
     }
 }
 

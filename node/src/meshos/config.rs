@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
+use super::{action::Dispatch, maintenance::MaintenanceConfig};
+
 /// Everything it depends on, besides the node and its inputs.
 #[derive(Debug, Clone)]
 pub struct MeshOsConfig {
     /// How often it looks over everything, 100 ms by default. What changes in between takes effect at once; this is for
     /// what only time changes.
     pub tick_interval: Duration,
+    /// How long it may take a node to go out of service, and to come back.
+    pub maintenance: MaintenanceConfig,
+    /// Whether what it decides of its own accord is done.
+    pub dispatch: Dispatch,
     /// How long a daemon may take to stop when nobody says otherwise, 2 s by default.
     pub grace: Duration,
     /// How long something sent to a daemon is tried when nobody says otherwise, 10 s by default.
@@ -18,6 +24,8 @@ impl Default for MeshOsConfig {
     fn default() -> Self {
         Self {
             tick_interval: Duration::from_millis(100),
+            maintenance: MaintenanceConfig::default(),
+            dispatch: Dispatch::Execute,
             grace: Duration::from_secs(2),
             patience: Duration::from_secs(10),
         }

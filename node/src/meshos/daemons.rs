@@ -17,6 +17,9 @@ use crate::{
 /// Changes of the inventory within this are said together.
 const TOGETHER: Duration = Duration::from_millis(10);
 
+/// The steps in which a machine's figures are said, in thousandths.
+const STEP: u16 = 100;
+
 /// A change of saturation that is worth an event, in thousandths.
 const SATURATED: u16 = 200;
 
@@ -199,12 +202,14 @@ impl MeshOs {
     pub(super) fn on_happening(&mut self, now: Now, node: &mut Node, happening: Happening) {
         match happening {
             Happening::Changed(id) => {
+                self.oversight.touch();
                 self.tell_daemon(id);
                 self.say_soon(now);
             }
             Happening::Gone { instance, end } => {
                 let id = instance.id();
                 self.pay_last(now, node, &instance);
+                self.oversight.touch();
                 self.gone(id, end, instance.cause, instance.held);
                 self.say_soon(now);
             }
@@ -232,6 +237,7 @@ impl MeshOs {
             Happening::Crashed { id, reason } => {
                 let cause = self.registry.get(id).and_then(|instance| instance.cause);
                 let text = format!("crashed: {reason}");
+                self.record_failure(now, format!("daemon {id} {text}"));
                 let level = meshground_shared::LogLevel::Error;
                 self.happened(EventKind::DaemonLog { daemon: id, level, text }, cause);
             }
@@ -276,7 +282,17 @@ impl MeshOs {
 
     pub(super) fn say_inventory(&mut self, now: Now, node: &mut Node) {
         self.say_at = None;
-        let inventory = Inventory { life: self.life, ..Inventory::of(&self.registry) };
+        let service = &self.oversight.service;
+        let resources = self.oversight.probes.resources;
+        let inventory = Inventory {
+            life: self.life,
+            maintenance: service.state(),
+            cordoned: service.is_cordoned(),
+            // In steps, so that it is not said anew all the time.
+            cpu: resources.cpu / STEP * STEP,
+            memory: resources.memory / STEP * STEP,
+            ..Inventory::of(&self.registry)
+        };
         if inventory != self.said {
             // It is bounded so that it fits.
             let _ = node.say(now, Topic::Inventory, inventory.encode());

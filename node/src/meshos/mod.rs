@@ -4,10 +4,17 @@
 //! [`MeshOs`] stands beside one [`Node`] and is as sans-IO as that: events of the node and what came of jobs go in,
 //! jobs, events and calls over the node come out. It uses the node by its public surface alone.
 
+mod action;
+mod avoid;
 mod config;
 mod daemons;
 mod delivering;
 mod desk;
+mod maintenance;
+mod oversight;
+mod probes;
+mod reconcile;
+mod snapshot;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -21,13 +28,19 @@ use rand_chacha::{
 };
 
 pub use self::{
+    action::{Action, ActionRecord, Dispatch, FailureRecord},
+    avoid::Avoided,
     config::MeshOsConfig,
     daemons::{DaemonState, SpawnRequest, StateError},
     delivering::Delivered,
+    maintenance::MaintenanceConfig,
+    probes::{HealthProbe, InventoryProbe, LocalityProbe, MeshProbe, Resources},
+    snapshot::{MeshOsSnapshot, PeerState},
 };
 use self::{
     delivering::{ForWhom, Owed},
     desk::Desk,
+    oversight::Oversight,
 };
 use crate::{
     compute::{Deliveries, Directory, Inventory, Registry, SpawnError},
@@ -103,6 +116,7 @@ pub struct MeshOs {
     /// What was last said to everyone, and when to look again whether that still holds.
     said: Inventory,
     say_at: Option<Instant>,
+    oversight: Oversight,
     events: VecDeque<OsEvent>,
 }
 
@@ -110,11 +124,11 @@ impl MeshOs {
     /// The part that stands beside `node`. Give each another `rng_seed`, also in another life of the same node.
     pub fn new(config: MeshOsConfig, node: &Node, rng_seed: [u8; 32], now: Now) -> Self {
         let mut rng = ChaCha20Rng::from_seed(rng_seed);
-        let local = node.id();
+        let (local, life) = (node.id(), rng.next_u64());
         Self {
             config,
             local,
-            life: rng.next_u64(),
+            life,
             rng,
             next_ticket: 0,
             registry: Registry::new(local),
@@ -129,6 +143,7 @@ impl MeshOs {
             told: BTreeMap::new(),
             said: Inventory::default(),
             say_at: Some(now.instant),
+            oversight: Oversight::new(local, life, now.instant),
             events: VecDeque::new(),
         }
     }
@@ -153,9 +168,14 @@ impl MeshOs {
             event => event,
         };
         match &event {
-            NodeEvent::SessionUp { peer, .. } => self.flush_asks(now, node, *peer),
+            NodeEvent::SessionUp { peer, .. } => {
+                self.oversight.touch();
+                self.flush_asks(now, node, *peer);
+            }
+            NodeEvent::SessionDown { .. } | NodeEvent::Health { .. } => self.oversight.touch(),
             NodeEvent::Said { node: who, topic: Topic::Inventory, body } => {
                 // One that cannot be read is taken for nothing said.
+                self.oversight.touch();
                 self.directory.set(*who, Inventory::decode(body).ok().filter(|_| !body.is_empty()));
                 self.hurry_deliveries(*who);
             }
@@ -181,6 +201,7 @@ impl MeshOs {
         if self.say_at.is_some_and(|at| at <= now.instant) {
             self.say_inventory(now, node);
         }
+        self.tick(now, node);
         self.settle(now, node);
     }
 
@@ -191,6 +212,7 @@ impl MeshOs {
             self.deliveries.poll_timeout(),
             self.desk.poll_timeout(),
             self.say_at,
+            self.oversight.poll_timeout(),
         ];
         times.into_iter().flatten().min()
     }

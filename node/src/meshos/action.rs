@@ -1,0 +1,145 @@
+//! What the system decides to do, and what becomes of that.
+
+use std::{collections::VecDeque, fmt, time::Duration};
+
+use meshground_shared::{DaemonId, GroupId, Maintenance, NodeId};
+
+use crate::time::WallTime;
+
+/// How many actions and failures are remembered.
+const KEPT: usize = 64;
+
+/// Something the system does of its own accord.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// A daemon is started here.
+    StartDaemon {
+        /// Which.
+        daemon: DaemonId,
+    },
+    /// A daemon here is stopped.
+    StopDaemon {
+        /// Which.
+        daemon: DaemonId,
+    },
+    /// A place in a group is given to a node.
+    RequestPlacement {
+        /// The group.
+        group: GroupId,
+        /// The place.
+        index: u32,
+        /// The node.
+        node: NodeId,
+    },
+    /// A place in a group is taken from the node that has it.
+    EvictReplica {
+        /// The group.
+        group: GroupId,
+        /// The place.
+        index: u32,
+    },
+    /// A daemon here moves to another node.
+    MoveAway {
+        /// Which.
+        daemon: DaemonId,
+        /// Whither.
+        to: NodeId,
+    },
+    /// Nothing is placed on a node for a while.
+    MarkAvoid {
+        /// Which.
+        node: NodeId,
+        /// Why.
+        reason: String,
+        /// For how long.
+        ttl: Duration,
+    },
+    /// A daemon that crashed is started again after a pause.
+    ApplyBackoff {
+        /// Which.
+        daemon: DaemonId,
+    },
+    /// This node goes into another state of service.
+    CommitMaintenance {
+        /// Which.
+        to: Maintenance,
+    },
+}
+
+/// Whether what is decided is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dispatch {
+    /// It is.
+    #[default]
+    Execute,
+    /// It is only written down: for tests of what is decided.
+    LogOnly,
+}
+
+/// An action, and when it was decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActionRecord {
+    /// When, by the node's wall clock.
+    pub at: WallTime,
+    /// What.
+    pub action: Action,
+}
+
+/// Something that went wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailureRecord {
+    /// When, by the node's wall clock.
+    pub at: WallTime,
+    /// What, for a person.
+    pub what: String,
+}
+
+/// The last things of one kind; older ones are counted.
+#[derive(Debug)]
+pub(crate) struct Recent<T> {
+    list: VecDeque<T>,
+    dropped: u64,
+}
+
+impl<T> Default for Recent<T> {
+    fn default() -> Self {
+        Self { list: VecDeque::new(), dropped: 0 }
+    }
+}
+
+impl<T: Clone> Recent<T> {
+    pub(crate) fn push(&mut self, thing: T) {
+        if self.list.len() == KEPT {
+            self.list.pop_front();
+            self.dropped += 1;
+        }
+        self.list.push_back(thing);
+    }
+
+    pub(crate) fn to_vec(&self) -> Vec<T> {
+        self.list.iter().cloned().collect()
+    }
+
+    /// How many were dropped for newer ones.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StartDaemon { daemon } => write!(f, "start daemon {daemon}"),
+            Self::StopDaemon { daemon } => write!(f, "stop daemon {daemon}"),
+            Self::RequestPlacement { group, index, node } => {
+                write!(f, "give place {index} of group {group} to node {node}")
+            }
+            Self::EvictReplica { group, index } => write!(f, "take place {index} of group {group} away"),
+            Self::MoveAway { daemon, to } => write!(f, "move daemon {daemon} to node {to}"),
+            Self::MarkAvoid { node, reason, ttl } => write!(f, "avoid node {node} for {ttl:?}: {reason}"),
+            Self::ApplyBackoff { daemon } => write!(f, "start daemon {daemon} again after a pause"),
+            Self::CommitMaintenance { to } => write!(f, "go into {to:?}"),
+        }
+    }
+}

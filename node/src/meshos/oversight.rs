@@ -1,0 +1,317 @@
+//! The loop: what time changes, what the probes say, what is to be done about it, and what is seen of all that.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use meshground_shared::{CommandId, DaemonId, EventKind, Health, Maintenance, NodeId};
+
+use super::{
+    MeshOs,
+    action::{Action, ActionRecord, Dispatch, FailureRecord, Recent},
+    avoid::AvoidList,
+    maintenance::{Notice, Service},
+    probes::{HealthProbe, InventoryProbe, LocalityProbe, Probes},
+    reconcile::{Here, Situation, Taker, reconcile},
+    snapshot::{MeshOsSnapshot, PeerState},
+};
+use crate::{
+    daemon::Control,
+    event::PeerView,
+    node::Node,
+    time::{Instant, Now},
+};
+
+/// Changes within this are published together; the first after a while at once.
+const TOGETHER: Duration = Duration::from_millis(5);
+
+/// How old figures in the snapshot get when nothing else changes.
+const REFRESH: Duration = Duration::from_secs(1);
+
+/// How long a daemon that could not be moved away is left alone before it is tried again.
+const REST: Duration = Duration::from_secs(2);
+
+/// What the loop keeps from one turn to the next.
+pub(super) struct Oversight {
+    pub(super) service: Service,
+    /// The command behind its last change.
+    service_cause: Option<CommandId>,
+    /// What was last told of it.
+    told: (Maintenance, bool),
+    pub(super) avoided: AvoidList,
+    pub(super) probes: Probes,
+    pub(super) frozen_until: Option<Instant>,
+    actions: Recent<ActionRecord>,
+    failures: Recent<FailureRecord>,
+    /// Daemons that could not be moved away a moment ago.
+    resting: BTreeMap<DaemonId, Instant>,
+    /// Nodes that were silent at the last turn.
+    silent: BTreeSet<NodeId>,
+    tick_at: Instant,
+    /// Something changed that is not only a figure.
+    changed: bool,
+    refreshed: Instant,
+    snapshot: Arc<MeshOsSnapshot>,
+}
+
+impl Oversight {
+    pub(super) fn new(node: NodeId, epoch: u64, now: Instant) -> Self {
+        Self {
+            service: Service::default(),
+            service_cause: None,
+            told: (Maintenance::Active, false),
+            avoided: AvoidList::default(),
+            probes: Probes::of_mesh(),
+            frozen_until: None,
+            actions: Recent::default(),
+            failures: Recent::default(),
+            resting: BTreeMap::new(),
+            silent: BTreeSet::new(),
+            tick_at: now,
+            changed: true,
+            refreshed: now,
+            snapshot: Arc::new(MeshOsSnapshot::empty(node, epoch)),
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let publish = self.changed.then_some(self.refreshed + TOGETHER);
+        [self.frozen_until, publish, Some(self.tick_at)].into_iter().flatten().min()
+    }
+
+    /// Something changed that is not only a figure.
+    pub(super) fn touch(&mut self) {
+        self.changed = true;
+    }
+}
+
+impl MeshOs {
+    /// The system through this node's eyes, as of the last turn of its loop or the last structural change.
+    pub fn snapshot(&self) -> Arc<MeshOsSnapshot> {
+        Arc::clone(&self.oversight.snapshot)
+    }
+
+    /// Asks another probe how far away other nodes are, in place of the mesh itself.
+    pub fn install_locality_probe(&mut self, probe: Box<dyn LocalityProbe>) {
+        self.oversight.probes.set_locality(probe);
+    }
+
+    /// Asks another probe how other nodes do, in place of the mesh's failure detector.
+    pub fn install_health_probe(&mut self, probe: Box<dyn HealthProbe>) {
+        self.oversight.probes.set_health(probe);
+    }
+
+    /// Asks this probe how the machine does.
+    pub fn install_inventory_probe(&mut self, probe: Box<dyn InventoryProbe>) {
+        self.oversight.probes.set_inventory(probe);
+    }
+
+    /// Whether nothing may be placed, moved or restarted.
+    pub(super) fn is_frozen(&self) -> bool {
+        self.oversight.frozen_until.is_some()
+    }
+
+    /// Nothing is placed, moved or restarted here for this long; none ends that.
+    pub(super) fn set_freeze(&mut self, now: Now, ttl: Option<Duration>, cause: Option<CommandId>) {
+        let before = self.oversight.frozen_until.is_some();
+        self.oversight.frozen_until = ttl.map(|ttl| now.instant + ttl);
+        self.registry.set_frozen(now.instant, ttl.is_some());
+        self.oversight.touch();
+        if before || ttl.is_some() {
+            let remaining_ms = ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+            self.happened(EventKind::FreezeChanged { remaining_ms }, cause);
+        }
+    }
+
+    /// Changes whether this node serves, and tells the daemons what that means for them.
+    pub(super) fn change_service(
+        &mut self,
+        now: Now,
+        cause: Option<CommandId>,
+        change: impl FnOnce(&mut Service) -> Option<Notice>,
+    ) {
+        self.oversight.service_cause = cause;
+        let notice = change(&mut self.oversight.service);
+        self.notify_daemons(now.instant, notice);
+        self.tell_service(now);
+    }
+
+    fn notify_daemons(&mut self, now: Instant, notice: Option<Notice>) {
+        let control = match notice {
+            None => return,
+            Some(Notice::Leave(by)) => Control::DrainStart { grace: by.saturating_since(now) },
+            Some(Notice::Stay) => Control::DrainFinish,
+        };
+        let daemons: Vec<DaemonId> = self.registry.iter().map(|(id, _)| id).collect();
+        for daemon in daemons {
+            self.registry.control(daemon, control);
+        }
+    }
+
+    /// Says whether this node serves, if that has changed.
+    fn tell_service(&mut self, now: Now) {
+        let service = &self.oversight.service;
+        let (state, cordoned) = (service.state(), service.is_cordoned());
+        if self.oversight.told != (state, cordoned) {
+            if self.oversight.told.0 != state {
+                self.record(now, Action::CommitMaintenance { to: state });
+            }
+            self.oversight.told = (state, cordoned);
+            self.happened(EventKind::MaintenanceChanged { state, cordoned }, self.oversight.service_cause);
+            self.say_soon(now);
+        }
+        self.oversight.touch();
+    }
+
+    /// One turn of the loop. Turns that were missed are not made up for.
+    pub(super) fn tick(&mut self, now: Now, node: &mut Node) {
+        if self.oversight.frozen_until.is_some_and(|until| until <= now.instant) {
+            self.set_freeze(now, None, None);
+        }
+        if self.oversight.tick_at > now.instant {
+            return self.publish(now, node);
+        }
+        self.oversight.tick_at = now.instant + self.config.tick_interval;
+        if self.oversight.avoided.expire(now.instant) {
+            self.oversight.touch();
+        }
+        self.oversight.resting.retain(|_, until| *until > now.instant);
+        let peers: Vec<PeerView> = node.peers().collect();
+        self.oversight.probes.poll(&peers);
+
+        let left = self.registry.iter().count();
+        let notice = self.oversight.service.step(now.instant, left, &self.config.maintenance);
+        self.notify_daemons(now.instant, notice);
+        self.tell_service(now);
+
+        let situation = self.situation();
+        for action in reconcile(&situation) {
+            if self.config.dispatch == Dispatch::Execute {
+                self.carry_out(now, node, &action);
+            }
+            self.record(now, action);
+        }
+        self.publish(now, node);
+    }
+
+    /// What there is, as far as it matters to what is to be done.
+    fn situation(&mut self) -> Situation {
+        let verdicts = &self.oversight.probes.verdicts;
+        let silent: BTreeSet<NodeId> = (verdicts.iter())
+            .filter(|(_, health)| **health == Health::Unreachable)
+            .map(|(&node, _)| node)
+            .collect();
+        let went_silent = silent.difference(&self.oversight.silent).copied().collect();
+        self.oversight.silent = silent;
+        let draining = self.oversight.service.is_draining();
+        let mut situation =
+            Situation { frozen: self.is_frozen(), draining, went_silent, ..Situation::default() };
+        if draining {
+            let here = self.registry.iter().map(|(id, instance)| Here {
+                id,
+                kind: instance.kind.clone().filter(|_| instance.member.is_none()),
+                moving: !instance.lifecycle.is_live(),
+                resting: self.oversight.resting.contains_key(&id),
+            });
+            situation.daemons = here.collect();
+            situation.takers = self.takers();
+        }
+        situation
+    }
+
+    /// The nodes that would take a daemon, the least busy first.
+    fn takers(&self) -> Vec<Taker> {
+        let is_healthy = |node: &NodeId| self.oversight.probes.verdicts.get(node) == Some(&Health::Healthy);
+        let mut takers: Vec<(u32, Taker)> = (self.directory.iter())
+            .filter(|(node, inventory)| {
+                is_healthy(node) && inventory.takes_new() && !self.oversight.avoided.contains(*node)
+            })
+            .map(|(node, inventory)| {
+                (inventory.load(), Taker { node, kinds: inventory.kinds.iter().cloned().collect() })
+            })
+            .collect();
+        takers.sort_by_key(|(load, taker)| (*load, taker.node));
+        takers.into_iter().map(|(_, taker)| taker).collect()
+    }
+
+    fn carry_out(&mut self, now: Now, node: &mut Node, action: &Action) {
+        match action {
+            Action::MarkAvoid { node, reason, ttl } => {
+                self.oversight.avoided.mark(now.instant, *node, *ttl, reason.clone());
+                self.oversight.touch();
+            }
+            Action::MoveAway { daemon, to } => self.move_away(now, node, *daemon, *to),
+            // The others are written down by those who do them.
+            _ => {}
+        }
+    }
+
+    /// Writes down something that is done.
+    pub(super) fn record(&mut self, now: Now, action: Action) {
+        self.oversight.actions.push(ActionRecord { at: now.wall, action });
+        self.oversight.touch();
+    }
+
+    /// Writes down something that went wrong.
+    pub(super) fn record_failure(&mut self, now: Now, what: impl Into<String>) {
+        self.oversight.failures.push(FailureRecord { at: now.wall, what: what.into() });
+        self.oversight.touch();
+    }
+
+    /// Moves a daemon to another node.
+    fn move_away(&mut self, now: Now, node: &mut Node, daemon: DaemonId, to: NodeId) {
+        let _ = (node, to);
+        self.rest(now, daemon);
+    }
+
+    /// A daemon could not be moved away: it is left alone for a while.
+    pub(super) fn rest(&mut self, now: Now, daemon: DaemonId) {
+        self.oversight.resting.insert(daemon, now.instant + REST);
+    }
+
+    /// Publishes what is seen, if it changed or is old.
+    pub(super) fn publish(&mut self, now: Now, node: &Node) {
+        let age = now.instant.saturating_since(self.oversight.refreshed);
+        let changed = self.oversight.changed && age >= TOGETHER;
+        if !changed && age < REFRESH {
+            return;
+        }
+        self.oversight.changed = false;
+        self.oversight.refreshed = now.instant;
+        let generation = self.oversight.snapshot.generation + u64::from(changed);
+        let mut snapshot = self.look(now, node);
+        snapshot.generation = generation;
+        self.oversight.snapshot = Arc::new(snapshot);
+    }
+
+    fn look(&self, now: Now, node: &Node) -> MeshOsSnapshot {
+        let Oversight { service, avoided, probes, actions, failures, .. } = &self.oversight;
+        let mut peers: BTreeMap<NodeId, PeerState> = (self.directory.iter())
+            .filter(|(id, _)| *id != self.local)
+            .map(|(id, inventory)| (id, PeerState::of(inventory)))
+            .collect();
+        for peer in node.peers() {
+            peers.entry(peer.id).or_default().health = Some(peer.health);
+        }
+        for (id, peer) in &mut peers {
+            peer.health = probes.verdicts.get(id).copied().filter(|_| peer.health.is_some()).or(peer.health);
+            peer.rtt = probes.round_trips.get(id).copied();
+        }
+        MeshOsSnapshot {
+            daemons: self.daemons().collect(),
+            peers,
+            avoided: avoided.view(now.instant),
+            maintenance: service.state(),
+            cordoned: service.is_cordoned(),
+            drain_remaining: service.drain_remaining(now.instant),
+            freeze_remaining: self.oversight.frozen_until.map(|until| until.saturating_since(now.instant)),
+            resources: probes.resources,
+            actions: actions.to_vec(),
+            failures: failures.to_vec(),
+            probe_panics: probes.panics,
+            ..MeshOsSnapshot::empty(self.local, self.life)
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What the system knows of the network and of its own machine: asked of probes, once a tick.
+
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+use meshground_shared::{Health, NodeId};
+
+use crate::event::PeerView;
+
+/// Says how far away other nodes are.
+pub trait LocalityProbe: Send {
+    /// Round-trip times, of those that are known.
+    fn round_trips(&mut self, peers: &[PeerView]) -> BTreeMap<NodeId, Duration>;
+}
+
+/// Says how other nodes do.
+pub trait HealthProbe: Send {
+    /// Verdicts, on those it has one on.
+    fn verdicts(&mut self, peers: &[PeerView]) -> BTreeMap<NodeId, Health>;
+}
+
+/// Says how this node's machine does.
+pub trait InventoryProbe: Send {
+    /// How busy the processor and how full the memory are.
+    fn resources(&mut self) -> Resources;
+}
+
+/// How a machine does, in thousandths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Resources {
+    /// How busy its processor is.
+    pub cpu: u16,
+    /// How full its memory is.
+    pub memory: u16,
+}
+
+/// The probes that ask the mesh itself: what its sessions measured, and what its failure detector found.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MeshProbe;
+
+impl LocalityProbe for MeshProbe {
+    fn round_trips(&mut self, peers: &[PeerView]) -> BTreeMap<NodeId, Duration> {
+        peers.iter().filter_map(|peer| Some((peer.id, peer.rtt?))).collect()
+    }
+}
+
+impl HealthProbe for MeshProbe {
+    fn verdicts(&mut self, peers: &[PeerView]) -> BTreeMap<NodeId, Health> {
+        peers.iter().map(|peer| (peer.id, peer.health)).collect()
+    }
+}
+
+/// The probes of one node, and what they said last.
+pub(crate) struct Probes {
+    locality: Box<dyn LocalityProbe>,
+    health: Box<dyn HealthProbe>,
+    inventory: Option<Box<dyn InventoryProbe>>,
+    pub(crate) round_trips: BTreeMap<NodeId, Duration>,
+    pub(crate) verdicts: BTreeMap<NodeId, Health>,
+    pub(crate) resources: Resources,
+    /// How often one panicked; what it had said before stands.
+    pub(crate) panics: u64,
+}
+
+impl Probes {
+    /// Those that ask the mesh; of the machine nothing is known.
+    pub(crate) fn of_mesh() -> Self {
+        Self {
+            locality: Box::new(MeshProbe),
+            health: Box::new(MeshProbe),
+            inventory: None,
+            round_trips: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
+            resources: Resources::default(),
+            panics: 0,
+        }
+    }
+
+    pub(crate) fn set_locality(&mut self, probe: Box<dyn LocalityProbe>) {
+        self.locality = probe;
+    }
+
+    pub(crate) fn set_health(&mut self, probe: Box<dyn HealthProbe>) {
+        self.health = probe;
+    }
+
+    pub(crate) fn set_inventory(&mut self, probe: Box<dyn InventoryProbe>) {
+        self.inventory = Some(probe);
+    }
+
+    /// Asks all of them.
+    pub(crate) fn poll(&mut self, peers: &[PeerView]) {
+        let Self { locality, health, inventory, panics, .. } = self;
+        let round_trips = isolated(panics, || locality.round_trips(peers));
+        let verdicts = isolated(panics, || health.verdicts(peers));
+        let resources = inventory.as_mut().and_then(|probe| isolated(panics, || probe.resources()));
+        if let Some(round_trips) = round_trips {
+            self.round_trips = round_trips;
+        }
+        if let Some(verdicts) = verdicts {
+            self.verdicts = verdicts;
+        }
+        if let Some(resources) = resources {
+            self.resources = resources;
+        }
+    }
+}
+
+/// Asks a probe, which may panic.
+fn isolated<T>(panics: &mut u64, ask: impl FnOnce() -> T) -> Option<T> {
+    let said = catch_unwind(AssertUnwindSafe(ask)).ok();
+    *panics += u64::from(said.is_none());
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Panicking;
+
+    impl InventoryProbe for Panicking {
+        fn resources(&mut self) -> Resources {
+            panic!("as it was told")
+        }
+    }
+
+    #[test]
+    fn a_panicking_probe_is_counted_and_harms_nobody() {
+        let mut probes = Probes::of_mesh();
+        probes.resources = Resources { cpu: 1, memory: 2 };
+        probes.set_inventory(Box::new(Panicking));
+        probes.poll(&[]);
+        probes.poll(&[]);
+        assert_eq!((probes.panics, probes.resources), (2, Resources { cpu: 1, memory: 2 }));
+    }
+}

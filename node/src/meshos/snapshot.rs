@@ -1,0 +1,118 @@
+//! The system through one node's eyes, at one moment.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use meshground_shared::{
+    AuditEntry, DaemonId, DaemonView, GroupView, Health, Lifecycle, Maintenance, MigrationView, NodeId,
+};
+
+use super::{
+    action::{ActionRecord, FailureRecord},
+    avoid::Avoided,
+    probes::Resources,
+};
+use crate::compute::Inventory;
+
+/// What one node knows of the system. Of other nodes' daemons it knows what those say.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct MeshOsSnapshot {
+    /// The node whose view it is.
+    pub node: NodeId,
+    /// Tells lives of that node apart.
+    pub epoch: u64,
+    /// Counts structural changes: as long as it is the same, only figures may differ.
+    pub generation: u64,
+    /// What runs on the node itself, by id.
+    pub daemons: Vec<DaemonView>,
+    /// The other nodes, by id.
+    pub peers: BTreeMap<NodeId, PeerState>,
+    /// The groups it knows.
+    pub groups: Vec<GroupView>,
+    /// The migrations it is the source of.
+    pub migrations: Vec<MigrationView>,
+    /// Whom it avoids, and why.
+    pub avoided: BTreeMap<NodeId, Avoided>,
+    /// Whether it serves.
+    pub maintenance: Maintenance,
+    /// Whether nothing new is placed on it.
+    pub cordoned: bool,
+    /// For how long a drain may go on, if there is one.
+    pub drain_remaining: Option<Duration>,
+    /// For how long nothing is placed, moved or restarted, if it is so.
+    pub freeze_remaining: Option<Duration>,
+    /// How its machine does.
+    pub resources: Resources,
+    /// What it did of its own accord, the latest last; the last 64.
+    pub actions: Vec<ActionRecord>,
+    /// What went wrong, the latest last; the last 64.
+    pub failures: Vec<FailureRecord>,
+    /// What it decided on signed commands, the latest last; the last 64.
+    pub audit: Vec<AuditEntry>,
+    /// How often a probe panicked.
+    pub probe_panics: u64,
+}
+
+/// Another node, as this one sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct PeerState {
+    /// The failure detector's verdict; none without a session.
+    pub health: Option<Health>,
+    /// The measured round-trip time.
+    pub rtt: Option<Duration>,
+    /// Whether it serves, as it says.
+    pub maintenance: Maintenance,
+    /// Whether nothing new is placed on it, as it says.
+    pub cordoned: bool,
+    /// How its machine does, as it says.
+    pub resources: Resources,
+    /// What runs on it, as it says.
+    pub daemons: BTreeMap<DaemonId, Lifecycle>,
+    /// The kinds of daemons it can make.
+    pub kinds: Vec<String>,
+}
+
+impl MeshOsSnapshot {
+    /// Of a node that knows nothing yet.
+    pub(crate) fn empty(node: NodeId, epoch: u64) -> Self {
+        Self {
+            node,
+            epoch,
+            generation: 0,
+            daemons: Vec::new(),
+            peers: BTreeMap::new(),
+            groups: Vec::new(),
+            migrations: Vec::new(),
+            avoided: BTreeMap::new(),
+            maintenance: Maintenance::Active,
+            cordoned: false,
+            drain_remaining: None,
+            freeze_remaining: None,
+            resources: Resources::default(),
+            actions: Vec::new(),
+            failures: Vec::new(),
+            audit: Vec::new(),
+            probe_panics: 0,
+        }
+    }
+
+    /// How many other nodes it sees Healthy.
+    pub fn healthy_peers(&self) -> usize {
+        self.peers.values().filter(|peer| peer.health == Some(Health::Healthy)).count()
+    }
+}
+
+impl PeerState {
+    /// A node, as it says it is.
+    pub(super) fn of(inventory: &Inventory) -> Self {
+        Self {
+            maintenance: inventory.maintenance,
+            cordoned: inventory.cordoned,
+            resources: Resources { cpu: inventory.cpu, memory: inventory.memory },
+            daemons: inventory.daemons.iter().map(|daemon| (daemon.id(), daemon.lifecycle)).collect(),
+            kinds: inventory.kinds.clone(),
+            ..Self::default()
+        }
+    }
+}
