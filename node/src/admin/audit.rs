@@ -55,7 +55,14 @@ impl AuditTrail {
         decision: Decision,
     ) -> AuditEntry {
         self.last += 1;
-        let entry = AuditEntry { seq: self.last, wall_us: now.0, nonce: nonce.to_string(), verb, operators, decision };
+        let entry = AuditEntry {
+            seq: self.last,
+            wall_us: now.0,
+            nonce: nonce.to_string(),
+            verb,
+            operators,
+            decision,
+        };
         if self.entries.len() == CAPACITY {
             self.entries.pop_front();
         }
@@ -146,7 +153,10 @@ mod tests {
         assert_eq!(by_outcome(Outcome::RejectedFor(Rejection::FreezeInEffect)), [3]);
         assert_eq!(by_outcome(Outcome::RejectedFor(Rejection::Unreachable)), [0; 0]);
         let operator = Some("a".into());
-        assert_eq!(found(AuditFilter { operator, kind: Some("drain".into()), ..AuditFilter::default() }), [1]);
+        assert_eq!(
+            found(AuditFilter { operator, kind: Some("drain".into()), ..AuditFilter::default() }),
+            [1]
+        );
     }
 
     #[test]

@@ -307,7 +307,9 @@ pub(super) mod tests {
         let (issued, nonce, key) = (WallTime(5), Nonce([7; 16]), OperatorKey::demo(1).unwrap());
         match verb {
             Verb::Admin(verb) => AdminCommand::new(verb, issued, nonce).sign(&key),
-            Verb::Ice(verb) => IceProposal::new(verb).simulated(BlastRadius::default()).sign(issued, nonce, &key),
+            Verb::Ice(verb) => {
+                IceProposal::new(verb).simulated(BlastRadius::default()).sign(issued, nonce, &key)
+            }
         }
     }
 
@@ -329,14 +331,21 @@ pub(super) mod tests {
     fn what_is_signed_is_laid_out_as_the_protocol_says() {
         let command = command(Verb::Ice(IceVerb::ThawCluster));
         let radius = RadiusHash::of(&BlastRadius::default());
-        let expected =
-            [b"meshground command 1:".as_slice(), &[5, 0, 0, 0, 0, 0, 0, 0], &[7; 16], &[1], &radius.0, &[1, 1]];
+        let expected = [
+            b"meshground command 1:".as_slice(),
+            &[5, 0, 0, 0, 0, 0, 0, 0],
+            &[7; 16],
+            &[1],
+            &radius.0,
+            &[1, 1],
+        ];
         assert_eq!(command.signed_bytes(), expected.concat());
     }
 
     #[test]
     fn the_longest_command_fits() {
-        let mut command = command(Verb::Ice(IceVerb::ForceEvictReplica { group: GroupId(1), index: u32::MAX }));
+        let mut command =
+            command(Verb::Ice(IceVerb::ForceEvictReplica { group: GroupId(1), index: u32::MAX }));
         for number in 0..2 * u8::try_from(MAX_SIGNATURES).unwrap() {
             command = command.cosign(&OperatorKey::from_seed("n", [number; 32]));
         }

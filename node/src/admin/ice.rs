@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, fmt};
 
 use meshground_shared::{
-    AdminVerb, BlastRadius, DaemonId, GroupId, IceVerb, Maintenance, MigrationId, MigrationPhase, NodeId, Verb,
+    AdminVerb, BlastRadius, DaemonId, GroupId, IceVerb, Maintenance, MigrationId, MigrationPhase, NodeId,
+    Verb,
 };
 
 use super::{ClusterPicture, MigrationPicture};
@@ -20,7 +21,11 @@ const MAX_FREEZE_MS: u64 = 3_600_000;
 /// was done to any other. The price, a message or two to each node, is nothing at the rate at which people command.
 pub fn named_nodes(verb: &Verb, picture: &ClusterPicture) -> BTreeSet<NodeId> {
     let known = |node: &NodeId| picture.nodes.contains_key(node);
-    picture.live().chain(concerned(verb, picture).into_iter().filter(known)).chain([picture.this_node]).collect()
+    picture
+        .live()
+        .chain(concerned(verb, picture).into_iter().filter(known))
+        .chain([picture.this_node])
+        .collect()
 }
 
 /// The nodes that act on a command, as far as the picture tells: the one it names; those that hold what it names, and the
@@ -73,8 +78,10 @@ fn ends(picture: &ClusterPicture, moving: &MigrationPicture) -> BTreeSet<NodeId>
 ///
 /// A pure function of the picture: nodes whose pictures agree simulate the same.
 pub fn simulate(verb: &IceVerb, picture: &ClusterPicture) -> Option<BlastRadius> {
-    let mut radius =
-        BlastRadius { nodes: concerned(&Verb::Ice(verb.clone()), picture).into_iter().collect(), ..BlastRadius::default() };
+    let mut radius = BlastRadius {
+        nodes: concerned(&Verb::Ice(verb.clone()), picture).into_iter().collect(),
+        ..BlastRadius::default()
+    };
     match *verb {
         IceVerb::FreezeCluster { ttl_ms } => freeze(picture, ttl_ms, &mut radius)?,
         IceVerb::ThawCluster => {
@@ -88,7 +95,9 @@ pub fn simulate(verb: &IceVerb, picture: &ClusterPicture) -> Option<BlastRadius>
         IceVerb::ForceEvictReplica { group, index } => evict(picture, group, index, &mut radius)?,
         IceVerb::ForceRestartDaemon { daemon } => {
             touch(picture, daemon, &mut radius)?;
-            radius.warnings.push("What the daemon has not saved is lost, and what it was doing is done in part.".into());
+            radius
+                .warnings
+                .push("What the daemon has not saved is lost, and what it was doing is done in part.".into());
         }
         IceVerb::ForceCutover { migration } => {
             let moving = under_way(picture, migration)?;
@@ -110,7 +119,9 @@ pub fn simulate(verb: &IceVerb, picture: &ClusterPicture) -> Option<BlastRadius>
         }
     }
     if picture.frozen && !matches!(verb, IceVerb::FreezeCluster { .. } | IceVerb::ThawCluster) {
-        radius.warnings.push("The cluster is frozen: nothing takes the place of what this ends before it thaws.".into());
+        radius
+            .warnings
+            .push("The cluster is frozen: nothing takes the place of what this ends before it thaws.".into());
     }
     Some(radius)
 }
@@ -119,10 +130,14 @@ fn freeze(picture: &ClusterPicture, ttl_ms: u64, radius: &mut BlastRadius) -> Op
     if !(1..=MAX_FREEZE_MS).contains(&ttl_ms) {
         return None;
     }
-    radius.warnings.push("Until it is over, nothing that crashes is started again or placed elsewhere.".into());
+    radius
+        .warnings
+        .push("Until it is over, nothing that crashes is started again or placed elsewhere.".into());
     if picture.nodes.keys().any(|node| is_draining(picture, *node)) {
         radius.drain_delay_ms = ttl_ms;
-        radius.warnings.push("Drains are under way; they stand still meanwhile and may miss their deadlines.".into());
+        radius
+            .warnings
+            .push("Drains are under way; they stand still meanwhile and may miss their deadlines.".into());
     }
     if !picture.migrations.is_empty() {
         radius.warnings.push("Migrations are under way.".into());
@@ -167,7 +182,10 @@ fn is_draining(picture: &ClusterPicture, node: NodeId) -> bool {
 }
 
 fn serves(picture: &ClusterPicture, node: NodeId) -> bool {
-    picture.nodes.get(&node).is_some_and(|node| matches!(node.maintenance, Maintenance::Active | Maintenance::Recovery))
+    picture
+        .nodes
+        .get(&node)
+        .is_some_and(|node| matches!(node.maintenance, Maintenance::Active | Maintenance::Recovery))
 }
 
 /// What a node says to a command before it looks at the signatures.
@@ -189,7 +207,9 @@ pub fn assess(verb: &Verb, picture: &ClusterPicture, coordinates: bool) -> Asses
     }
     let radius = match verb {
         Verb::Ice(verb) => simulate(verb, picture).map(|radius| Some(RadiusHash::of(&radius))),
-        Verb::Admin(AdminVerb::InvalidatePlacement { group }) => picture.groups.contains_key(group).then_some(None),
+        Verb::Admin(AdminVerb::InvalidatePlacement { group }) => {
+            picture.groups.contains_key(group).then_some(None)
+        }
         Verb::Admin(AdminVerb::ExitMaintenance { node }) => {
             // Others may have old news of the node; it knows for itself.
             let serves = *node == picture.this_node && serves(picture, *node);

@@ -20,7 +20,9 @@ mod verifier;
 
 pub use audit::{AuditFilter, AuditTrail, Outcome};
 pub use commit::{AdminCommit, AdminEffect, MessageError, Ticket};
-pub use envelope::{AdminCommand, CommandError, IceProposal, MAX_COMMAND, MAX_SIGNATURES, Nonce, SignedCommand, SimulatedIce};
+pub use envelope::{
+    AdminCommand, CommandError, IceProposal, MAX_COMMAND, MAX_SIGNATURES, Nonce, SignedCommand, SimulatedIce,
+};
 pub use ice::{Assessment, RadiusHash, assess, concerned, named_nodes, simulate};
 pub use operator::{OperatorError, OperatorId, OperatorKey, Operators};
 pub use picture::{ClusterPicture, DaemonPicture, GroupPicture, MigrationPicture, NodePicture};

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use meshground_shared::{DaemonId, GroupId, Health, Maintenance, Member, MigrationId, MigrationPhase, NodeId};
+use meshground_shared::{
+    DaemonId, GroupId, Health, Maintenance, Member, MigrationId, MigrationPhase, NodeId,
+};
 
 /// A cluster as one node sees it. Whoever owns the real state fills this in from it when a command comes.
 ///

@@ -90,7 +90,12 @@ impl AdminVerifier {
     /// What a cluster without operators has: anyone may command it, signed or not, and no signature is looked at. Everything
     /// else holds all the same.
     pub fn open() -> Self {
-        Self { operators: None, nonces: Nonces::default(), cooldowns: Cooldowns::default(), frozen_until: None }
+        Self {
+            operators: None,
+            nonces: Nonces::default(),
+            cooldowns: Cooldowns::default(),
+            frozen_until: None,
+        }
     }
 
     /// Judges a command, and reserves what it needs if this node would carry it out. A nonce is used up as soon as a
@@ -302,7 +307,9 @@ mod tests {
 
     #[test]
     fn demo_keys_are_refused_outside_a_playground() {
-        assert!(matches!(AdminVerifier::new(Operators::demo()), Err(DemoOperators(name)) if name.starts_with("demo-")));
+        assert!(
+            matches!(AdminVerifier::new(Operators::demo()), Err(DemoOperators(name)) if name.starts_with("demo-"))
+        );
         let renamed = super::super::OperatorId { name: "me".into(), key: key(3).public_key() };
         assert!(AdminVerifier::new(Operators::new([renamed]).unwrap()).is_err());
         let own = OperatorKey::from_seed("me", [1; 32]);
@@ -312,13 +319,19 @@ mod tests {
     #[test]
     fn an_unsigned_command_or_one_by_a_stranger_is_not_authorized() {
         let stranger = OperatorKey::from_seed("demo-1", [1; 32]);
-        let commands =
-            [drain(at(0), 1).unsigned(), drain(at(0), 1).sign(&stranger), drain(at(0), 1).sign(&key(1)).cosign(&stranger)];
+        let commands = [
+            drain(at(0), 1).unsigned(),
+            drain(at(0), 1).sign(&stranger),
+            drain(at(0), 1).sign(&key(1)).cosign(&stranger),
+        ];
         let mut verifier = verifier();
         for command in &commands {
             assert_eq!(judge(&mut verifier, at(0), command), Err(Rejection::NotAuthorized));
         }
-        assert!(judge(&mut verifier, at(0), &drain(at(0), 1).sign(&key(1))).is_ok(), "no stranger uses up a nonce");
+        assert!(
+            judge(&mut verifier, at(0), &drain(at(0), 1).sign(&key(1))).is_ok(),
+            "no stranger uses up a nonce"
+        );
     }
 
     #[test]
@@ -394,7 +407,8 @@ mod tests {
         let moved_on = verifier.prepare(at(0), &freeze(at(0), 1), Assessment::Possible(Some(other)));
         assert_eq!(moved_on, Err(Rejection::SimulationRequired));
         for (nonce, assessment) in [(2, shown()), (3, Assessment::Bystander), (4, Assessment::Impossible)] {
-            let unsimulated = SignedCommand::unsimulated(IceVerb::ThawCluster, at(0).wall, Nonce([nonce; 16]));
+            let unsimulated =
+                SignedCommand::unsimulated(IceVerb::ThawCluster, at(0).wall, Nonce([nonce; 16]));
             let unsimulated = unsimulated.cosign(&key(1)).cosign(&key(2));
             assert_eq!(verifier.prepare(at(0), &unsimulated, assessment), Err(Rejection::SimulationRequired));
         }
@@ -404,13 +418,17 @@ mod tests {
     #[test]
     fn what_cannot_be_carried_out_is_not_applicable() {
         let command = drain(at(0), 1).sign(&key(1));
-        assert_eq!(verifier().prepare(at(0), &command, Assessment::Impossible), Err(Rejection::NotApplicable));
+        assert_eq!(
+            verifier().prepare(at(0), &command, Assessment::Impossible),
+            Err(Rejection::NotApplicable)
+        );
     }
 
     #[test]
     fn a_subject_cools_down_for_300_seconds_each_by_itself() {
         let mut verifier = verifier();
-        let evict = |index, now, nonce| ice(IceVerb::ForceEvictReplica { group: GroupId(1), index }, now, nonce);
+        let evict =
+            |index, now, nonce| ice(IceVerb::ForceEvictReplica { group: GroupId(1), index }, now, nonce);
         carry_out(&mut verifier, at(0), &evict(0, at(0), 1));
         assert_eq!(judge(&mut verifier, at(299), &evict(0, at(299), 2)), Err(Rejection::IceCooldownActive));
         carry_out(&mut verifier, at(299), &evict(1, at(299), 3));
@@ -426,7 +444,11 @@ mod tests {
         let prepared = judge(&mut verifier, at(0), &freeze(at(0), 1)).unwrap();
         assert_eq!(judge(&mut verifier, at(0), &freeze(at(0), 2)), Err(Rejection::IceCooldownActive));
         let thaw = ice(IceVerb::ThawCluster, at(0), 3);
-        assert_eq!(judge(&mut verifier, at(0), &thaw), Err(Rejection::IceCooldownActive), "or nodes could end up differing");
+        assert_eq!(
+            judge(&mut verifier, at(0), &thaw),
+            Err(Rejection::IceCooldownActive),
+            "or nodes could end up differing"
+        );
         verifier.abort(&prepared);
         carry_out(&mut verifier, at(0), &freeze(at(0), 4));
     }
@@ -447,8 +469,14 @@ mod tests {
         let mut verifier = verifier();
         carry_out(&mut verifier, at(0), &freeze(at(0), 0));
         assert_eq!(verifier.freeze_remaining(at(1).instant), Duration::from_secs(399));
-        let goes_through =
-            ["cordon", "uncordon", "clear_avoid_list", "thaw_cluster", "flush_avoid_lists", "force_evict_replica"];
+        let goes_through = [
+            "cordon",
+            "uncordon",
+            "clear_avoid_list",
+            "thaw_cluster",
+            "flush_avoid_lists",
+            "force_evict_replica",
+        ];
         let more = ["force_restart_daemon", "force_cutover", "kill_migration"];
         for (nonce, verb) in (1..).zip(every_verb()) {
             let command = match verb.clone() {

@@ -53,7 +53,9 @@ pub(super) struct Voting {
 pub(super) struct Telling {
     decision: Decision,
     message: Vec<u8>,
-    /// Those that have not acknowledged.
+    /// Those that the decision was told.
+    others: BTreeSet<NodeId>,
+    /// Those of them that have not acknowledged.
     awaited: BTreeSet<NodeId>,
     retry: Retry,
     /// When the outcome is reported whatever is missing; nothing once it was.
@@ -90,17 +92,19 @@ impl AdminCommit {
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect();
-        let awaited: BTreeSet<NodeId> = members.iter().filter(|member| **member != me).map(|member| member.node()).collect();
+        let awaited: BTreeSet<NodeId> =
+            members.iter().filter(|member| **member != me).map(|member| member.node()).collect();
         match self.judge(now, command, picture, &members) {
-            Err(reason) => self.refuse_attempt(now, number, command, awaited, reason),
+            Err(reason) => self.refuse_attempt(now, number, command, members, reason),
             Ok(prepared) if named.iter().any(|node| *node != me.node() && !awaited.contains(node)) => {
                 self.verifier.abort(&prepared);
-                self.refuse_attempt(now, number, command, awaited, Rejection::Unreachable);
+                self.refuse_attempt(now, number, command, members, Rejection::Unreachable);
             }
             Ok(prepared) => {
                 let attempt = Attempt::new(me, number);
                 let question =
-                    Message::Prepare { attempt, members: members.clone(), command: command.encode() }.encode();
+                    Message::Prepare { attempt, members: members.clone(), command: command.encode() }
+                        .encode();
                 self.broadcast(awaited.iter().copied(), &question);
                 let voting = Voting {
                     command: command.clone(),
@@ -152,18 +156,14 @@ impl AdminCommit {
         let Some(voting) = self.voting.remove(&number) else { return };
         let attempt = Attempt::new(self.me, number);
         self.apply(now, attempt, &voting.prepared);
-        let others = voting.members.iter().filter(|member| **member != self.me && self.is_there(**member));
-        let others = others.map(|member| member.node()).collect();
-        self.tell(now, number, Decision::Applied, others, &Message::Commit { attempt });
+        self.tell(now, number, Decision::Applied, &voting.members, &Message::Commit { attempt });
     }
 
     /// Rejects an attempt that was put to members.
     fn call_off(&mut self, now: Now, number: u64, reason: Rejection) {
         let Some(voting) = self.voting.remove(&number) else { return };
         self.verifier.abort(&voting.prepared);
-        let others = voting.members.iter().filter(|member| **member != self.me && self.is_there(**member));
-        let others = others.map(|member| member.node()).collect();
-        self.refuse_attempt(now, number, &voting.command, others, reason);
+        self.refuse_attempt(now, number, &voting.command, voting.members, reason);
     }
 
     fn refuse_attempt(
@@ -171,22 +171,25 @@ impl AdminCommit {
         now: Now,
         number: u64,
         command: &SignedCommand,
-        others: BTreeSet<NodeId>,
+        members: Vec<Member>,
         reason: Rejection,
     ) {
         let attempt = Attempt::new(self.me, number);
         self.reject(now, attempt, command, reason);
-        let message = Message::Abort { attempt, reason, command: command.encode() };
-        self.tell(now, number, Decision::Rejected(reason), others, &message);
+        let message = Message::Abort { attempt, reason, members: members.clone(), command: command.encode() };
+        self.tell(now, number, Decision::Rejected(reason), &members, &message);
     }
 
     /// Tells a decision to the members other than this node.
-    fn tell(&mut self, now: Now, number: u64, decision: Decision, others: BTreeSet<NodeId>, message: &Message) {
+    fn tell(&mut self, now: Now, number: u64, decision: Decision, members: &[Member], message: &Message) {
+        let others = members.iter().filter(|member| **member != self.me && self.is_there(**member));
+        let others: BTreeSet<NodeId> = others.map(|member| member.node()).collect();
         let message = message.encode();
         self.broadcast(others.iter().copied(), &message);
         let telling = Telling {
             decision,
             message,
+            others: others.clone(),
             awaited: others,
             retry: Retry::new(now.instant + TELL_PAUSE, TELL_PAUSE, LONGEST_TELL_PAUSE),
             report_by: Some(now.instant + HOLD_BACK),
@@ -199,6 +202,11 @@ impl AdminCommit {
         {
             self.end_telling(oldest);
         }
+    }
+
+    /// Whether every member is known to have an own attempt's decision.
+    pub(super) fn is_closed(&self, number: u64) -> bool {
+        !self.voting.contains_key(&number) && !self.telling.contains_key(&number)
     }
 
     pub(super) fn on_ack(&mut self, from: NodeId, number: u64) {
@@ -215,10 +223,13 @@ impl AdminCommit {
     }
 
     fn end_telling(&mut self, number: u64) {
-        if let Some(telling) = self.telling.remove(&number)
-            && telling.report_by.is_some()
-        {
+        let Some(telling) = self.telling.remove(&number) else { return };
+        if telling.report_by.is_some() {
             self.outcomes.push_back((Ticket(number), telling.decision));
+        }
+        if telling.decision != Decision::Applied {
+            let closing = Message::Close { attempt: Attempt::new(self.me, number) }.encode();
+            self.broadcast(telling.others, &closing);
         }
     }
 
@@ -237,8 +248,12 @@ impl AdminCommit {
     }
 
     pub(super) fn handle_coordinator_timeout(&mut self, now: Now) {
-        let due: Vec<u64> =
-            self.voting.iter().filter(|(_, voting)| voting.due() <= now.instant).map(|(number, _)| *number).collect();
+        let due: Vec<u64> = self
+            .voting
+            .iter()
+            .filter(|(_, voting)| voting.due() <= now.instant)
+            .map(|(number, _)| *number)
+            .collect();
         for number in due {
             let Some(voting) = self.voting.get_mut(&number) else { continue };
             if voting.deadline <= now.instant {

@@ -121,7 +121,14 @@ impl AdminCommit {
         }
     }
 
-    pub(super) fn on_abort(&mut self, now: Now, attempt: Attempt, reason: Rejection, command: &SignedCommand) {
+    pub(super) fn on_abort(
+        &mut self,
+        now: Now,
+        attempt: Attempt,
+        reason: Rejection,
+        members: Vec<Member>,
+        command: &SignedCommand,
+    ) {
         if !self.hears(attempt) {
             return;
         }
@@ -129,6 +136,7 @@ impl AdminCommit {
             self.settle(now, attempt, Decision::Rejected(reason));
         } else if self.decided.of(attempt).is_none() {
             self.reject(now, attempt, command, reason);
+            self.witness(now, attempt, members, command.encode());
         }
         self.send(attempt.coordinator(), &Message::Ack { attempt });
     }
@@ -147,7 +155,11 @@ impl AdminCommit {
         command: SignedCommand,
     ) {
         if let Some(decision) = self.decided.of(attempt) {
-            return self.send(from, &Message::Tell { attempt, standing: Standing::Decided(decision) });
+            self.send(from, &Message::Tell { attempt, standing: Standing::Decided(decision) });
+            if attempt.by() == self.me && self.is_closed(attempt.number) {
+                self.send(from, &Message::Close { attempt });
+            }
+            return;
         }
         let is_own = attempt.by() == self.me;
         let full = self.pending.len() >= MAX_PENDING;
@@ -155,7 +167,8 @@ impl AdminCommit {
             // Nobody can have decided to apply this, for this node never agreed and never will.
             let retry = Retry::new(now.instant, ASK_PAUSE, LONGEST_ASK_PAUSE);
             let (gone, standings) = (BTreeSet::new(), BTreeMap::new());
-            self.pending.insert(attempt, Pending { command, members, vote: Vote::None, gone, standings, retry });
+            self.pending
+                .insert(attempt, Pending { command, members, vote: Vote::None, gone, standings, retry });
             self.orphan(now, attempt);
         }
         if let Some(pending) = self.pending.get(&attempt).filter(|pending| pending.is_orphaned()) {
@@ -170,6 +183,9 @@ impl AdminCommit {
     pub(super) fn on_tell(&mut self, now: Now, from: NodeId, attempt: Attempt, standing: Standing) {
         let Some(incarnation) = self.peers.get(&from) else { return };
         let speaker = Member::new(from, *incarnation);
+        if matches!(standing, Standing::Decided(_)) {
+            self.confirm(attempt, speaker);
+        }
         let Some(pending) = self.pending.get_mut(&attempt) else { return };
         if pending.members.binary_search(&speaker).is_err() || pending.gone.contains(&from.0) {
             return;
@@ -188,11 +204,13 @@ impl AdminCommit {
         let Some(pending) = self.pending.remove(&attempt) else { return };
         match (pending.vote, decision) {
             (Vote::Yes(prepared), Decision::Applied) => self.apply(now, attempt, &prepared),
-            (Vote::Yes(prepared), Decision::Rejected(reason)) => {
-                self.verifier.abort(&prepared);
+            (vote, Decision::Rejected(reason)) => {
+                if let Vote::Yes(prepared) = vote {
+                    self.verifier.abort(&prepared);
+                }
                 self.reject(now, attempt, &pending.command, reason);
+                self.witness(now, attempt, pending.members, pending.command.encode());
             }
-            (_, Decision::Rejected(reason)) => self.reject(now, attempt, &pending.command, reason),
             // Whoever says so lies, for it takes this node's agreement.
             (vote, Decision::Applied) => {
                 self.pending.insert(attempt, Pending { vote, ..pending });
@@ -227,7 +245,9 @@ impl AdminCommit {
 
     /// Rejects an orphan if all that are left have said that they know of no decision and will learn of none.
     fn give_up(&mut self, now: Now, attempt: Attempt) {
-        let Some(pending) = self.pending.get(&attempt).filter(|pending| pending.is_orphaned()) else { return };
+        let Some(pending) = self.pending.get(&attempt).filter(|pending| pending.is_orphaned()) else {
+            return;
+        };
         let mut reason = pending.vote.objection();
         for node in pending.left(self.me) {
             match pending.standings.get(&node) {
@@ -248,8 +268,11 @@ impl AdminCommit {
             }
             let (members, command) = (pending.members.clone(), pending.command.encode());
             let question = Message::Ask { attempt: *attempt, members, command }.encode();
-            let asked: Vec<NodeId> =
-                if pending.is_orphaned() { pending.left(self.me).collect() } else { vec![attempt.coordinator()] };
+            let asked: Vec<NodeId> = if pending.is_orphaned() {
+                pending.left(self.me).collect()
+            } else {
+                vec![attempt.coordinator()]
+            };
             self.messages.extend(asked.into_iter().map(|node| (node, question.clone())));
         }
     }

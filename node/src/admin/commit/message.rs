@@ -73,9 +73,11 @@ pub(super) enum Message {
     /// Coordinator to each member: everyone would, so carry it out.
     Commit { attempt: Attempt },
     /// Coordinator to each member: nobody carries it out. With the command, for those who never heard of it.
-    Abort { attempt: Attempt, reason: Rejection, command: Vec<u8> },
+    Abort { attempt: Attempt, reason: Rejection, members: Vec<Member>, command: Vec<u8> },
     /// The answer to the two above, after it was done.
     Ack { attempt: Attempt },
+    /// Coordinator to each member: all have written down that it was rejected.
+    Close { attempt: Attempt },
     /// Member to member, or to the coordinator: what became of it? With all of it, for those who never heard of it.
     Ask { attempt: Attempt, members: Vec<Member>, command: Vec<u8> },
     /// The answer, if there is one.
@@ -103,7 +105,9 @@ impl Message {
         }
         let Some((&VERSION, rest)) = bytes.split_first() else { return Err(MessageError) };
         let message: Self = whole(rest).ok_or(MessageError)?;
-        if let Self::Prepare { members, .. } | Self::Ask { members, .. } = &message {
+        if let Self::Prepare { members, .. } | Self::Abort { members, .. } | Self::Ask { members, .. } =
+            &message
+        {
             let rises = members.windows(2).all(|pair| pair[0].node < pair[1].node);
             if !rises || members.len() > MAX_MEMBERS {
                 return Err(MessageError);
@@ -128,8 +132,9 @@ mod tests {
             Message::Vote { attempt, objection: None },
             Message::Vote { attempt, objection: Some(reason) },
             Message::Commit { attempt },
-            Message::Abort { attempt, reason, command: command.clone() },
+            Message::Abort { attempt, reason, members: members.clone(), command: command.clone() },
             Message::Ack { attempt },
+            Message::Close { attempt },
             Message::Ask { attempt, members, command },
             Message::Tell { attempt, standing: Standing::Decided(Decision::Applied) },
             Message::Tell { attempt, standing: Standing::Decided(Decision::Rejected(reason)) },
@@ -146,7 +151,8 @@ mod tests {
 
     #[test]
     fn the_longest_message_fits() {
-        let members: Vec<_> = (0..MAX_MEMBERS as u64).map(|n| Member::new(NodeId(u64::MAX / 2 + n), u64::MAX)).collect();
+        let members: Vec<_> =
+            (0..MAX_MEMBERS as u64).map(|n| Member::new(NodeId(u64::MAX / 2 + n), u64::MAX)).collect();
         let command = vec![0; crate::admin::MAX_COMMAND];
         let attempt = Attempt::new(members[0], u64::MAX);
         let longest = Message::Ask { attempt, members, command };

@@ -26,6 +26,7 @@ mod model;
 mod retry;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -36,6 +37,7 @@ use self::{
     decided::Decided,
     member::Pending,
     message::{Attempt, Member, Message},
+    witness::Witness,
 };
 use super::{AdminVerifier, AuditTrail, ClusterPicture, Nonce, Prepared, SignedCommand};
 use crate::time::{Instant, Now, WallTime};
@@ -78,6 +80,8 @@ pub struct AdminCommit {
     telling: BTreeMap<u64, Telling>,
     /// Others' attempts that are not decided as far as is known here.
     pending: BTreeMap<Attempt, Pending>,
+    /// Others' rejected attempts that not everyone may have heard of.
+    witnessed: BTreeMap<Attempt, Witness>,
     decided: Decided,
     messages: VecDeque<(NodeId, Vec<u8>)>,
     effects: VecDeque<AdminEffect>,
@@ -97,6 +101,7 @@ impl AdminCommit {
             voting: BTreeMap::new(),
             telling: BTreeMap::new(),
             pending: BTreeMap::new(),
+            witnessed: BTreeMap::new(),
             decided: Decided::default(),
             messages: VecDeque::new(),
             effects: VecDeque::new(),
@@ -145,10 +150,15 @@ impl AdminCommit {
                     self.on_commit(now, attempt);
                 }
             }
-            Message::Abort { attempt, reason, command } => {
+            Message::Abort { attempt, reason, members, command } => {
                 let command = SignedCommand::parse(&command).map_err(|_| MessageError)?;
+                if self.is_by_coordinator(from, attempt) && self.may_speak(from, attempt, &members) {
+                    self.on_abort(now, attempt, reason, members, &command);
+                }
+            }
+            Message::Close { attempt } => {
                 if self.is_by_coordinator(from, attempt) {
-                    self.on_abort(now, attempt, reason, &command);
+                    self.on_close(attempt);
                 }
             }
             Message::Ask { attempt, members, command } => {
@@ -172,6 +182,7 @@ impl AdminCommit {
     pub fn handle_timeout(&mut self, now: Now) {
         self.handle_coordinator_timeout(now);
         self.handle_member_timeout(now);
+        self.handle_witness_timeout(now);
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout) next.
@@ -179,7 +190,8 @@ impl AdminCommit {
         let voting = self.voting.values().map(Voting::due);
         let telling = self.telling.values().map(Telling::due);
         let pending = self.pending.values().map(Pending::due);
-        voting.chain(telling).chain(pending).min()
+        let witnessed = self.witnessed.values().map(Witness::due);
+        voting.chain(telling).chain(pending).chain(witnessed).min()
     }
 
     /// The next message to send, and to whom. It need not arrive.
@@ -221,7 +233,8 @@ impl AdminCommit {
     /// Whether `from`, this node and the coordinator are members, the first two in their present lives.
     fn may_speak(&self, from: NodeId, attempt: Attempt, members: &[Member]) -> bool {
         let is_member = |member: Member| members.binary_search(&member).is_ok();
-        let speaks = self.peers.get(&from).is_some_and(|incarnation| is_member(Member::new(from, *incarnation)));
+        let speaks =
+            self.peers.get(&from).is_some_and(|incarnation| is_member(Member::new(from, *incarnation)));
         speaks && is_member(self.me) && is_member(attempt.by())
     }
 
@@ -233,6 +246,7 @@ impl AdminCommit {
     /// A node is not there any more, at least not in the life it was in.
     fn lose(&mut self, now: Now, node: NodeId) {
         self.lose_member(now, node);
+        self.lose_witness(now, node);
         self.lose_peer(now, node);
     }
 
@@ -254,13 +268,7 @@ impl AdminCommit {
     }
 
     /// A command takes no effect here.
-    fn reject(
-        &mut self,
-        now: Now,
-        attempt: Attempt,
-        command: &SignedCommand,
-        reason: Rejection,
-    ) {
+    fn reject(&mut self, now: Now, attempt: Attempt, command: &SignedCommand, reason: Rejection) {
         let operators = self.verifier.refuse(now.wall, command);
         let verb = command.verb().clone();
         self.record(now.wall, attempt, command.nonce(), verb, operators, Decision::Rejected(reason));
