@@ -266,6 +266,11 @@ impl World {
 
     fn notice(&mut self, at: usize, about: usize, incarnation: Option<u64>) {
         let now = self.time(at);
+        // A dead node shakes no hands.
+        let life = self.nodes.get(about).and_then(Option::as_ref).map(|node| node.incarnation);
+        if incarnation.is_some() && incarnation != life {
+            return;
+        }
         let Some(node) = self.nodes[at].as_mut().filter(|_| at != about) else { return };
         match incarnation {
             Some(incarnation)
