@@ -18,7 +18,7 @@ use crate::admin::{
     AdminCommand, DaemonPicture, GroupPicture, IceProposal, NodePicture, envelope::SignedCommand as Command,
 };
 
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 5_000;
 
 const MS: u64 = 1_000;
 const SECOND: u64 = 1_000 * MS;
@@ -86,6 +86,8 @@ struct World {
     slowest: u64,
     /// Commands so far, so that some come twice.
     commands: Vec<Command>,
+    /// How many may still stop in the midst of a command.
+    doomed: u64,
 }
 
 /// What all worlds together have been through.
@@ -127,6 +129,7 @@ impl World {
         let count = usize::try_from(2 + rng.next_u64() % 5).unwrap();
         let loss_percent = [0, 10, 40][usize::try_from(rng.next_u64() % 3).unwrap()];
         let slowest = [5 * MS, 300 * MS, 1_500 * MS][usize::try_from(rng.next_u64() % 3).unwrap()];
+        let doomed = rng.next_u64() % 4;
         let mut world = Self {
             rng,
             now: 1,
@@ -138,6 +141,7 @@ impl World {
             loss_percent,
             slowest,
             commands: Vec::new(),
+            doomed,
         };
         for index in 0..count {
             let node = world.life(index, 1, true);
@@ -162,7 +166,7 @@ impl World {
                 self.at(when + soon, Happening::Submit { at });
             }
         }
-        for _ in 0..self.below(4) {
+        for _ in 0..self.below(3) {
             let (when, node) = (self.below(PEACE), self.pick(count));
             self.at(when, Happening::Stop { node });
             if self.below(2) == 0 {
@@ -296,7 +300,8 @@ impl World {
         }
         let leaves = self.below(2) == 0;
         for at in 0..self.nodes.len() {
-            let delay = if leaves { self.below(300 * MS) } else { FORGET + self.below(2 * SECOND) };
+            let late = if self.below(3) == 0 { 3 * SECOND } else { 300 * MS };
+            let delay = if leaves { self.below(late) } else { FORGET + self.below(2 * SECOND) };
             self.at(self.now + delay, Happening::Notice { at, about: node, incarnation: None });
         }
     }
@@ -362,6 +367,14 @@ impl World {
         let ticket = node.commit.submit(now, &command, &picture);
         node.submitted.insert(ticket, nonce);
         self.drain(at);
+        // The narrow gaps are between the last vote and the last acknowledgement.
+        for node in [at, self.pick(self.nodes.len())] {
+            if self.doomed > 0 && self.below(3) == 0 {
+                self.doomed -= 1;
+                let when = self.now + self.below(5 * self.slowest);
+                self.at(when, Happening::Stop { node });
+            }
+        }
     }
 
     fn command(&mut self, at: usize, picture: &ClusterPicture) -> Command {
