@@ -7,6 +7,7 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+pub mod admin;
 #[cfg(feature = "floor")]
 #[doc(hidden)]
 pub mod audit;

@@ -156,6 +156,8 @@ pub enum Rejection {
     NotApplicable,
     /// A node it names could not be asked; nobody carries it out.
     Unreachable,
+    /// Too many commands are under way. Try again when some are over.
+    Overloaded,
 }
 
 /// What became of a command on one node.
