@@ -57,7 +57,7 @@ pub use meshground_shared::{
     NodeId, PublicKey, RejectReason, Role, SessionEnd,
 };
 pub use meshos::{
-    Action, ActionRecord, Avoided, DaemonState, Delivered, Dispatch, FailureRecord, HealthProbe,
+    Action, ActionRecord, Avoided, Commanded, DaemonState, Delivered, Dispatch, FailureRecord, HealthProbe,
     InventoryProbe, LocalityProbe, MaintenanceConfig, MeshOs, MeshOsConfig, MeshOsSnapshot, MeshProbe,
     OsEvent, PeerState, Resources, Settlement, SpawnRequest, StateError, Ticket,
 };

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::admin::AdminVerifier;
+
 use super::{action::Dispatch, maintenance::MaintenanceConfig};
 
 /// Everything it depends on, besides the node and its inputs.
@@ -12,6 +14,8 @@ pub struct MeshOsConfig {
     pub tick_interval: Duration,
     /// How long it may take a node to go out of service, and to come back.
     pub maintenance: MaintenanceConfig,
+    /// Who may command the cluster; everybody by default.
+    pub verifier: AdminVerifier,
     /// Whether what it decides of its own accord is done.
     pub dispatch: Dispatch,
     /// How long a daemon may take to stop when nobody says otherwise, 2 s by default.
@@ -24,6 +28,7 @@ impl Default for MeshOsConfig {
     fn default() -> Self {
         Self {
             tick_interval: Duration::from_millis(100),
+            verifier: AdminVerifier::open(),
             maintenance: MaintenanceConfig::default(),
             dispatch: Dispatch::Execute,
             grace: Duration::from_secs(2),

@@ -286,7 +286,7 @@ impl MeshOs {
         let resources = self.oversight.probes.resources;
         let inventory = Inventory {
             life: self.life,
-            maintenance: service.state(),
+            maintenance: self.stated_maintenance(),
             cordoned: service.is_cordoned(),
             // In steps, so that it is not said anew all the time.
             cpu: resources.cpu / STEP * STEP,

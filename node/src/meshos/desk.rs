@@ -18,6 +18,9 @@ pub(super) const PREFIX: &str = "os.";
 /// Brings a daemon events.
 pub(super) const DELIVER: &str = "os.deliver";
 
+/// Says something about a signed command.
+pub(super) const ADMIN: &str = "os.admin";
+
 /// How long a question may take, the making of a session included.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -26,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) enum Asked {
     /// To bring a daemon events.
     Deliver { daemon: DaemonId, count: usize },
+    /// Nothing that anybody waits for: it was said, and is said again if need be.
+    Admin,
 }
 
 /// A question that waits for a session.
@@ -140,6 +145,7 @@ impl MeshOs {
     fn on_request(&mut self, now: Now, node: &mut Node, call: CallId, method: &str, body: &[u8]) {
         match method {
             DELIVER => self.on_deliver(now, node, call, body),
+            ADMIN => self.on_admin(now, node, call, body),
             _ => _ = node.end_reply(now, call, Err(CallError::UnknownMethod)),
         }
     }
@@ -155,6 +161,7 @@ impl MeshOs {
     ) {
         match asked {
             Asked::Deliver { daemon, count } => self.on_delivered(now, node, from, daemon, count, answer),
+            Asked::Admin => {}
         }
     }
 }

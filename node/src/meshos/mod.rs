@@ -6,6 +6,7 @@
 
 mod action;
 mod avoid;
+mod commanding;
 mod config;
 mod daemons;
 mod delivering;
@@ -21,7 +22,7 @@ use std::{
     fmt,
 };
 
-use meshground_shared::{CommandId, DaemonId, DaemonView, EventKind, NodeId};
+use meshground_shared::{CommandId, DaemonId, DaemonView, EventKind, NodeId, SessionEnd};
 use rand_chacha::{
     ChaCha20Rng,
     rand_core::{RngCore, SeedableRng},
@@ -30,6 +31,7 @@ use rand_chacha::{
 pub use self::{
     action::{Action, ActionRecord, Dispatch, FailureRecord},
     avoid::Avoided,
+    commanding::Commanded,
     config::MeshOsConfig,
     daemons::{DaemonState, SpawnRequest, StateError},
     delivering::Delivered,
@@ -43,6 +45,7 @@ use self::{
     oversight::Oversight,
 };
 use crate::{
+    admin::{AdminCommit, Nonce},
     compute::{Deliveries, Directory, Inventory, Registry, SpawnError},
     daemon::{DeliverError, Job, JobDone},
     event::NodeEvent,
@@ -85,6 +88,8 @@ pub enum Settlement {
     Stopped(meshground_shared::DaemonEnd),
     /// Of something sent.
     Delivered(Result<Delivered, DeliverError>),
+    /// Of a signed command.
+    Commanded(Commanded),
     /// Of a question for a daemon's state.
     State(Result<DaemonState, StateError>),
 }
@@ -116,6 +121,9 @@ pub struct MeshOs {
     /// What was last said to everyone, and when to look again whether that still holds.
     said: Inventory,
     say_at: Option<Instant>,
+    admin: AdminCommit,
+    /// Who waits for what becomes of a signed command.
+    commanding: BTreeMap<crate::admin::Ticket, (Ticket, Nonce)>,
     oversight: Oversight,
     events: VecDeque<OsEvent>,
 }
@@ -125,6 +133,7 @@ impl MeshOs {
     pub fn new(config: MeshOsConfig, node: &Node, rng_seed: [u8; 32], now: Now) -> Self {
         let mut rng = ChaCha20Rng::from_seed(rng_seed);
         let (local, life) = (node.id(), rng.next_u64());
+        let admin = AdminCommit::new(local, life, config.verifier.clone());
         Self {
             config,
             local,
@@ -143,6 +152,8 @@ impl MeshOs {
             told: BTreeMap::new(),
             said: Inventory::default(),
             say_at: Some(now.instant),
+            admin,
+            commanding: BTreeMap::new(),
             oversight: Oversight::new(local, life, now.instant),
             events: VecDeque::new(),
         }
@@ -172,11 +183,22 @@ impl MeshOs {
                 self.oversight.touch();
                 self.flush_asks(now, node, *peer);
             }
-            NodeEvent::SessionDown { .. } | NodeEvent::Health { .. } => self.oversight.touch(),
+            NodeEvent::SessionDown { peer, reason } => {
+                if matches!(reason, SessionEnd::Left | SessionEnd::Forgotten) {
+                    self.part(now, *peer);
+                }
+                self.oversight.touch();
+            }
+            NodeEvent::Health { .. } => self.oversight.touch(),
             NodeEvent::Said { node: who, topic: Topic::Inventory, body } => {
                 // One that cannot be read is taken for nothing said.
                 self.oversight.touch();
-                self.directory.set(*who, Inventory::decode(body).ok().filter(|_| !body.is_empty()));
+                let inventory = Inventory::decode(body).ok().filter(|_| !body.is_empty());
+                match &inventory {
+                    Some(inventory) => self.meet(now, *who, inventory.life),
+                    None => self.part(now, *who),
+                }
+                self.directory.set(*who, inventory);
                 self.hurry_deliveries(*who);
             }
             _ => {}
@@ -201,6 +223,7 @@ impl MeshOs {
         if self.say_at.is_some_and(|at| at <= now.instant) {
             self.say_inventory(now, node);
         }
+        self.admin.handle_timeout(now);
         self.tick(now, node);
         self.settle(now, node);
     }
@@ -213,6 +236,7 @@ impl MeshOs {
             self.desk.poll_timeout(),
             self.say_at,
             self.oversight.poll_timeout(),
+            self.admin.poll_timeout(),
         ];
         times.into_iter().flatten().min()
     }
@@ -234,7 +258,8 @@ impl MeshOs {
             while let Some(happening) = self.registry.poll_happening() {
                 self.on_happening(now, node, happening);
             }
-            if !self.pump_deliveries(now, node) {
+            let delivered = self.pump_deliveries(now, node);
+            if !self.pump_commands(now, node) && !delivered {
                 return;
             }
         }

@@ -1,0 +1,207 @@
+//! Signed commands: brought to every node, judged there, and carried out here.
+
+use meshground_shared::{
+    AdminVerb, BlastRadius, CommandId, Decision, EventKind, Health, IceVerb, Maintenance, NodeId, Verb,
+};
+
+use super::{
+    MeshOs, Settlement, Ticket,
+    desk::{ADMIN, Asked, answer},
+};
+use crate::{
+    admin::{
+        AdminEffect, AuditTrail, ClusterPicture, DaemonPicture, NodePicture, Nonce, SignedCommand, simulate,
+    },
+    compute::Inventory,
+    node::Node,
+    rpc::{CallError, CallId},
+    time::Now,
+};
+
+/// What became of a signed command on every node it was put to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commanded {
+    /// The command's nonce.
+    pub nonce: Nonce,
+    /// What became of it: the same everywhere.
+    pub decision: Decision,
+}
+
+impl Nonce {
+    /// The command id that everything carries which follows from a signed command: the nonce's first 8 bytes, big-endian.
+    pub fn command(&self) -> CommandId {
+        let first = self.0.first_chunk().copied().unwrap_or_default();
+        CommandId(u64::from_be_bytes(first))
+    }
+}
+
+impl MeshOs {
+    /// Puts a signed command to every node it names. [`Settlement::Commanded`] says what became of it: applied on all of
+    /// them, or rejected on all.
+    pub fn submit(&mut self, now: Now, node: &mut Node, command: &SignedCommand) -> Ticket {
+        let picture = self.picture(node);
+        let ticket = self.issue();
+        let attempt = self.admin.submit(now, command, &picture);
+        self.commanding.insert(attempt, (ticket, command.nonce()));
+        self.settle(now, node);
+        ticket
+    }
+
+    /// What a break-glass command would do now; `None` if it cannot be carried out.
+    pub fn simulate(&self, node: &mut Node, verb: &IceVerb) -> Option<BlastRadius> {
+        simulate(verb, &self.picture(node))
+    }
+
+    /// What this node decided on signed commands, and when.
+    pub fn audit(&self) -> &AuditTrail {
+        self.admin.trail()
+    }
+
+    /// The cluster, as far as commands depend on it.
+    pub fn picture(&self, node: &mut Node) -> ClusterPicture {
+        let mut picture = ClusterPicture::new(self.local);
+        let own = Inventory { maintenance: self.stated_maintenance(), ..Inventory::of(&self.registry) };
+        let others = self.directory.iter().filter(|(id, _)| *id != self.local);
+        for (id, inventory) in others.chain([(self.local, &own)]) {
+            let health = if self.is_reachable(node, id) { Health::Healthy } else { Health::Unreachable };
+            picture.nodes.insert(id, NodePicture { health, maintenance: inventory.maintenance });
+            for daemon in &inventory.daemons {
+                let newer =
+                    self.directory.find(daemon.id()).is_some_and(|(at, _)| at != id && id != self.local);
+                if newer {
+                    continue;
+                }
+                let member = daemon.member().map(|(group, index)| meshground_shared::Member { group, index });
+                let healthy = daemon.is_well();
+                picture.daemons.insert(daemon.id(), DaemonPicture { node: id, member, healthy });
+            }
+        }
+        picture.frozen = self.is_frozen();
+        picture
+    }
+
+    /// What this node says of whether it serves: on its way out of service from the beginning of a drain.
+    pub(super) fn stated_maintenance(&self) -> Maintenance {
+        let service = &self.oversight.service;
+        if service.is_draining() { Maintenance::EnteringMaintenance } else { service.state() }
+    }
+
+    /// Another node says something about a command.
+    pub(super) fn on_admin(&mut self, now: Now, node: &mut Node, call: CallId, body: &[u8]) {
+        let picture = self.picture(node);
+        match self.admin.on_message(now, call.peer, body, || picture) {
+            Ok(()) => answer(now, node, call, &[]),
+            Err(_) => _ = node.end_reply(now, call, Err(CallError::Malformed)),
+        }
+    }
+
+    /// A node is there, in this life.
+    pub(super) fn meet(&mut self, now: Now, node: NodeId, life: u64) {
+        self.admin.on_peer_up(now, node, life);
+    }
+
+    /// A node is gone for good, or long silent.
+    pub(super) fn part(&mut self, now: Now, node: NodeId) {
+        self.admin.on_peer_gone(now, node);
+    }
+
+    /// Sends what is to be said about commands, and carries out what was decided. Whether anything happened here.
+    pub(super) fn pump_commands(&mut self, now: Now, node: &mut Node) -> bool {
+        let mut happened = false;
+        while let Some((to, message)) = self.admin.poll_message() {
+            // It is said again if need be, so nobody waits for an answer.
+            self.ask(now, node, to, ADMIN, message, Asked::Admin);
+            happened = true;
+        }
+        while let Some(effect) = self.admin.poll_effect() {
+            self.take_effect(now, &effect);
+            happened = true;
+        }
+        while let Some(entry) = self.admin.poll_decided() {
+            let cause = parse_nonce(&entry.nonce).map(|nonce| nonce.command());
+            self.oversight.touch();
+            self.happened(EventKind::AdminDecided { entry }, cause);
+            happened = true;
+        }
+        while let Some((attempt, decision)) = self.admin.poll_outcome() {
+            if let Some((ticket, nonce)) = self.commanding.remove(&attempt) {
+                self.settled(ticket, Settlement::Commanded(Commanded { nonce, decision }));
+            }
+            happened = true;
+        }
+        happened
+    }
+
+    /// Does this node's part of what a command says.
+    fn take_effect(&mut self, now: Now, effect: &AdminEffect) {
+        let cause = Some(effect.nonce.command());
+        let local = self.local;
+        let config = self.config.maintenance;
+        let instant = now.instant;
+        match &effect.verb {
+            Verb::Admin(verb) => match *verb {
+                AdminVerb::Drain { node } if node == local => {
+                    self.change_service(now, cause, |service| service.drain(instant, &config));
+                }
+                AdminVerb::EnterMaintenance { node } if node == local => {
+                    self.change_service(now, cause, |service| service.enter(instant, &config));
+                }
+                AdminVerb::ExitMaintenance { node } if node == local => {
+                    self.change_service(now, cause, super::maintenance::Service::exit);
+                }
+                AdminVerb::Cordon { node } if node == local => {
+                    self.change_service(now, cause, |service| {
+                        service.cordon();
+                        None
+                    });
+                }
+                AdminVerb::Uncordon { node } if node == local => {
+                    self.change_service(now, cause, super::maintenance::Service::uncordon);
+                }
+                AdminVerb::RestartAllDaemons { node } if node == local => {
+                    let daemons: Vec<_> = self.registry.iter().map(|(id, _)| id).collect();
+                    for daemon in daemons {
+                        self.restart_daemon(now, daemon, cause);
+                    }
+                }
+                AdminVerb::ClearAvoidList { node } if node == local => self.stop_avoiding(),
+                _ => {}
+            },
+            Verb::Ice(verb) => match *verb {
+                IceVerb::FreezeCluster { ttl_ms } => {
+                    self.set_freeze(now, Some(std::time::Duration::from_millis(ttl_ms)), cause);
+                }
+                IceVerb::ThawCluster => self.set_freeze(now, None, cause),
+                IceVerb::FlushAvoidLists => self.stop_avoiding(),
+                IceVerb::ForceRestartDaemon { daemon } => self.restart_daemon(now, daemon, cause),
+                _ => {}
+            },
+        }
+    }
+
+    fn restart_daemon(&mut self, now: Now, daemon: meshground_shared::DaemonId, cause: Option<CommandId>) {
+        if let Some(instance) = self.registry.get_mut(daemon) {
+            instance.cause = cause;
+            if !self.registry.restart(now.instant, daemon) {
+                self.record_failure(
+                    now,
+                    format!("daemon {daemon} cannot be made anew, so it was not restarted"),
+                );
+            }
+        }
+    }
+
+    fn stop_avoiding(&mut self) {
+        if self.oversight.avoided.clear() {
+            self.oversight.touch();
+        }
+    }
+}
+
+fn parse_nonce(text: &str) -> Option<Nonce> {
+    let mut bytes = [0; 16];
+    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    (text.len() == 32).then_some(Nonce(bytes))
+}
