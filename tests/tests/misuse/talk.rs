@@ -98,7 +98,10 @@ async fn streams_of_a_node_that_is_down_say_so() {
         refused(within("finish", here.finish()).await, "connect to it first");
         refused(within("read", here.read(&mut [0; 9])).await, "connect to it first");
         refused(within("read", there.read_to_end(9)).await, "connect to it first");
-        (here.reset(u64::MAX), here.stop(u64::MAX), there.reset(0), there.stop(0));
+        here.reset(u64::MAX);
+        here.stop(u64::MAX);
+        there.reset(0);
+        there.stop(0);
         let down = if own { &a } else { &b };
         refused(down.open_stream(NOBODY).await, "build another");
         assert!(within("accept", down.accept_stream()).await.is_none());
