@@ -13,12 +13,13 @@ pub mod parsers;
 pub type Target = fn(&[u8]);
 
 /// All targets, by name.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("header", parsers::header),
     ("frames", parsers::frames),
     ("ack_ranges", parsers::ack_ranges),
     ("request", parsers::request),
     ("response", parsers::response),
+    ("records", parsers::records),
     ("two_nodes", nodes::two_nodes),
     ("insider", nodes::insider),
 ];

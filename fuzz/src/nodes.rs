@@ -117,6 +117,7 @@ impl Member {
         assert!(peers <= 3, "there are no more identities than that");
         assert!(self.node.queued() <= peers.max(1) * 512 * 1_024, "{} bytes wait", self.node.queued());
         assert!(self.node.open_streams() <= peers * 2 * 4_096);
+        self.node.gauges(&mut |gauge| assert!(gauge.held <= gauge.limit, "{gauge:?}"));
     }
 }
 

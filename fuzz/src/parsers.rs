@@ -1,6 +1,8 @@
 //! Every parser of bytes that a stranger or a peer sends.
 
-use meshground_node::{MAX_BODY, MAX_METHOD, MAX_REASON, vectors};
+use meshground_node::{Identity, MAX_BODY, MAX_METHOD, MAX_REASON, vectors};
+
+use crate::input::Input;
 
 /// A datagram's clear part.
 pub fn header(datagram: &[u8]) {
@@ -53,4 +55,59 @@ pub fn response(bytes: &[u8]) {
             assert!(reason.len() <= 3 * MAX_REASON);
         }
     }
+}
+
+/// What travels about records, by the first byte: records themselves, what they say, and summaries of them. Of each there
+/// is one form only, and nobody but its origin signs a record.
+pub fn records(bytes: &[u8]) {
+    let Some((&which, bytes)) = bytes.split_first() else { return };
+    match which % 5 {
+        0 => one_form(bytes, vectors::capabilities_rewritten(bytes)),
+        1 => one_form(bytes, vectors::links_rewritten(bytes)),
+        2 => one_form(bytes, vectors::summary_rewritten(bytes)),
+        3 => {
+            if let Some(record) = vectors::record(bytes) {
+                assert_eq!(bytes[..1], [record.kind]);
+                assert_eq!(bytes[33..41], record.incarnation.to_le_bytes());
+                assert_eq!(bytes[41..49], record.version.to_le_bytes());
+                assert_eq!(bytes[49..57], record.issued.to_le_bytes());
+                assert_eq!(
+                    u64::from(u32::from_le_bytes(bytes[57..61].try_into().expect("four"))),
+                    record.ttl
+                );
+                assert_eq!(bytes[61..bytes.len() - 64], record.body);
+                assert!((1..=24 * 3_600).contains(&record.ttl));
+            }
+        }
+        _ => signed_record(&mut Input(bytes)),
+    }
+}
+
+fn one_form(bytes: &[u8], rewritten: Option<Vec<u8>>) {
+    assert!(rewritten.is_none_or(|rewritten| rewritten == bytes));
+}
+
+/// A record as its origin signs it, and then with something changed.
+fn signed_record(input: &mut Input<'_>) {
+    let seed = [input.byte(); 32];
+    let at = usize::try_from(input.number() % 16_384).unwrap_or_default();
+    let change = input.byte();
+    let fields = vectors::RecordFields {
+        kind: 1 + u8::try_from(input.choice(2)).unwrap_or_default(),
+        origin: Identity::from_seed(seed).node_id(),
+        incarnation: input.number(),
+        version: input.number(),
+        issued: input.number(),
+        ttl: 1 + input.number() % (24 * 3_600),
+        body: input.bytes(16_384).to_vec(),
+        is_sound: false,
+        is_signed: true,
+    };
+    let mut bytes = vectors::sign_record(seed, &fields);
+    let read = vectors::record(&bytes).expect("what was signed is read");
+    assert_eq!(vectors::RecordFields { is_sound: false, ..read }, fields);
+    let len = bytes.len();
+    bytes[at % len] ^= change;
+    let read = vectors::record(&bytes);
+    assert!(change == 0 || read.is_none_or(|record| !record.is_signed), "byte {at} of {len} was changed");
 }

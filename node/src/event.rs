@@ -166,7 +166,7 @@ pub enum DialError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// There is no confirmed session with the peer.
-    #[error("no session with node {0}")]
+    #[error("there is no session with node {0}; connect to it first")]
     NoSession(NodeId),
     /// The message is longer than any may be.
     #[error("the message has {len} bytes; at most {max} can be sent, and more over a stream")]
@@ -177,7 +177,7 @@ pub enum SendError {
         max: usize,
     },
     /// As much waits for the peer as may. [`NodeEvent::Writable`] tells when to try again.
-    #[error("{queued} bytes wait for node {peer} already")]
+    #[error("{queued} bytes wait for node {peer} already; wait until there is room")]
     Full {
         /// For whom.
         peer: NodeId,

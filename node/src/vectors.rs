@@ -2,16 +2,22 @@
 //!
 //! Behind the feature `floor`, and no part of the crate's promises.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use meshground_shared::NodeId;
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
 use crate::{
+    capability::Capabilities,
     crypto::{Aead, Suite},
     handshake::{Established, Initiator, Noise, Responder},
     identity::Identity,
     packet::{AckRanges, DATA_HEADER_LEN, Fragment, Frame, Frames, Header, Relay, StreamPiece, data_header},
+    record::{self, Content, Record, RecordKind, Stamp},
+    route::Links,
     rpc::{Part, RequestReader, ResponseReader},
     session::Session,
     time::{Instant, WallTime},
@@ -250,6 +256,68 @@ pub fn response<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Option<Answer> {
         }
     }
     Some((items, None))
+}
+
+/// A record's fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordFields {
+    /// 1 for capabilities, 2 for links.
+    pub kind: u8,
+    /// Its origin.
+    pub origin: NodeId,
+    /// The origin's life.
+    pub incarnation: u64,
+    /// Its number in that.
+    pub version: u64,
+    /// When, in microseconds of the origin's wall clock.
+    pub issued: u64,
+    /// For how many seconds it holds.
+    pub ttl: u64,
+    /// What it says.
+    pub body: Vec<u8>,
+    /// Whether its content can be read.
+    pub is_sound: bool,
+    /// Whether its origin signed it.
+    pub is_signed: bool,
+}
+
+/// What a record's bytes say.
+pub fn record(bytes: &[u8]) -> Option<RecordFields> {
+    let record = Record::parse(bytes).ok()?;
+    Some(RecordFields {
+        kind: RecordKind::ALL.iter().zip(1..).find(|(kind, _)| **kind == record.key.kind)?.1,
+        origin: record.key.origin,
+        incarnation: record.stamp.incarnation,
+        version: record.stamp.version,
+        issued: record.issued.0,
+        ttl: record.ttl.as_secs(),
+        body: record.body().to_vec(),
+        is_sound: Content::parse(&record).is_ok(),
+        is_signed: record.is_signed(),
+    })
+}
+
+/// A record of the identity that grows from `seed`; origin and verdicts are not read from `fields`.
+pub fn sign_record(seed: [u8; 32], fields: &RecordFields) -> Vec<u8> {
+    let kind = RecordKind::ALL[usize::from(fields.kind == 2)];
+    let stamp = Stamp { incarnation: fields.incarnation, version: fields.version };
+    let (issued, ttl) = (WallTime(fields.issued), Duration::from_secs(fields.ttl));
+    Record::sign(&Identity::from_seed(seed), kind, stamp, issued, ttl, &fields.body).bytes().to_vec()
+}
+
+/// What a record of capabilities says, read and written again.
+pub fn capabilities_rewritten(body: &[u8]) -> Option<Vec<u8>> {
+    Some(Capabilities::decode(body).ok()?.encode())
+}
+
+/// What a record of links says, read and written again.
+pub fn links_rewritten(body: &[u8]) -> Option<Vec<u8>> {
+    Some(Links::decode(body).ok()?.encode())
+}
+
+/// The content of a summary frame, read and written again.
+pub fn summary_rewritten(bytes: &[u8]) -> Option<Vec<u8>> {
+    record::summary_rewritten(bytes)
 }
 
 /// A member of the mesh that says whatever it likes: one end of a session, with no node behind it.

@@ -1,5 +1,8 @@
 //! Zero, huge, wrong and late arguments: nothing panics, and every error says what to do.
 
+#[path = "misuse/talk.rs"]
+mod talk;
+
 use std::{
     net::{Ipv4Addr, SocketAddr},
     time::Duration,

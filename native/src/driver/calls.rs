@@ -159,7 +159,7 @@ impl Calls {
                     *item = Some(body);
                 }
                 // One that nobody waits for any more is about to be called off.
-                Some((_, Caller::Streaming(items))) => _ = items.send(Ok(body)),
+                Some((_, Caller::Streaming(items))) => _ = items.send(Ok(Some(body))),
                 None => {}
             },
             CallEvent::Ended { call, outcome } => {
@@ -225,8 +225,7 @@ fn end(caller: Caller, outcome: Result<(), CallError>) {
             // An answer without an item is an answer of another kind.
             let _ = reply.send(outcome.and_then(|()| item.ok_or(CallError::Malformed)));
         }
-        (Caller::Streaming(items), Err(error)) => _ = items.send(Err(error)),
-        (Caller::Streaming(_), Ok(())) => {}
+        (Caller::Streaming(items), outcome) => _ = items.send(outcome.map(|()| None)),
     }
 }
 
@@ -237,11 +236,6 @@ impl Drop for Calls {
         for serving in self.served.values() {
             if let Some(task) = &serving.task {
                 task.abort();
-            }
-        }
-        for (_, (_, caller)) in std::mem::take(&mut self.made) {
-            if let Caller::Streaming(items) = caller {
-                let _ = items.send(Err(CallError::Lost));
             }
         }
     }

@@ -141,8 +141,8 @@ pub(crate) enum Order {
 pub(crate) enum Caller {
     /// For one item and the end.
     Unary { reply: oneshot::Sender<Result<Vec<u8>, CallError>>, item: Option<Vec<u8>> },
-    /// For each item, and an error if it ends with one.
-    Streaming(mpsc::UnboundedSender<Result<Vec<u8>, CallError>>),
+    /// For each item, and the end: nothing, or an error. Without an end, the node has gone down.
+    Streaming(mpsc::UnboundedSender<Result<Option<Vec<u8>>, CallError>>),
 }
 
 impl Switchboard {
@@ -241,31 +241,38 @@ impl Drop for Pending {
 /// The items of an answer, as they come. Dropped before the end, the call is called off.
 #[derive(Debug)]
 pub struct Responses {
-    items: mpsc::UnboundedReceiver<Result<Vec<u8>, CallError>>,
+    items: mpsc::UnboundedReceiver<Result<Option<Vec<u8>>, CallError>>,
     pending: Pending,
 }
 
 impl Responses {
     /// The next item; `None` after the last. An error is the last. Cancel-safe. While a few dozen items wait to be
     /// taken, the peer is held back.
+    ///
+    /// # Errors
+    /// [`MeshError::Call`] says why no more comes; [`MeshError::Closed`].
     pub async fn next(&mut self) -> Option<Result<Vec<u8>, MeshError>> {
         if self.pending.over {
             return None;
         }
         match self.items.recv().await {
-            Some(Ok(item)) => {
+            Some(Ok(Some(item))) => {
                 let release = Order::Release { token: self.pending.token, bytes: item.len() };
                 self.pending.switchboard.order(release);
                 Some(Ok(item))
             }
-            Some(Err(error)) => {
-                self.pending.over = true;
-                // The node's task goes without a word when the node is down.
-                Some(Err(error.into()))
-            }
-            None => {
+            Some(Ok(None)) => {
                 self.pending.over = true;
                 None
+            }
+            Some(Err(error)) => {
+                self.pending.over = true;
+                Some(Err(error.into()))
+            }
+            // What is there of an answer that was cut off must not pass for all of it.
+            None => {
+                self.pending.over = true;
+                Some(Err(MeshError::Closed))
             }
         }
     }

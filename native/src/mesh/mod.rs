@@ -120,7 +120,7 @@ pub enum MeshError {
     #[error(transparent)]
     Stream(#[from] StreamError),
     /// What comes in on a stream is longer than its reader wants it.
-    #[error("the stream has more than {limit} bytes")]
+    #[error("the stream has more than {limit} bytes; allow for more, or read it piece by piece")]
     TooLong {
         /// How long it may be.
         limit: usize,
@@ -132,7 +132,7 @@ pub enum MeshError {
     #[error(transparent)]
     Reply(#[from] ReplyError),
     /// The node is down.
-    #[error("the node is down")]
+    #[error("the node is down; build another")]
     Closed,
 }
 

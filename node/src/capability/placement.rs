@@ -48,7 +48,7 @@ pub struct Placement {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlacementError {
     /// No reachable node matches.
-    #[error("no reachable node matches the filter")]
+    #[error("no reachable node matches the filter; ask for less, or wait for one that does")]
     NoCandidate,
     /// The node asked for does not match or cannot be reached.
     #[error("node {0} was asked for, but it does not match the filter or cannot be reached")]

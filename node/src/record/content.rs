@@ -17,7 +17,7 @@ pub(crate) enum Content {
 }
 
 impl Content {
-    pub(super) fn parse(record: &Record) -> Result<Self, RecordError> {
+    pub(crate) fn parse(record: &Record) -> Result<Self, RecordError> {
         match record.key.kind {
             RecordKind::Links => Links::decode(record.body()).map(Self::Links),
             RecordKind::Capabilities if record.body().is_empty() => Ok(Self::Withdrawn),

@@ -193,6 +193,16 @@ impl Record {
     }
 }
 
+/// The content of a summary frame, read and written again; for test vectors and fuzzing.
+#[cfg(feature = "floor")]
+pub(crate) fn summary_rewritten(bytes: &[u8]) -> Option<Vec<u8>> {
+    use summary::Parcel;
+    Some(match Parcel::parse(bytes).ok()? {
+        Parcel::Summary(summary) => summary.encode(),
+        Parcel::Wanted(wanted) => wanted.encode(),
+    })
+}
+
 /// What one record adds to the digest of all records a node holds.
 fn digest(key: Key, stamp: Stamp) -> u64 {
     let mut named = [0; 25];

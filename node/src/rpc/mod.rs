@@ -103,10 +103,12 @@ pub struct CallRecord {
 #[non_exhaustive]
 pub enum CallError {
     /// There is no confirmed session with the peer.
-    #[error("no session with node {0}")]
+    #[error("there is no session with node {0}; connect to it first")]
     NoSession(NodeId),
     /// The request's body is longer than [`MAX_BODY`], or the method's name than [`MAX_METHOD`] or empty.
-    #[error("a request of {0} bytes is too large, or its method's name is empty or longer than 256 bytes")]
+    #[error(
+        "a request takes at most 4 MiB, and this one has {0} bytes; its method's name takes 1 to 256 bytes"
+    )]
     TooLarge(usize),
     /// As many streams are open as the peer allows.
     #[error("too many calls are under way; wait until one is over")]
@@ -118,13 +120,13 @@ pub enum CallError {
     #[error("the call was cancelled")]
     Cancelled,
     /// The peer left, was forgotten or started anew before it had answered.
-    #[error("the peer is gone")]
+    #[error("the peer is gone, and whether it did anything is not known; connect again and ask anew")]
     Lost,
     /// The peer serves no such method.
     #[error("the peer serves no method of this name")]
     UnknownMethod,
     /// The peer has too much to do.
-    #[error("the peer has too much to do")]
+    #[error("the peer has too much to do; call again later")]
     Overloaded,
     /// Whatever worked on it at the peer failed.
     #[error("the method failed at the peer")]
@@ -146,13 +148,13 @@ pub enum CallError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
     /// The call is over: answered, abandoned or past its deadline.
-    #[error("the call is over")]
+    #[error("the call is over: nobody waits for more of the answer")]
     Over,
     /// The item is longer than [`MAX_BODY`].
     #[error("an item of {0} bytes is too large; at most 4 MiB can be sent")]
     TooLarge(usize),
     /// The caller takes the items more slowly than they come; [`CallEvent::ReplyWritable`] follows.
-    #[error("the caller has not taken the items before this one yet")]
+    #[error("the caller has not taken the items before this one yet; wait until there is room")]
     Full,
 }
 

@@ -53,10 +53,10 @@ pub enum StreamEvent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StreamError {
     /// There is no confirmed session with the peer.
-    #[error("no session with node {0}")]
+    #[error("there is no session with node {0}; connect to it first")]
     NoSession(meshground_shared::NodeId),
     /// There is no such stream: it never was, or all of it is over.
-    #[error("stream {0} is not open")]
+    #[error("stream {0} is not open any more; open another")]
     Unknown(StreamId),
     /// This half was ended or given up before.
     #[error("stream {0} takes no more data: it was ended, given up, or the peer stopped reading")]

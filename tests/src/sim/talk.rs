@@ -34,6 +34,7 @@ struct Half {
 
 /// What has become of it.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "what has happened to it, in whatever order")]
 struct Flow {
     salt: u64,
     /// The writer knows of the stream.
@@ -148,7 +149,6 @@ impl Talk {
         loop {
             buffer.clear();
             match node.read_stream(now, peer, stream, 4_096, &mut buffer) {
-                Ok(None) => break,
                 Ok(Some(0)) => {
                     assert!(flow.ended && flow.read == flow.written, "{stream} ends early: {flow:?}");
                     break;
@@ -165,8 +165,8 @@ impl Talk {
                     assert!(flow.given_up, "nobody gave {stream} up: {flow:?}");
                     break;
                 }
-                // All of it is over.
-                Err(_) => break,
+                // Nothing yet, or all of it is over.
+                Ok(None) | Err(_) => break,
             }
         }
         self.buffer = buffer;
@@ -256,6 +256,9 @@ impl Network {
     }
 
     /// Has one member call another with `len` bytes, which come back. `None` if it cannot.
+    ///
+    /// # Panics
+    /// When the call has another's name.
     pub fn ask(&mut self, from: usize, to: usize, len: usize) -> Option<CallId> {
         let (local, peer) = (self.id(from), self.id(to));
         let salt = self.talk.calls.len() as u64;

@@ -30,9 +30,9 @@ fn what_was_open_with_a_peer_that_restarts_is_lost_and_its_names_name_nothing_ne
             net.run_for(Duration::from_micros(net_delay(seed)));
             net.crash(1);
             if in_place {
-                net.restart_in_place(1)
+                net.restart_in_place(1);
             } else {
-                net.restart(1)
+                net.restart(1);
             }
             net.dial(1, 0);
             net.run_until(PATIENCE, Network::is_converged).expect("it is back");

@@ -4,7 +4,7 @@ use meshground_tests::sim::{Upheaval, each_seed};
 
 #[test]
 fn after_any_upheaval_and_one_more_dial_all_is_well() {
-    each_seed(400, |seed| _ = Upheaval::run(seed));
+    each_seed(1_500, |seed| _ = Upheaval::run(seed));
 }
 
 #[test]
