@@ -121,7 +121,7 @@ impl ClusterHarness {
         self.len() == 0
     }
 
-    /// How many members have all the links that the topology names.
+    /// How many members have all the links that the topology names, and know of all others.
     pub fn health(&self) -> ClusterHealth {
         let state = self.shared().state();
         let others = |of: &ClusterNode| {
@@ -144,7 +144,14 @@ impl ClusterHarness {
                 |node: &ClusterNode| others(node).all(|other| shows_healthy(snapshot, node.node_id(), other));
             state.running().filter(|member| is_full(&member.node)).count()
         });
-        ClusterHealth { total_nodes: state.members.len(), meshes_with_full_peers, runtimes_with_full_peers }
+        let running = || state.running().map(|member| member.node.index);
+        ClusterHealth {
+            total_nodes: state.members.len(),
+            meshes_with_full_peers,
+            runtimes_with_full_peers,
+            indexes_with_all_nodes: running().filter(|&index| state.indexes.knows_all(index)).count(),
+            nodes_with_all_routes: running().filter(|&index| state.routes.knows_all(index)).count(),
+        }
     }
 
     /// The event log.
@@ -188,7 +195,8 @@ impl ClusterHarness {
     // Waiting.
 
     /// Waits until every link that the topology names between running members has a confirmed session at both ends,
-    /// which see each other Healthy, and the log's snapshot shows that.
+    /// which see each other Healthy, and the log's snapshot shows that; and until the capability index of each running
+    /// member knows every other, and has a way to it, as far as links of running members that are not cut connect them.
     ///
     /// # Errors
     /// `Timeout`, naming who is missing, when there was no progress for
@@ -200,13 +208,18 @@ impl ClusterHarness {
             if state.phase != Phase::Up {
                 return Look::Done(Err(ClusterError::Shutdown));
             }
-            if state.is_converged() && shared.is_folded(state, state.links.iter()) {
+            let all = state.is_converged() && state.is_acquainted();
+            if all && shared.is_folded(state, state.links.iter()) {
                 return Look::Done(Ok(()));
             }
-            Look::Waiting { progress: state.tally().healthy }
+            Look::Waiting { progress: state.tally().healthy + state.acquaintances() }
         });
         seen.await.unwrap_or_else(|| {
             let state = shared.state();
+            if state.is_converged() && !state.is_acquainted() {
+                let missing = state.describe_strangers();
+                return Err(timeout(format!("not all running nodes know of each other: {missing}"), budget));
+            }
             let missing = state.describe_unseen(state.links.iter());
             Err(timeout(format!("not all running nodes see each other Healthy: {missing}"), budget))
         })

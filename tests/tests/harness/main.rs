@@ -1,5 +1,6 @@
 //! What the cluster harness promises, over real sockets.
 
+mod acquaintance;
 mod faults;
 mod membership;
 mod topology;
@@ -63,7 +64,13 @@ async fn boot_with(n: usize, config: ClusterConfig) -> ClusterHarness {
 }
 
 fn full(n: usize) -> ClusterHealth {
-    ClusterHealth { total_nodes: n, meshes_with_full_peers: n, runtimes_with_full_peers: n }
+    ClusterHealth {
+        total_nodes: n,
+        meshes_with_full_peers: n,
+        runtimes_with_full_peers: n,
+        indexes_with_all_nodes: n,
+        nodes_with_all_routes: n,
+    }
 }
 
 fn ids(cluster: &ClusterHarness) -> BTreeSet<NodeId> {
@@ -496,7 +503,13 @@ async fn a_crashed_node_becomes_unreachable_for_all_and_comes_back_when_restarte
     until(&cluster, "detection", |snapshot| all_others_see(snapshot, id, Health::Unreachable)).await;
     assert_eq!(
         cluster.health(),
-        ClusterHealth { total_nodes: 5, meshes_with_full_peers: 0, runtimes_with_full_peers: 0 }
+        ClusterHealth {
+            total_nodes: 5,
+            indexes_with_all_nodes: 4,
+            nodes_with_all_routes: 4,
+            ..ClusterHealth::default()
+        },
+        "those that run still know of each other"
     );
     let seen = drain(&mut events);
     let seen: Vec<_> = about(&seen, id).collect();
