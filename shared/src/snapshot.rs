@@ -93,6 +93,14 @@ pub struct PeerSnapshot {
     pub health: Health,
     /// When the session was confirmed, in the log's monotonic microseconds.
     pub since_us: u64,
+    /// Whether the peer hears the node, as far as it has said. It nearly always does, so where
+    /// this is absent it is true.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub heard: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A session that both ends hold. `a < b`.
@@ -152,7 +160,8 @@ impl Snapshot {
             | EventKind::FaultChanged { .. }
             | EventKind::SessionUp { .. }
             | EventKind::SessionDown { .. }
-            | EventKind::PeerHealth { .. } => {
+            | EventKind::PeerHealth { .. }
+            | EventKind::OneWay { .. } => {
                 if let Some(node) = event.node {
                     self.apply_to_node(node, event);
                 }
@@ -201,6 +210,7 @@ impl Snapshot {
                     role: *role,
                     health: Health::Healthy,
                     since_us: event.at_us,
+                    heard: true,
                 };
                 node.peers.insert(*peer, session);
             }
@@ -210,6 +220,11 @@ impl Snapshot {
             EventKind::PeerHealth { peer, to, .. } => {
                 if let Some(peer) = node.peers.get_mut(peer) {
                     peer.health = *to;
+                }
+            }
+            EventKind::OneWay { peer, deaf } => {
+                if let Some(peer) = node.peers.get_mut(peer) {
+                    peer.heard = !deaf;
                 }
             }
             _ => {}
@@ -242,6 +257,14 @@ impl Snapshot {
             }
         }
         halves
+    }
+
+    /// The sessions over which packets get through one way only: who holds them, and who does not hear that.
+    pub fn one_way(&self) -> impl Iterator<Item = (NodeId, NodeId)> {
+        self.nodes.iter().flat_map(|(&holder, node)| {
+            let unheard = node.peers.iter().filter(|(_, session)| !session.heard);
+            unheard.map(move |(&peer, _)| (holder, peer))
+        })
     }
 
     /// Whether every member runs, and every link that the topology names has a session at both

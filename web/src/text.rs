@@ -40,6 +40,7 @@ pub(crate) fn tone(kind: &EventKind) -> Tone {
         EventKind::ClusterConverged { .. }
         | EventKind::NodeStarted { .. }
         | EventKind::NodeResumed
+        | EventKind::OneWay { deaf: false, .. }
         | EventKind::FaultChanged { fault: None, .. } => Tone::Good,
         EventKind::ClusterFailed { .. } => Tone::Bad,
         EventKind::NodeStopped { reason } => match reason {
@@ -57,6 +58,7 @@ pub(crate) fn tone(kind: &EventKind) -> Tone {
             Health::Unreachable => Tone::Bad,
         },
         EventKind::NodePaused
+        | EventKind::OneWay { deaf: true, .. }
         | EventKind::FaultChanged { fault: Some(_), .. }
         | EventKind::DatagramRejected { .. } => Tone::Warn,
         EventKind::ClusterBooting { .. }
@@ -121,6 +123,10 @@ pub(crate) fn sentence(event: &Event, names: &Names) -> String {
         EventKind::PeerHealth { peer, to, silence_us, .. } => {
             format!("{who} finds {} {}, silent for {}", names.name(*peer), health(*to), duration(*silence_us))
         }
+        EventKind::OneWay { peer, deaf: true } => {
+            format!("{who} hears {} but is not heard by it: the link works one way only", names.name(*peer))
+        }
+        EventKind::OneWay { peer, deaf: false } => format!("{who} is heard by {} again", names.name(*peer)),
         EventKind::DatagramRejected { address, reason, count: many } => {
             let many = u32::try_from(*many).unwrap_or(u32::MAX);
             format!("{who} rejected {} from {address}: {}", count(many, "datagram"), rejection(*reason))
@@ -286,6 +292,9 @@ mod tests {
             silence_us: 712_000,
         };
         assert_eq!(sentence(&event(1, kind), &names), "Node 0 finds node 3 Suspect, silent for 712 ms");
+        let one_way = |deaf| sentence(&event(1, EventKind::OneWay { peer: NodeId(2), deaf }), &names);
+        assert_eq!(one_way(true), "Node 0 hears node 3 but is not heard by it: the link works one way only");
+        assert_eq!(one_way(false), "Node 0 is heard by node 3 again");
     }
 
     fn event(node: u64, kind: EventKind) -> Event {

@@ -290,7 +290,12 @@ impl Listener {
                     self.log_link_down(state, peer, reason);
                 }
             }
-            NodeEvent::Health { peer, .. } if !state.is_linked(index, peer) => {}
+            NodeEvent::Health { peer, .. } | NodeEvent::OneWay { peer, .. }
+                if !state.is_linked(index, peer) => {}
+            NodeEvent::OneWay { peer, deaf } => {
+                let cause = state.causes.of_finding(id, peer);
+                shared.log.append(Some(id), cause, EventKind::OneWay { peer, deaf });
+            }
             NodeEvent::Health { peer, from, to, silence } => {
                 let silence_us = u64::try_from(silence.as_micros()).unwrap_or(u64::MAX);
                 let cause = state.causes.of_finding(id, peer);

@@ -128,11 +128,12 @@ fn peers(props: &InspectorProps, node: &NodeSnapshot, now_ms: f64) -> Html {
     let row = |(id, peer): (NodeId, &PeerSnapshot)| {
         let rtt = props.rtts.get(&(props.node, id));
         html! {
-            <tr key={id.0} data-testid="peer-row" data-peer={id.to_string()} data-health={text::health_slug(peer.health)}>
+            <tr key={id.0} data-testid="peer-row" data-peer={id.to_string()} data-health={text::health_slug(peer.health)} data-heard={peer.heard.to_string()}>
                 <th scope="row">
                     <button type="button" class="row-button" onclick={props.on_select.reform(move |_: MouseEvent| Some(id))}>
                         { sentence_case(&props.names.name(id)) }
                     </button>
+                    if !peer.heard { <span class="aside">{ "does not hear this node" }</span> }
                 </th>
                 <td><Verdict health={peer.health} /></td>
                 <td class="number">{ rtt.map_or_else(|| "–".to_owned(), |&us| text::duration(u64::from(us))) }</td>

@@ -99,7 +99,7 @@ fn Rows(props: &RowsProps) -> Html {
         rtt.map_or_else(|| "–".to_owned(), |&us| text::duration(u64::from(us)))
     };
     let row = |session: &Session| {
-        let &Session { from, to, health, both, since_us } = session;
+        let &Session { from, to, health, both, deaf, since_us } = session;
         html! {
             <tr
                 key={format!("{from}{to}")}
@@ -107,11 +107,16 @@ fn Rows(props: &RowsProps) -> Html {
                 data-a={from.to_string()}
                 data-b={to.to_string()}
                 data-health={text::health_slug(health)}
+                data-deaf={deaf.map(|deaf| deaf.to_string())}
             >
-                <th scope="row">{ node(from) }</th>
+                <th scope="row">
+                    { node(from) }
+                    if deaf == Some(from) { <span class="aside">{ "does not hear the other" }</span> }
+                </th>
                 <td>
                     { node(to) }
                     if !both { <span class="aside">{ "does not hold it" }</span> }
+                    if both && deaf == Some(to) { <span class="aside">{ "does not hear the other" }</span> }
                 </td>
                 <td><Verdict {health} /></td>
                 <td class="number">{ if both { rtt(from, to) } else { "–".to_owned() } }</td>
