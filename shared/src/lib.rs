@@ -9,7 +9,7 @@
 //! - [`topology`]: which members are to hold sessions with each other.
 //! - [`fault`]: what can be made to go wrong on a link.
 //! - [`snapshot`]: what a cluster looks like; a [`Snapshot`] is the fold of its events.
-//! - [`telemetry`]: gauges (round-trip times), coalesced and opt-in.
+//! - [`telemetry`]: gauges (round-trip times, counters), coalesced and opt-in.
 //! - [`rpc`]: the JSON-RPC 2.0 envelope, the methods and the errors.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
@@ -26,5 +26,5 @@ pub use event::{Event, EventKind, Health, RejectReason, Role, SessionEnd, StopRe
 pub use fault::{FaultError, FaultyLink, LinkFault};
 pub use id::{CommandId, Epoch, NodeId, PublicKey};
 pub use snapshot::{ClusterPhase, Edge, NodeSnapshot, NodeState, PeerSnapshot, Snapshot};
-pub use telemetry::{LinkSample, Telemetry};
+pub use telemetry::{LinkSample, Telemetry, Traffic, TrafficSample};
 pub use topology::{Links, Topology, TopologyError};

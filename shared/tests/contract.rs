@@ -1,7 +1,8 @@
 //! The contract, as a client in another language meets it.
 
 use meshground_shared::{
-    CommandId, Epoch, Event, EventKind, Health, NodeId, PublicKey, Role, Snapshot, StopReason,
+    CommandId, Epoch, Event, EventKind, Health, LinkSample, NodeId, PublicKey, Role, Snapshot, StopReason,
+    Telemetry, Traffic, TrafficSample,
     rpc::{
         Delivery, ErrorCode, Id, NodeParams, NodeShutdown, Notification, Outcome, Push, Request, Response,
         RpcError, ServerMessage,
@@ -167,6 +168,22 @@ fn a_snapshot_survives_the_round_trip() {
     let snapshot = two_nodes();
     let json = serde_json::to_string(&snapshot).unwrap();
     assert_eq!(serde_json::from_str::<Snapshot>(&json).unwrap(), snapshot);
+}
+
+#[test]
+fn telemetry_names_each_counter_that_is_not_zero() {
+    let links = vec![LinkSample { node: A, peer: B, rtt_us: 80 }];
+    let without = Telemetry { at_us: 7, links: links.clone(), traffic: Vec::new() };
+    let json = serde_json::to_value(&without).unwrap();
+    assert_eq!(json, json!({"at_us": 7, "links": [{"node": A, "peer": B, "rtt_us": 80}]}));
+    assert_eq!(serde_json::from_value::<Telemetry>(json).unwrap(), without);
+
+    let total = Traffic { datagrams_out: 3, bytes_out: 300, messages_lost: 1, ..Traffic::default() };
+    let with = Telemetry { at_us: 7, links, traffic: vec![TrafficSample { node: B, peer: A, total }] };
+    let json = serde_json::to_value(&with).unwrap();
+    let counters = json!({"datagrams_out": 3, "bytes_out": 300, "messages_lost": 1});
+    assert_eq!(json["traffic"], json!([{"node": B, "peer": A, "total": counters}]));
+    assert_eq!(serde_json::from_value::<Telemetry>(json).unwrap(), with);
 }
 
 #[test]

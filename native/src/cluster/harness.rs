@@ -5,8 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use meshground_node::Path;
-use meshground_shared::{CommandId, EventKind, Health, LinkSample, NodeId, NodeState, Snapshot};
+use meshground_node::{Path, PeerView};
+use meshground_shared::{
+    CommandId, EventKind, Health, LinkSample, NodeId, NodeState, Snapshot, Traffic, TrafficSample,
+};
 
 use super::{
     ClusterConfig, ClusterError, ClusterHealth, ClusterNode,
@@ -171,25 +173,39 @@ impl ClusterHarness {
 
     /// The round-trip times every running member has measured, as of now.
     pub async fn links(&self) -> Vec<LinkSample> {
+        self.sessions().await.iter().filter_map(|(node, peer)| round_trip(*node, peer)).collect()
+    }
+
+    /// What every running member has exchanged over each of its direct sessions, as of now.
+    pub async fn traffic(&self) -> Vec<TrafficSample> {
+        self.sessions().await.iter().map(|(node, peer)| traffic(*node, peer)).collect()
+    }
+
+    /// Both at once.
+    #[cfg(feature = "server")]
+    pub(crate) async fn gauges(&self) -> (Vec<LinkSample>, Vec<TrafficSample>) {
+        let sessions = self.sessions().await;
+        let links = sessions.iter().filter_map(|(node, peer)| round_trip(*node, peer)).collect();
+        (links, sessions.iter().map(|(node, peer)| traffic(*node, peer)).collect())
+    }
+
+    /// The direct sessions of every running member, with present figures.
+    async fn sessions(&self) -> Vec<(NodeId, PeerView)> {
         let nodes: Vec<ClusterNode> = {
             let state = self.shared().state();
             state.running().map(|member| member.node.clone()).collect()
         };
-        let mut samples = Vec::new();
+        let mut sessions = Vec::new();
         for node in nodes {
             // One that is paused meanwhile does not answer.
             let peers = tokio::select! {
                 peers = node.mesh.stats() => peers.unwrap_or_default(),
                 () = node.mesh.until_paused(true) => Vec::new(),
             };
-            for peer in peers {
-                if let Some(rtt) = peer.rtt {
-                    let rtt_us = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
-                    samples.push(LinkSample { node: node.node_id(), peer: peer.id, rtt_us });
-                }
-            }
+            let direct = peers.into_iter().filter(|peer| peer.path.is_direct());
+            sessions.extend(direct.map(|peer| (node.node_id(), peer)));
         }
-        samples
+        sessions
     }
 
     // Waiting.
@@ -264,6 +280,26 @@ impl ClusterHarness {
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.core.shared
     }
+}
+
+fn round_trip(node: NodeId, peer: &PeerView) -> Option<LinkSample> {
+    let rtt_us = u32::try_from(peer.rtt?.as_micros()).unwrap_or(u32::MAX);
+    Some(LinkSample { node, peer: peer.id, rtt_us })
+}
+
+fn traffic(node: NodeId, peer: &PeerView) -> TrafficSample {
+    let its = &peer.traffic;
+    let total = Traffic {
+        datagrams_out: its.datagrams_out,
+        bytes_out: its.bytes_out,
+        datagrams_in: its.datagrams_in,
+        bytes_in: its.bytes_in,
+        messages_out: its.messages_out,
+        messages_in: its.messages_in,
+        datagrams_lost: its.datagrams_lost,
+        messages_lost: its.messages_lost,
+    };
+    TrafficSample { node, peer: peer.id, total }
 }
 
 /// A number of nodes or an index, as it travels.

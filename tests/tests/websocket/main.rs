@@ -12,6 +12,7 @@ use meshground::{
     cluster::ClusterConfig,
     server::{Page, RunningServer, Server, ServerConfig, ServerError},
 };
+use meshground_node::LivenessConfig;
 use meshground_shared::{
     ClusterPhase, CommandId, Epoch, Event, EventKind, Health, NodeId, NodeState, PublicKey, RejectReason,
     SessionEnd, Snapshot, StopReason, Topology,
@@ -23,6 +24,10 @@ use meshground_shared::{
 };
 use meshground_tests::ws::{Client, Mirror, get, in_time};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode};
 
 async fn started(config: ServerConfig) -> RunningServer {
@@ -74,6 +79,39 @@ fn noise(count: u64) -> EventKind {
 // --- Hello ---------------------------------------------------------------------------------------
 
 #[tokio::test]
+async fn a_client_that_never_finishes_its_request_is_hung_up_on_and_no_other() {
+    assert!(ServerConfig::default().request_head_timeout <= Duration::from_secs(10));
+    let head_timeout = Duration::from_millis(200);
+    let server =
+        started(ServerConfig { request_head_timeout: head_timeout, ..ServerConfig::default() }).await;
+    let address = server.local_addr();
+    let mut client = Client::connect(address).await;
+    let open = async || in_time("a connection", TcpStream::connect(address)).await.unwrap();
+
+    let (mut silent, mut half, mut slow) = (open().await, open().await, open().await);
+    half.write_all(b"GET /healthz HTTP/1.1\r\nHost: local").await.unwrap();
+    let mut answer = Vec::new();
+    // Whether it ends with a word or a reset: it ends.
+    let _ = in_time("the end of one that is silent", silent.read_to_end(&mut answer)).await;
+    let _ = in_time("the end of one that has stopped half-way", half.read_to_end(&mut answer)).await;
+    let trickle = async {
+        // Something comes all the time, but never the end of the head.
+        slow.write_all(b"GET /healthz HTTP/1.1\r\nx: ").await?;
+        loop {
+            slow.write_all(b"y").await?;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let ended: std::io::Result<()> = in_time("the end of one that trickles", trickle).await;
+    assert!(ended.is_err());
+
+    client.is_alive().await;
+    let health = get(address, "/healthz", &address.to_string(), &[]).await;
+    assert_eq!(health.status, 200, "others are answered");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn hello_tells_who_is_there_and_what_may_be_asked() {
     let server = server().await;
     let mut client = Client::connect(server.local_addr()).await;
@@ -87,6 +125,25 @@ async fn hello_tells_who_is_there_and_what_may_be_asked() {
     assert_eq!(hello.limits.hard_message_bytes, 4 * 1024 * 1024);
     assert_eq!(hello.limits.resume_events, 65_536);
     assert_eq!(hello.detection_ms, 1500);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hello_tells_how_soon_a_crash_is_noticed_by_as_many_as_there_are_now() {
+    // A budget that each node more makes heartbeats rarer by.
+    let liveness = LivenessConfig { budget: 10, ..LivenessConfig::default() };
+    let cluster = ClusterConfig { liveness: Some(liveness), ..ClusterConfig::default() };
+    let server = started(ServerConfig { cluster, ..ServerConfig::default() }).await;
+    let mut client = Client::connect(server.local_addr()).await;
+    let booted = boot(&mut client, 3).await;
+    let mut told = vec![client.call::<SessionHello>(&NoParams {}).await.unwrap().detection_ms];
+    for _ in 0..2 {
+        client.call::<NodeSpawn>(&NoParams {}).await.unwrap();
+        told.push(client.call::<SessionHello>(&NoParams {}).await.unwrap().detection_ms);
+    }
+    assert!(told.is_sorted_by(|fewer, more| fewer < more), "{told:?}");
+    client.call::<NodeShutdown>(&NodeParams { node: booted.nodes[0] }).await.unwrap();
+    let fewer = client.call::<SessionHello>(&NoParams {}).await.unwrap().detection_ms;
+    assert_eq!(fewer, told[1]);
 }
 
 #[tokio::test]
@@ -346,7 +403,7 @@ async fn a_second_subscription_replaces_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn telemetry_comes_with_round_trip_times_to_those_who_ask() {
+async fn telemetry_comes_with_round_trip_times_and_counters_to_those_who_ask() {
     let server = server().await;
     let mut client = Client::connect(server.local_addr()).await;
     let booted = boot(&mut client, 3).await;
@@ -360,10 +417,19 @@ async fn telemetry_comes_with_round_trip_times_to_those_who_ask() {
     let mut frames = 0;
     let mut last_at = 0;
     // Until every link has been measured, and changes have been seen to be sent alone.
-    while known.len() < links || frames < 3 {
+    let (mut counted, mut risen) = (BTreeMap::new(), false);
+    while known.len() < links || counted.len() < links || frames < 3 || !risen {
         let telemetry = client.next_telemetry().await;
-        assert!(telemetry.at_us > last_at && !telemetry.links.is_empty());
+        assert!(telemetry.at_us > last_at);
+        assert!(!telemetry.links.is_empty() || !telemetry.traffic.is_empty(), "a frame about nothing");
         last_at = telemetry.at_us;
+        for sample in telemetry.traffic {
+            assert!(booted.nodes.contains(&sample.node) && booted.nodes.contains(&sample.peer));
+            assert!(sample.total.datagrams_in > 0 && sample.total.bytes_out > 0, "{sample:?}");
+            let before = counted.insert((sample.node, sample.peer), sample.total);
+            assert_ne!(before, Some(sample.total), "unchanged counters were sent again");
+            risen |= before.is_some_and(|before| before.datagrams_in < sample.total.datagrams_in);
+        }
         for link in telemetry.links {
             assert!(booted.nodes.contains(&link.node) && booted.nodes.contains(&link.peer));
             assert!(link.node != link.peer && link.rtt_us > 0, "{link:?}");
@@ -375,7 +441,8 @@ async fn telemetry_comes_with_round_trip_times_to_those_who_ask() {
     // Another subscriber is told everything anew, whatever the first one knows.
     let mut late = Client::connect(server.local_addr()).await;
     late.subscribe(&SubscribeParams { topics, resume: None }).await;
-    assert_eq!(late.next_telemetry().await.links.len(), links);
+    let first = late.next_telemetry().await;
+    assert_eq!((first.links.len(), first.traffic.len()), (links, links));
 
     plain.call::<NodeShutdown>(&NodeParams { node: booted.nodes[0] }).await.unwrap();
     mirror.until_it_shows(&mut plain, "the leave", |fold| fold.nodes.len() == 2).await;
