@@ -87,13 +87,13 @@ impl Acquaintance {
         self.met = self.wanted.keys().map(|&holder| self.met_by(holder)).sum();
     }
 
-    /// `holder` knows of `subject`, or no more. Returns whether that is a change that anybody waits for.
-    pub(super) fn note(&mut self, holder: usize, subject: usize, knows: bool) -> bool {
+    /// `holder` knows of `subject` if so `told`, or no more. Returns whether that is a change that anybody waits for.
+    pub(super) fn note(&mut self, holder: usize, subject: usize, told: bool) -> bool {
         let known = self.known.entry(holder).or_default();
-        let changed = if knows { known.insert(subject) } else { known.remove(subject) };
+        let changed = if told { known.insert(subject) } else { known.remove(subject) };
         let counts = changed && self.wanted.get(&holder).is_some_and(|wanted| wanted.contains(subject));
         if counts {
-            self.met = if knows { self.met + 1 } else { self.met - 1 };
+            self.met = if told { self.met + 1 } else { self.met - 1 };
         }
         counts
     }

@@ -286,7 +286,8 @@ impl Listener {
                 }
             }
             NodeEvent::SessionDown { peer, reason } => {
-                if !state.set_relayed(index, peer, false) {
+                let was_relayed = state.set_relayed(index, peer, false);
+                if !was_relayed {
                     self.log_link_down(state, peer, reason);
                 }
             }

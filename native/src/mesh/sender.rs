@@ -53,18 +53,11 @@ impl MessageSender {
             return Err(SendError::TooLarge { len: payload.len(), max: self.max_message }.into());
         }
         loop {
-            let outbox = match &self.outbox {
-                Some(outbox) => outbox,
-                None => {
-                    let found = match self.outboxes.of(self.peer) {
-                        Err(MeshError::Send(SendError::NoSession(_))) => {
-                            self.reach().await?;
-                            self.outboxes.of(self.peer)?
-                        }
-                        found => found?,
-                    };
-                    self.outbox.insert(found)
-                }
+            let outbox = if let Some(outbox) = &self.outbox {
+                outbox
+            } else {
+                let found = self.find().await?;
+                self.outbox.insert(found)
             };
             let push = || self.outboxes.push(outbox, payload);
             let outcome = match push() {
@@ -76,6 +69,17 @@ impl MessageSender {
             }
             // The session has gone; there may be another one.
             self.outbox = None;
+        }
+    }
+
+    /// The outbox of its peer; where there is none, it comes to a session first.
+    async fn find(&self) -> Result<Arc<Outbox>, MeshError> {
+        match self.outboxes.of(self.peer) {
+            Err(MeshError::Send(SendError::NoSession(_))) => {
+                self.reach().await?;
+                self.outboxes.of(self.peer)
+            }
+            found => found,
         }
     }
 
