@@ -37,7 +37,13 @@ async fn a_cut_is_one_way_and_heals_and_what_follows_names_its_command() {
     };
     let verdicts: Vec<_> = found.iter().filter(on_the_link).collect();
     assert!(verdicts.iter().all(|event| event.cause == Some(cut)), "{verdicts:?}");
-    assert!(verdicts.iter().all(|event| event.node == Some(b)), "a still hears b: {verdicts:?}");
+    // On a machine out of breath it may come to suspect it, but no more than that.
+    let given_up =
+        |event: &Event| matches!(event.kind, EventKind::PeerHealth { to: Health::Unreachable, .. });
+    assert!(
+        verdicts.iter().all(|event| event.node == Some(b) || !given_up(event)),
+        "a still hears b: {verdicts:?}"
+    );
     let one_way = |event: &&Arc<Event>| matches!(event.kind, EventKind::OneWay { .. });
     let told: Vec<_> = found.iter().filter(one_way).collect();
     assert_eq!(told.len(), 1, "{told:?}");
