@@ -124,6 +124,14 @@ pub enum EventKind {
         /// Microseconds since `node` last heard an authenticated packet of `peer`.
         silence_us: u64,
     },
+    /// `peer`, whom `node` hears, says again and again that it does not hear `node`, or that it does again: packets get
+    /// through one way only.
+    OneWay {
+        /// The one that does not hear.
+        peer: NodeId,
+        /// Whether that is so now.
+        deaf: bool,
+    },
     /// `node` threw away datagrams that were not what they should be. Rate-limited:
     /// one event stands for `count` of them.
     DatagramRejected {

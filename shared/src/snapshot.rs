@@ -134,6 +134,14 @@ pub struct PeerSnapshot {
     pub health: Health,
     /// When the session was confirmed, in the log's monotonic microseconds.
     pub since_us: u64,
+    /// Whether the peer hears the node, as far as it has said. It nearly always does, so where
+    /// this is absent it is true.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub heard: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A session that both ends hold. `a < b`.
@@ -205,6 +213,7 @@ impl Snapshot {
             | EventKind::SessionUp { .. }
             | EventKind::SessionDown { .. }
             | EventKind::PeerHealth { .. }
+            | EventKind::OneWay { .. }
             | EventKind::DaemonChanged { .. }
             | EventKind::DaemonGone { .. }
             | EventKind::MaintenanceChanged { .. }
@@ -274,6 +283,7 @@ impl Snapshot {
                     role: *role,
                     health: Health::Healthy,
                     since_us: event.at_us,
+                    heard: true,
                 };
                 node.peers.insert(*peer, session);
             }
@@ -305,6 +315,11 @@ impl Snapshot {
                 }
                 node.audit.push(entry.clone());
             }
+            EventKind::OneWay { peer, deaf } => {
+                if let Some(peer) = node.peers.get_mut(peer) {
+                    peer.heard = !deaf;
+                }
+            }
             _ => {}
         }
     }
@@ -335,6 +350,14 @@ impl Snapshot {
             }
         }
         halves
+    }
+
+    /// The sessions over which packets get through one way only: who holds them, and who does not hear that.
+    pub fn one_way(&self) -> impl Iterator<Item = (NodeId, NodeId)> {
+        self.nodes.iter().flat_map(|(&holder, node)| {
+            let unheard = node.peers.iter().filter(|(_, session)| !session.heard);
+            unheard.map(move |(&peer, _)| (holder, peer))
+        })
     }
 
     /// Whether every member runs, and every link that the topology names has a session at both

@@ -1,7 +1,8 @@
 //! The contract, as a client in another language meets it.
 
 use meshground_shared::{
-    CommandId, Epoch, Event, EventKind, Health, NodeId, PublicKey, Role, Snapshot, StopReason,
+    CommandId, Epoch, Event, EventKind, Health, LinkSample, NodeId, PublicKey, Role, Snapshot, StopReason,
+    Telemetry, Traffic, TrafficSample,
     rpc::{
         Delivery, ErrorCode, Id, NodeParams, NodeShutdown, Notification, Outcome, Push, Request, Response,
         RpcError, ServerMessage,
@@ -112,6 +113,31 @@ fn an_edge_shows_the_worse_of_two_verdicts() {
 }
 
 #[test]
+fn a_session_says_if_its_peer_does_not_hear_and_says_nothing_where_all_is_well() {
+    let mut snapshot = two_nodes();
+    let said = |snapshot: &Snapshot| {
+        let json = serde_json::to_value(snapshot).unwrap();
+        json["nodes"]["0000000000000001"]["peers"]["0000000000000002"].get("heard").cloned()
+    };
+    assert_eq!(said(&snapshot), None);
+    let one_way = |deaf| EventKind::OneWay { peer: B, deaf };
+    let json = serde_json::to_value(event(5, A, one_way(true))).unwrap();
+    assert_eq!((&json["kind"], &json["peer"], &json["deaf"]), (&json!("one_way"), &json!(B), &json!(true)));
+    snapshot.apply(&event(5, A, one_way(true)));
+    assert_eq!(said(&snapshot), Some(json!(false)));
+    assert_eq!(snapshot.one_way().collect::<Vec<_>>(), [(A, B)]);
+    let back: Snapshot = serde_json::from_value(serde_json::to_value(&snapshot).unwrap()).unwrap();
+    assert_eq!(back, snapshot);
+    snapshot.apply(&event(6, A, one_way(false)));
+    assert_eq!(snapshot.one_way().next(), None);
+    let back: Snapshot = serde_json::from_value(serde_json::to_value(&snapshot).unwrap()).unwrap();
+    assert_eq!(back, snapshot, "what is absent is true");
+    snapshot.apply(&event(7, A, one_way(true)));
+    snapshot.apply(&event(8, A, session(B)));
+    assert_eq!(snapshot.one_way().next(), None, "a new session begins anew");
+}
+
+#[test]
 fn a_crashed_node_stays_a_member_without_sessions_and_a_shut_down_one_goes() {
     let mut snapshot = two_nodes();
     snapshot.apply(&event(5, B, EventKind::NodeStopped { reason: StopReason::Crash }));
@@ -142,6 +168,22 @@ fn a_snapshot_survives_the_round_trip() {
     let snapshot = two_nodes();
     let json = serde_json::to_string(&snapshot).unwrap();
     assert_eq!(serde_json::from_str::<Snapshot>(&json).unwrap(), snapshot);
+}
+
+#[test]
+fn telemetry_names_each_counter_that_is_not_zero() {
+    let links = vec![LinkSample { node: A, peer: B, rtt_us: 80 }];
+    let without = Telemetry { at_us: 7, links: links.clone(), traffic: Vec::new() };
+    let json = serde_json::to_value(&without).unwrap();
+    assert_eq!(json, json!({"at_us": 7, "links": [{"node": A, "peer": B, "rtt_us": 80}]}));
+    assert_eq!(serde_json::from_value::<Telemetry>(json).unwrap(), without);
+
+    let total = Traffic { datagrams_out: 3, bytes_out: 300, messages_lost: 1, ..Traffic::default() };
+    let with = Telemetry { at_us: 7, links, traffic: vec![TrafficSample { node: B, peer: A, total }] };
+    let json = serde_json::to_value(&with).unwrap();
+    let counters = json!({"datagrams_out": 3, "bytes_out": 300, "messages_lost": 1});
+    assert_eq!(json["traffic"], json!([{"node": B, "peer": A, "total": counters}]));
+    assert_eq!(serde_json::from_value::<Telemetry>(json).unwrap(), with);
 }
 
 #[test]

@@ -109,6 +109,7 @@ pub(crate) fn App() -> Html {
                             {node}
                             {snapshot}
                             rtts={state.rtts.clone()}
+                            traffic={state.traffic.clone()}
                             names={state.names.clone()}
                             clock={state.clock}
                             live={state.is_live()}
@@ -137,6 +138,7 @@ pub(crate) fn App() -> Html {
                 <Fleet
                     snapshot={state.snapshot.clone()}
                     rtts={state.rtts.clone()}
+                    traffic={state.traffic.clone()}
                     names={state.names.clone()}
                     clock={state.clock}
                     selected={state.selected}

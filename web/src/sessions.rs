@@ -13,6 +13,8 @@ pub(crate) struct Session {
     pub(crate) health: Health,
     /// Whether both ends hold it.
     pub(crate) both: bool,
+    /// Which end says that it does not hear the other.
+    pub(crate) deaf: Option<NodeId>,
     /// When it was confirmed, in the log's monotonic microseconds.
     pub(crate) since_us: u64,
 }
@@ -22,7 +24,12 @@ pub(crate) fn list(snapshot: &Snapshot) -> Vec<Session> {
     let place = |id: NodeId| snapshot.nodes.get(&id).map_or(u32::MAX, |node| node.index);
     let session = |from: NodeId, to: NodeId, health, both| {
         let held = snapshot.nodes.get(&from).and_then(|node| node.peers.get(&to));
-        Session { from, to, health, both, since_us: held.map_or(0, |held| held.since_us) }
+        let unheard = |holder: NodeId, by: NodeId| {
+            let session = snapshot.nodes.get(&holder).and_then(|node| node.peers.get(&by));
+            session.filter(|session| !session.heard).map(|_| by)
+        };
+        let deaf = unheard(from, to).or_else(|| unheard(to, from));
+        Session { from, to, health, both, deaf, since_us: held.map_or(0, |held| held.since_us) }
     };
     let whole = snapshot.edges().into_iter().map(|edge| {
         let (from, to) = if place(edge.a) <= place(edge.b) { (edge.a, edge.b) } else { (edge.b, edge.a) };
@@ -54,11 +61,26 @@ mod tests {
         assert_eq!(listed, [(3, 9, false), (2, 1, true), (3, 2, true), (3, 1, true)]);
     }
 
+    #[test]
+    fn the_end_that_does_not_hear_is_named_whichever_it_is() {
+        let mut snapshot = Snapshot::new(Epoch(1));
+        member(&mut snapshot, 1, 0, &[(2, Health::Healthy)]);
+        member(&mut snapshot, 2, 1, &[(1, Health::Healthy)]);
+        assert_eq!(list(&snapshot)[0].deaf, None);
+        for (holder, deaf) in [(1, 2), (2, 1)] {
+            let mut snapshot = snapshot.clone();
+            let node = snapshot.nodes.get_mut(&NodeId(holder)).unwrap();
+            node.peers.get_mut(&NodeId(deaf)).unwrap().heard = false;
+            assert_eq!(list(&snapshot)[0].deaf, Some(NodeId(deaf)));
+        }
+    }
+
     fn member(snapshot: &mut Snapshot, id: u64, index: u32, peers: &[(u64, Health)]) {
         let address = "127.0.0.1:4000".parse().unwrap();
         let peers: BTreeMap<_, _> = (peers.iter())
             .map(|&(peer, health)| {
-                (NodeId(peer), PeerSnapshot { address, role: Role::Initiator, health, since_us: 0 })
+                let role = Role::Initiator;
+                (NodeId(peer), PeerSnapshot { address, role, health, since_us: 0, heard: true })
             })
             .collect();
         let public_key = PublicKey([0; 32]);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use meshground_shared::{
-    ClusterPhase, CommandId, Event, EventKind, NodeId, Snapshot, StopReason, Telemetry, Topology,
+    ClusterPhase, CommandId, Event, EventKind, NodeId, Snapshot, StopReason, Telemetry, Topology, Traffic,
     rpc::{Hello, RpcError, Subscribed},
 };
 use yew::Reducible;
@@ -198,6 +198,9 @@ impl LogClock {
 /// Smoothed round-trip times in microseconds, by `(who measured, to whom)`.
 pub(crate) type Rtts = BTreeMap<(NodeId, NodeId), u32>;
 
+/// Counters of sessions, by `(who counted, with whom)`.
+pub(crate) type Traffics = BTreeMap<(NodeId, NodeId), Traffic>;
+
 /// Everything the page knows.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct State {
@@ -211,6 +214,8 @@ pub(crate) struct State {
     pub(crate) log: Shared<VecDeque<Rc<Event>>>,
     /// Round-trip times.
     pub(crate) rtts: Shared<Rtts>,
+    /// What was sent and received.
+    pub(crate) traffic: Shared<Traffics>,
     /// What nodes are called.
     pub(crate) names: Shared<Names>,
     /// What commands events followed from, by id, by name.
@@ -236,6 +241,7 @@ impl Default for State {
             snapshot: None,
             log: Shared::new(VecDeque::new()),
             rtts: Shared::new(Rtts::new()),
+            traffic: Shared::new(Traffics::new()),
             names: Shared::new(Names::default()),
             causes: Shared::new(BTreeMap::new()),
             selected: None,
@@ -362,6 +368,10 @@ impl State {
                 self.clock.observe(frame.at_us, now_ms);
                 let samples = frame.links.iter().map(|link| ((link.node, link.peer), link.rtt_us));
                 self.rtts.make_mut().extend(samples);
+                if !frame.traffic.is_empty() {
+                    let samples = frame.traffic.iter().map(|link| ((link.node, link.peer), link.total));
+                    self.traffic.make_mut().extend(samples);
+                }
             }
             Action::Dropped { count, snapshot } => {
                 self.stand(snapshot);
@@ -392,6 +402,7 @@ impl State {
             self.notices.clear();
         }
         self.rtts = Shared::new(Rtts::new());
+        self.traffic = Shared::new(Traffics::new());
         self.names.make_mut().learn_all(&snapshot);
         self.snapshot = Some(Shared::new(snapshot));
         self.let_go_of_the_departed();
@@ -409,13 +420,16 @@ impl State {
             EventKind::ClusterBooting { .. } | EventKind::ClusterStopped => {
                 self.converged = None;
                 self.rtts = Shared::new(Rtts::new());
+                self.traffic = Shared::new(Traffics::new());
             }
             EventKind::NodeStopped { .. } => {
                 self.rtts.make_mut().retain(|(node, _), _| Some(*node) != event.node);
+                self.traffic.make_mut().retain(|(node, _), _| Some(*node) != event.node);
             }
             EventKind::SessionDown { peer, .. } => {
                 if let Some(node) = event.node {
                     self.rtts.make_mut().remove(&(node, *peer));
+                    self.traffic.make_mut().remove(&(node, *peer));
                 }
             }
             _ => {}

@@ -1,7 +1,7 @@
 //! Figures and events in words.
 
 use meshground_shared::{
-    Event, EventKind, Health, LinkFault, RejectReason, Role, SessionEnd, StopReason, Topology,
+    Event, EventKind, Health, LinkFault, RejectReason, Role, SessionEnd, StopReason, Topology, Traffic,
 };
 
 use crate::names::Names;
@@ -40,6 +40,7 @@ pub(crate) fn tone(kind: &EventKind) -> Tone {
         EventKind::ClusterConverged { .. }
         | EventKind::NodeStarted { .. }
         | EventKind::NodeResumed
+        | EventKind::OneWay { deaf: false, .. }
         | EventKind::FaultChanged { fault: None, .. } => Tone::Good,
         EventKind::ClusterFailed { .. } => Tone::Bad,
         EventKind::NodeStopped { reason } => match reason {
@@ -57,6 +58,7 @@ pub(crate) fn tone(kind: &EventKind) -> Tone {
             Health::Unreachable => Tone::Bad,
         },
         EventKind::NodePaused
+        | EventKind::OneWay { deaf: true, .. }
         | EventKind::FaultChanged { fault: Some(_), .. }
         | EventKind::DatagramRejected { .. } => Tone::Warn,
         EventKind::ClusterBooting { .. }
@@ -121,6 +123,10 @@ pub(crate) fn sentence(event: &Event, names: &Names) -> String {
         EventKind::PeerHealth { peer, to, silence_us, .. } => {
             format!("{who} finds {} {}, silent for {}", names.name(*peer), health(*to), duration(*silence_us))
         }
+        EventKind::OneWay { peer, deaf: true } => {
+            format!("{who} hears {} but is not heard by it: the link works one way only", names.name(*peer))
+        }
+        EventKind::OneWay { peer, deaf: false } => format!("{who} is heard by {} again", names.name(*peer)),
         EventKind::DatagramRejected { address, reason, count: many } => {
             let many = u32::try_from(*many).unwrap_or(u32::MAX);
             format!("{who} rejected {} from {address}: {}", count(many, "datagram"), rejection(*reason))
@@ -225,6 +231,34 @@ pub(crate) fn duration(us: u64) -> String {
     }
 }
 
+/// An amount of data: `84 B`, `1.2 kB`, `812 kB`, `1.5 MB`.
+#[allow(clippy::cast_precision_loss)] // shown with three digits
+pub(crate) fn bytes(count: u64) -> String {
+    let value = count as f64;
+    match count {
+        0..1_000 => format!("{count} B"),
+        1_000..99_950 => format!("{:.1} kB", value / 1e3),
+        99_950..999_500 => format!("{:.0} kB", value / 1e3),
+        999_500..99_950_000 => format!("{:.1} MB", value / 1e6),
+        99_950_000..999_500_000 => format!("{:.0} MB", value / 1e6),
+        _ => format!("{:.2} GB", value / 1e9),
+    }
+}
+
+/// What went over a session, in a table's cell: out, then in.
+pub(crate) fn traffic(traffic: &Traffic) -> String {
+    format!("{} / {}", bytes(traffic.bytes_out), bytes(traffic.bytes_in))
+}
+
+/// The same at length.
+pub(crate) fn traffic_at_length(traffic: &Traffic) -> String {
+    let Traffic { datagrams_out, datagrams_in, messages_out, messages_in, .. } = traffic;
+    format!(
+        "Datagrams: {datagrams_out} out, {datagrams_in} in, {} lost. Messages: {messages_out} out, {messages_in} in, {} lost.",
+        traffic.datagrams_lost, traffic.messages_lost
+    )
+}
+
 /// How long something has lasted: `8 s`, `3 min 20 s`, `2 h 05 min`, `4 d 1 h`.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // non-negative, whole seconds
 pub(crate) fn age(us: f64) -> String {
@@ -261,6 +295,30 @@ mod tests {
     }
 
     #[test]
+    fn traffic_is_told_in_bytes_and_at_length_in_pieces() {
+        let shown: Vec<String> =
+            [0, 999, 1_234, 99_949, 99_950, 999_499, 1_500_000, 250_000_000, 3_140_000_000].map(bytes).into();
+        let expected =
+            ["0 B", "999 B", "1.2 kB", "99.9 kB", "100 kB", "999 kB", "1.5 MB", "250 MB", "3.14 GB"];
+        assert_eq!(shown, expected);
+        let total = Traffic {
+            datagrams_out: 1,
+            bytes_out: 2_000,
+            datagrams_in: 3,
+            bytes_in: 40,
+            messages_out: 5,
+            messages_in: 6,
+            datagrams_lost: 7,
+            messages_lost: 8,
+        };
+        assert_eq!(traffic(&total), "2.0 kB / 40 B");
+        assert_eq!(
+            traffic_at_length(&total),
+            "Datagrams: 1 out, 3 in, 7 lost. Messages: 5 out, 6 in, 8 lost."
+        );
+    }
+
+    #[test]
     fn ages_get_coarser_as_they_grow() {
         let shown: Vec<String> = [8.9e6, 200e6, 7_500e6, 350_000e6].map(age).into();
         assert_eq!(shown, ["8 s", "3 min 20 s", "2 h 05 min", "4 d 1 h"]);
@@ -286,6 +344,9 @@ mod tests {
             silence_us: 712_000,
         };
         assert_eq!(sentence(&event(1, kind), &names), "Node 0 finds node 3 Suspect, silent for 712 ms");
+        let one_way = |deaf| sentence(&event(1, EventKind::OneWay { peer: NodeId(2), deaf }), &names);
+        assert_eq!(one_way(true), "Node 0 hears node 3 but is not heard by it: the link works one way only");
+        assert_eq!(one_way(false), "Node 0 is heard by node 3 again");
     }
 
     fn event(node: u64, kind: EventKind) -> Event {

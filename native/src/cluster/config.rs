@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest;
-use meshground_node::{HandshakeConfig, LivenessConfig, NodeConfig};
+use meshground_node::{Capabilities, HandshakeConfig, LivenessConfig, NodeConfig};
 use meshground_shared::{CommandId, LinkFault, Topology};
 
 use super::ClusterError;
@@ -23,6 +23,9 @@ const DIALS_UNDER_WAY: usize = 512;
 /// processor; each pair adds this to every dial's time. A handshake takes a quarter of it or less.
 const TURN: Duration = Duration::from_millis(2);
 
+/// Says what the node with an index announces about itself. Asked each time a node is started.
+pub type CapabilitiesOf = Arc<dyn Fn(usize) -> Capabilities + Send + Sync>;
+
 /// What a cluster is told at boot. Each budget bounds one phase; when it runs out, the operation fails with
 /// [`ClusterError::Timeout`] and what it had started is taken down again.
 #[derive(Clone)]
@@ -34,7 +37,8 @@ pub struct ClusterConfig {
     pub handshake_timeout: Duration,
     /// The second budget, 2 s by default: the time from the first moment at which every pair has a session at one end
     /// to the moment at which every running node holds a confirmed session with every other and sees it Healthy. It
-    /// also bounds how long [`converged`](super::ClusterHarness::converged) waits without any progress, and how long
+    /// also bounds how long nodes may make no progress in getting to know of each other, how long
+    /// [`converged`](super::ClusterHarness::converged) waits without any, and how long
     /// [`shutdown_node`](super::ClusterHarness::shutdown_node) waits for the others to let go.
     pub mesh_session_stable_timeout: Duration,
     /// The third budget, 3 s by default: the time from there until the event log's snapshot shows the same. The log
@@ -56,6 +60,9 @@ pub struct ClusterConfig {
     pub max_nodes: usize,
     /// Other pre-shared keys for single nodes, by index: for showing what happens to a stranger.
     pub psk_overrides: BTreeMap<usize, [u8; 32]>,
+    /// What each node announces about itself from its start on, for others to find and place by;
+    /// [`default_capabilities`](Self::default_capabilities) by default.
+    pub capabilities: Option<CapabilitiesOf>,
     /// The log to write to; a new one by default. Successive clusters may share one.
     pub log: Option<Arc<EventLog>>,
     /// How many events a new log keeps; [`DEFAULT_CAPACITY`] by default, which tells what that costs.
@@ -78,6 +85,7 @@ impl Default for ClusterConfig {
             faults: BTreeMap::new(),
             max_nodes: MAX_NODES,
             psk_overrides: BTreeMap::new(),
+            capabilities: None,
             log: None,
             log_capacity: DEFAULT_CAPACITY,
             cause: None,
@@ -111,6 +119,26 @@ impl ClusterConfig {
     /// The liveness limits of a cluster with `nodes` running nodes.
     pub fn liveness_of(&self, nodes: usize) -> LivenessConfig {
         self.liveness.clone().unwrap_or_default().for_peers(nodes.saturating_sub(1))
+    }
+
+    /// What the node with this index announces unless told otherwise: the tags `meshground` and `node`, and its index under
+    /// `index`. There is ample room to add to it.
+    pub fn default_capabilities(index: usize) -> Capabilities {
+        let mut its = Capabilities::new();
+        let added = its
+            .add_tag("meshground")
+            .and_then(|()| its.add_tag("node"))
+            .and_then(|()| its.set_metadata("index", index.to_string()));
+        debug_assert_eq!(added, Ok(()), "two tags and one entry are within every bound");
+        its
+    }
+
+    /// What the node with this index is to announce.
+    pub(super) fn capabilities_of(&self, index: usize) -> Capabilities {
+        match &self.capabilities {
+            Some(of) => of(index),
+            None => Self::default_capabilities(index),
+        }
     }
 
     /// What the node with this index is told, in a cluster booted with `nodes` nodes.

@@ -47,6 +47,7 @@ impl ClusterHarness {
             for ends in all {
                 shared.log_fault(state, ends, LinkFault::default(), self.cause);
             }
+            state.expect_acquaintance();
             Ok(())
         })?;
         self.redial();
@@ -83,6 +84,7 @@ impl ClusterHarness {
             for (ends, fault) in changes {
                 shared.log_fault(state, ends, fault, self.cause);
             }
+            state.expect_acquaintance();
             Ok(mended)
         })?;
         if mended {

@@ -5,8 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use meshground_node::Path;
-use meshground_shared::{CommandId, EventKind, Health, LinkSample, NodeId, NodeState, Snapshot};
+use meshground_node::{Path, PeerView};
+use meshground_shared::{
+    CommandId, EventKind, Health, LinkSample, NodeId, NodeState, Snapshot, Traffic, TrafficSample,
+};
 
 use super::{
     ClusterConfig, ClusterError, ClusterHealth, ClusterNode,
@@ -121,7 +123,7 @@ impl ClusterHarness {
         self.len() == 0
     }
 
-    /// How many members have all the links that the topology names.
+    /// How many members have all the links that the topology names, and know of all others.
     pub fn health(&self) -> ClusterHealth {
         let state = self.shared().state();
         let others = |of: &ClusterNode| {
@@ -144,7 +146,14 @@ impl ClusterHarness {
                 |node: &ClusterNode| others(node).all(|other| shows_healthy(snapshot, node.node_id(), other));
             state.running().filter(|member| is_full(&member.node)).count()
         });
-        ClusterHealth { total_nodes: state.members.len(), meshes_with_full_peers, runtimes_with_full_peers }
+        let running = || state.running().map(|member| member.node.index);
+        ClusterHealth {
+            total_nodes: state.members.len(),
+            meshes_with_full_peers,
+            runtimes_with_full_peers,
+            indexes_with_all_nodes: running().filter(|&index| state.indexes.knows_all(index)).count(),
+            nodes_with_all_routes: running().filter(|&index| state.routes.knows_all(index)).count(),
+        }
     }
 
     /// The event log.
@@ -164,31 +173,46 @@ impl ClusterHarness {
 
     /// The round-trip times every running member has measured, as of now.
     pub async fn links(&self) -> Vec<LinkSample> {
+        self.sessions().await.iter().filter_map(|(node, peer)| round_trip(*node, peer)).collect()
+    }
+
+    /// What every running member has exchanged over each of its direct sessions, as of now.
+    pub async fn traffic(&self) -> Vec<TrafficSample> {
+        self.sessions().await.iter().map(|(node, peer)| traffic(*node, peer)).collect()
+    }
+
+    /// Both at once.
+    #[cfg(feature = "server")]
+    pub(crate) async fn gauges(&self) -> (Vec<LinkSample>, Vec<TrafficSample>) {
+        let sessions = self.sessions().await;
+        let links = sessions.iter().filter_map(|(node, peer)| round_trip(*node, peer)).collect();
+        (links, sessions.iter().map(|(node, peer)| traffic(*node, peer)).collect())
+    }
+
+    /// The direct sessions of every running member, with present figures.
+    async fn sessions(&self) -> Vec<(NodeId, PeerView)> {
         let nodes: Vec<ClusterNode> = {
             let state = self.shared().state();
             state.running().map(|member| member.node.clone()).collect()
         };
-        let mut samples = Vec::new();
+        let mut sessions = Vec::new();
         for node in nodes {
             // One that is paused meanwhile does not answer.
             let peers = tokio::select! {
                 peers = node.mesh.stats() => peers.unwrap_or_default(),
                 () = node.mesh.until_paused(true) => Vec::new(),
             };
-            for peer in peers {
-                if let Some(rtt) = peer.rtt {
-                    let rtt_us = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
-                    samples.push(LinkSample { node: node.node_id(), peer: peer.id, rtt_us });
-                }
-            }
+            let direct = peers.into_iter().filter(|peer| peer.path.is_direct());
+            sessions.extend(direct.map(|peer| (node.node_id(), peer)));
         }
-        samples
+        sessions
     }
 
     // Waiting.
 
     /// Waits until every link that the topology names between running members has a confirmed session at both ends,
-    /// which see each other Healthy, and the log's snapshot shows that.
+    /// which see each other Healthy, and the log's snapshot shows that; and until the capability index of each running
+    /// member knows every other, and has a way to it, as far as links of running members that are not cut connect them.
     ///
     /// # Errors
     /// `Timeout`, naming who is missing, when there was no progress for
@@ -200,13 +224,18 @@ impl ClusterHarness {
             if state.phase != Phase::Up {
                 return Look::Done(Err(ClusterError::Shutdown));
             }
-            if state.is_converged() && shared.is_folded(state, state.links.iter()) {
+            let all = state.is_converged() && state.is_acquainted();
+            if all && shared.is_folded(state, state.links.iter()) {
                 return Look::Done(Ok(()));
             }
-            Look::Waiting { progress: state.tally().healthy }
+            Look::Waiting { progress: state.tally().healthy + state.acquaintances() }
         });
         seen.await.unwrap_or_else(|| {
             let state = shared.state();
+            if state.is_converged() && !state.is_acquainted() {
+                let missing = state.describe_strangers();
+                return Err(timeout(format!("not all running nodes know of each other: {missing}"), budget));
+            }
             let missing = state.describe_unseen(state.links.iter());
             Err(timeout(format!("not all running nodes see each other Healthy: {missing}"), budget))
         })
@@ -251,6 +280,26 @@ impl ClusterHarness {
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.core.shared
     }
+}
+
+fn round_trip(node: NodeId, peer: &PeerView) -> Option<LinkSample> {
+    let rtt_us = u32::try_from(peer.rtt?.as_micros()).unwrap_or(u32::MAX);
+    Some(LinkSample { node, peer: peer.id, rtt_us })
+}
+
+fn traffic(node: NodeId, peer: &PeerView) -> TrafficSample {
+    let its = &peer.traffic;
+    let total = Traffic {
+        datagrams_out: its.datagrams_out,
+        bytes_out: its.bytes_out,
+        datagrams_in: its.datagrams_in,
+        bytes_in: its.bytes_in,
+        messages_out: its.messages_out,
+        messages_in: its.messages_in,
+        datagrams_lost: its.datagrams_lost,
+        messages_lost: its.messages_lost,
+    };
+    TrafficSample { node, peer: peer.id, total }
 }
 
 /// A number of nodes or an index, as it travels.

@@ -1,6 +1,6 @@
-//! How a cluster is doing, in three figures.
+//! How a cluster is doing, in a few figures.
 
-/// How many members have all their links, by the meshes themselves and by the event log.
+/// How many members have all their links, by the meshes themselves and by the event log, and know of all others.
 ///
 /// A member's links are those that the topology names: in a full mesh, with every other member. It has them all when it
 /// runs, holds a confirmed session with each of those others and finds them Healthy. Crashed and paused members count as
@@ -13,14 +13,22 @@ pub struct ClusterHealth {
     pub meshes_with_full_peers: usize,
     /// The members that have all their links according to the event log's snapshot.
     pub runtimes_with_full_peers: usize,
+    /// The members that run and whose capability index knows every running member whom links of such connect them with.
+    pub indexes_with_all_nodes: usize,
+    /// The members that run and have a way to each of those.
+    pub nodes_with_all_routes: usize,
 }
 
 impl ClusterHealth {
-    /// Whether there are members and each has all its links. False as soon as one is crashed or paused.
+    /// Whether there are members and each has all its links and knows of all others. False as soon as one is crashed or
+    /// paused.
     pub fn fully_converged(&self) -> bool {
+        let all = |members: usize| members == self.total_nodes;
         self.total_nodes > 0
-            && self.meshes_with_full_peers == self.total_nodes
-            && self.runtimes_with_full_peers == self.total_nodes
+            && all(self.meshes_with_full_peers)
+            && all(self.runtimes_with_full_peers)
+            && all(self.indexes_with_all_nodes)
+            && all(self.nodes_with_all_routes)
     }
 }
 
@@ -35,9 +43,17 @@ mod tests {
 
     #[test]
     fn each_figure_alone_can_spoil_it() {
-        let full = ClusterHealth { total_nodes: 3, meshes_with_full_peers: 3, runtimes_with_full_peers: 3 };
+        let full = ClusterHealth {
+            total_nodes: 3,
+            meshes_with_full_peers: 3,
+            runtimes_with_full_peers: 3,
+            indexes_with_all_nodes: 3,
+            nodes_with_all_routes: 3,
+        };
         assert!(full.fully_converged());
         assert!(!ClusterHealth { meshes_with_full_peers: 2, ..full }.fully_converged());
         assert!(!ClusterHealth { runtimes_with_full_peers: 2, ..full }.fully_converged());
+        assert!(!ClusterHealth { indexes_with_all_nodes: 2, ..full }.fully_converged());
+        assert!(!ClusterHealth { nodes_with_all_routes: 2, ..full }.fully_converged());
     }
 }

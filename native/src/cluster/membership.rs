@@ -74,6 +74,7 @@ impl ClusterHarness {
         let outcome = outcome.await;
         let node = attempt.finish(outcome).await?;
         self.drop_surplus().await?;
+        self.get_acquainted(None).await?;
         self.log_convergence(begun);
         Ok(node)
     }
@@ -99,7 +100,8 @@ impl ClusterHarness {
         }
         self.let_go_of(id).await?;
         self.settle(wiring.news, None).await?;
-        self.drop_surplus().await
+        self.drop_surplus().await?;
+        self.get_acquainted(None).await
     }
 
     /// Makes the node vanish without a word, also a paused one; its peers find out by silence. It stays a member and
@@ -314,6 +316,7 @@ impl ClusterHarness {
             .identity(identity.clone())
             .rng_seed(shared.config.entropy("rng", index, run))
             .fault_seed(u64::from_le_bytes(*fault_seed))
+            .capabilities(shared.config.capabilities_of(index))
             .observer(Box::new(Listener::new(Arc::clone(shared), id, index, run)))
             .start()?;
         let node = ClusterNode { index, mesh };

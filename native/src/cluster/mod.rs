@@ -3,6 +3,7 @@
 //! [`ClusterHarness`] is the way in. It holds no magic: every member is a [`Mesh`](crate::Mesh) with its own UDP
 //! socket and its own task, and they find each other by real handshakes.
 
+mod acquaintance;
 mod attempt;
 mod causes;
 mod config;
@@ -16,7 +17,7 @@ mod shared;
 mod state;
 mod wiring;
 
-pub use config::{ClusterConfig, MAX_NODES};
+pub use config::{CapabilitiesOf, ClusterConfig, MAX_NODES};
 pub use error::ClusterError;
 pub use harness::ClusterHarness;
 pub use health::ClusterHealth;

@@ -11,7 +11,7 @@ use std::{
 
 use meshground_node::{NodeEvent, Path};
 use meshground_shared::{
-    CommandId, EventKind, Health, NodeId, NodeState, RejectReason, Snapshot, StopReason,
+    CommandId, EventKind, Health, NodeId, NodeState, RejectReason, SessionEnd, Snapshot, StopReason,
 };
 use tokio::{
     sync::watch,
@@ -72,6 +72,13 @@ impl Shared {
         let result = change(&mut self.state());
         self.changed.send_replace(());
         result
+    }
+
+    /// Changes the state, and wakes whoever waits for it if `change` says that it matters.
+    fn change_if(&self, change: impl FnOnce(&mut State) -> bool) {
+        if change(&mut self.state()) {
+            self.changed.send_replace(());
+        }
     }
 
     /// Looks at every change until `look` is done. `None` when `budget` has passed since the last progress: since
@@ -240,6 +247,26 @@ impl Listener {
         });
     }
 
+    /// The direct session with `peer` is no more. Whether there is another way, the node tells then.
+    fn log_link_down(&self, state: &mut State, peer: NodeId, reason: SessionEnd) {
+        let cause = state.causes.of_finding(self.id, peer);
+        self.shared.log.append(Some(self.id), cause, EventKind::SessionDown { peer, reason });
+        state.link_down(self.index, peer);
+        state.note_route(self.index, peer, false);
+    }
+
+    /// Who knows of whom. Of this there is much, and most of it nobody waits for.
+    fn note(&self, state: &mut State, event: &NodeEvent) -> bool {
+        match *event {
+            NodeEvent::CapabilitiesChanged { node } => state.note_capabilities(self.index, node, true),
+            NodeEvent::CapabilitiesExpired { node } => state.note_capabilities(self.index, node, false),
+            NodeEvent::RouteChanged { target, distance } => {
+                state.note_route(self.index, target, distance.is_some())
+            }
+            _ => false,
+        }
+    }
+
     fn record(&self, state: &mut State, event: &NodeEvent) {
         let Self { shared, id, index, .. } = self;
         let (id, index) = (*id, *index);
@@ -247,14 +274,28 @@ impl Listener {
             NodeEvent::SessionUp { peer, path: Path::Direct(address), role } => {
                 let cause = state.causes.of_session(id, peer);
                 shared.log.append(Some(id), cause, EventKind::SessionUp { peer, address, role });
+                state.set_relayed(index, peer, false);
                 state.link_up(index, peer, address);
+                state.note_route(index, peer, true);
             }
-            // A session over others is no link.
-            NodeEvent::SessionUp { peer, path: Path::Relayed(_), .. } => state.link_down(index, peer),
+            // A session over others is no link, and the log tells of links.
+            NodeEvent::SessionUp { peer, path: Path::Relayed(_), .. } => {
+                state.set_relayed(index, peer, true);
+                if state.is_linked(index, peer) {
+                    self.log_link_down(state, peer, SessionEnd::Closed);
+                }
+            }
             NodeEvent::SessionDown { peer, reason } => {
+                let was_relayed = state.set_relayed(index, peer, false);
+                if !was_relayed {
+                    self.log_link_down(state, peer, reason);
+                }
+            }
+            NodeEvent::Health { peer, .. } | NodeEvent::OneWay { peer, .. }
+                if !state.is_linked(index, peer) => {}
+            NodeEvent::OneWay { peer, deaf } => {
                 let cause = state.causes.of_finding(id, peer);
-                shared.log.append(Some(id), cause, EventKind::SessionDown { peer, reason });
-                state.link_down(index, peer);
+                shared.log.append(Some(id), cause, EventKind::OneWay { peer, deaf });
             }
             NodeEvent::Health { peer, from, to, silence } => {
                 let silence_us = u64::try_from(silence.as_micros()).unwrap_or(u64::MAX);
@@ -289,6 +330,15 @@ impl Observer for Listener {
                 | NodeEvent::Call(_)
         ) {
             return;
+        }
+        if matches!(
+            event,
+            NodeEvent::CapabilitiesChanged { .. }
+                | NodeEvent::CapabilitiesExpired { .. }
+                | NodeEvent::RouteChanged { .. }
+        ) {
+            let note = |state: &mut State| state.is_current(self.index, self.run) && self.note(state, event);
+            return self.shared.change_if(note);
         }
         self.shared.change(|state| {
             if state.is_current(self.index, self.run) {

@@ -4,7 +4,7 @@
 //! counts are carried along, so that asking whether a cluster has converged costs nothing however big it is.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     ops::{Add, Sub},
 };
@@ -12,7 +12,7 @@ use std::{
 use meshground_node::{DialError, Identity};
 use meshground_shared::{CommandId, Health, LinkFault, Links, NodeId, NodeState, Topology};
 
-use super::{ClusterError, ClusterNode, causes::Causes, wiring::Pairs};
+use super::{ClusterError, ClusterNode, acquaintance::Acquaintance, causes::Causes, wiring::Pairs};
 use crate::{faults::FaultTable, mesh::Mesh};
 
 /// After how many of a node's first messages that do not authenticate the pre-shared keys must be presumed to differ.
@@ -40,6 +40,10 @@ pub(super) struct State {
     pub(super) links: Links,
     /// The links of running members.
     tally: Tally,
+    /// Whose capability index knows whom.
+    pub(super) indexes: Acquaintance,
+    /// Who has a way to whom.
+    pub(super) routes: Acquaintance,
     /// What happens to the datagrams on each link, by (who sends them, to whom).
     pub(super) faults: BTreeMap<(usize, usize), LinkFault>,
     pub(super) causes: Causes,
@@ -74,8 +78,10 @@ pub(super) struct Member {
     pub(super) run: u64,
     /// What it was told and has not come to yet.
     pub(super) told: Option<Told>,
-    /// Its confirmed sessions, by peer.
+    /// Its confirmed direct sessions, by peer.
     links: BTreeMap<NodeId, Link>,
+    /// With whom it holds sessions over others: no links, and nothing anybody waits for.
+    relayed: BTreeSet<NodeId>,
 }
 
 /// A pause or a resumption, and the command behind it.
@@ -131,7 +137,7 @@ impl Member {
         self.state != NodeState::Crashed
     }
 
-    /// The peers it holds a session with.
+    /// The peers it holds a direct session with.
     pub(super) fn peers(&self) -> impl Iterator<Item = NodeId> {
         self.links.keys().copied()
     }
@@ -149,6 +155,8 @@ impl State {
             topology,
             links: Links::default(),
             tally: Tally::default(),
+            indexes: Acquaintance::default(),
+            routes: Acquaintance::default(),
             faults,
             causes: Causes::default(),
             refusals: BTreeMap::new(),
@@ -163,6 +171,11 @@ impl State {
 
     pub(super) fn by_id(&self, id: NodeId) -> Option<&Member> {
         self.members.get(self.index_of.get(&id)?)
+    }
+
+    /// The index of the member with this id.
+    pub(super) fn index_of(&self, id: NodeId) -> Option<usize> {
+        self.index_of.get(&id).copied()
     }
 
     /// The member that may be operated on.
@@ -223,9 +236,9 @@ impl State {
         self.members.values().filter(|member| member.is_up())
     }
 
-    /// Whether every member runs, and every link stands and is Healthy at both ends.
+    /// Whether every member runs, every link stands and is Healthy at both ends, and all know of each other.
     pub(super) fn is_whole(&self) -> bool {
-        self.running == self.members.len() && self.is_converged()
+        self.running == self.members.len() && self.is_converged() && self.is_acquainted()
     }
 
     // Coming and going.
@@ -237,8 +250,17 @@ impl State {
         self.next_index = self.next_index.max(index + 1);
         self.refusals.retain(|&(from, to), _| from != index && to != index);
         self.failures.retain(|&(from, to), _| from != index && to != index);
-        let member =
-            Member { node, identity, state: NodeState::Running, run, told: None, links: BTreeMap::new() };
+        let member = Member {
+            node,
+            identity,
+            state: NodeState::Running,
+            run,
+            told: None,
+            links: BTreeMap::new(),
+            relayed: BTreeSet::new(),
+        };
+        self.indexes.forget_all(index);
+        self.routes.forget_all(index);
         // It has no sessions yet, and those that others hold with a former run of it are not current.
         self.members.insert(index, member);
         self.index_of.insert(id, index);
@@ -253,7 +275,9 @@ impl State {
             member.state = NodeState::Crashed;
             member.told = None;
             member.links.clear();
+            member.relayed.clear();
         }
+        self.expect_acquaintance();
     }
 
     /// A running member stands still. It keeps its sessions, but no link of it counts.
@@ -263,7 +287,9 @@ impl State {
         member.state = NodeState::Paused;
         self.tally = self.tally - its;
         self.running -= 1;
-        member.told.take().and_then(|Told(cause)| cause)
+        let cause = member.told.take().and_then(|Told(cause)| cause);
+        self.expect_acquaintance();
+        cause
     }
 
     /// A paused member goes on.
@@ -273,6 +299,7 @@ impl State {
         let cause = member.told.take().and_then(|Told(cause)| cause);
         self.tally = self.tally + self.tally_of(index);
         self.running += 1;
+        self.expect_acquaintance();
         cause
     }
 
@@ -283,6 +310,8 @@ impl State {
         let member = self.members.remove(&index)?;
         let id = member.node.node_id();
         self.index_of.remove(&id);
+        self.indexes.vacate(index);
+        self.routes.vacate(index);
         self.forget_if_gone(id);
         Some(member)
     }
@@ -294,6 +323,8 @@ impl State {
         self.running = 0;
         self.links = Links::default();
         self.tally = Tally::default();
+        self.indexes = Acquaintance::default();
+        self.routes = Acquaintance::default();
         std::mem::take(&mut self.members).into_values().collect()
     }
 
@@ -333,6 +364,17 @@ impl State {
         if let Some(link) = link.filter(|link| !link.current) {
             self.set_link(index, peer, Some(Link { current, ..link }));
         }
+    }
+
+    /// `index` comes to a session with `peer` over others, or holds it no more. Returns whether that is a change.
+    pub(super) fn set_relayed(&mut self, index: usize, peer: NodeId, is_relayed: bool) -> bool {
+        let Some(member) = self.members.get_mut(&index) else { return false };
+        if is_relayed { member.relayed.insert(peer) } else { member.relayed.remove(&peer) }
+    }
+
+    /// Whether `index` holds a direct session with `peer`.
+    pub(super) fn is_linked(&self, index: usize, peer: NodeId) -> bool {
+        self.members.get(&index).is_some_and(|member| member.links.contains_key(&peer))
     }
 
     /// `index` holds no session with `peer` any more.
@@ -439,6 +481,7 @@ impl State {
                 .map(|(one, other)| self.tally_between(one, other))
                 .fold(Tally::default(), Add::add)
         };
+        self.expect_acquaintance();
         before
     }
 
@@ -457,6 +500,8 @@ impl State {
     pub(super) fn note_refusal(&mut self, index: usize, address: SocketAddr, count: u64) {
         if let Some(&from) = self.address_of.get(&address)
             && !self.is_paired(from, index)
+            // Where bits are flipped, that says nothing about keys.
+            && self.faults.get(&(from, index)).is_none_or(|fault| fault.corruption == 0.0)
         {
             *self.refusals.entry((from, index)).or_default() += count;
         }
@@ -542,7 +587,7 @@ impl State {
 }
 
 /// The first few of them, and how many more there are.
-fn list(things: &[impl ToString], separator: &str) -> String {
+pub(super) fn list(things: &[impl ToString], separator: &str) -> String {
     let shown: Vec<String> = things.iter().take(NAMES_LISTED).map(ToString::to_string).collect();
     let more = things.len() - shown.len();
     let shown = shown.join(separator);

@@ -161,11 +161,13 @@ impl ClusterHarness {
         let outcome = self.settle(wiring.news, Some(&attempt)).await;
         attempt.finish(outcome).await?;
         self.drop_surplus().await?;
+        self.get_acquainted(None).await?;
         self.log_convergence(begun);
         Ok(())
     }
 
-    /// Waits until every one of these links stands, as far as both its ends run, within the configured budgets.
+    /// Waits until every one of these links stands, as far as both its ends run, and all whom links connect know of each
+    /// other, within the configured budgets.
     pub(super) async fn settle(
         &self,
         mut pairs: Pairs,
@@ -173,10 +175,7 @@ impl ClusterHarness {
     ) -> Result<(), ClusterError> {
         let shared = self.shared();
         let config = &shared.config;
-        let interrupted = |state: &State| match attempt {
-            Some(attempt) => attempt.interrupted(state),
-            None => (state.phase != Phase::Up).then_some(ClusterError::Shutdown),
-        };
+        let interrupted = |state: &State| interrupted(state, attempt);
         let out = |state: &State, one, other| !state.is_running(one) || !state.is_running(other);
 
         let budget = config.handshake_timeout;
@@ -211,6 +210,7 @@ impl ClusterHarness {
             let missing = shared.state().describe_unseen(pairs.iter());
             Err(timeout(format!("not all nodes see each other Healthy: {missing}"), budget))
         })?;
+        self.get_acquainted(attempt).await?;
 
         let budget = config.meshos_snapshot_stable_timeout;
         let folded = shared.watch(budget, |state| {
@@ -224,6 +224,26 @@ impl ClusterHarness {
         });
         folded.await.unwrap_or_else(|| {
             Err(timeout("the event log's snapshot does not show every node Healthy".to_owned(), budget))
+        })
+    }
+
+    /// Waits until all whom links of running members connect know what each other can do, and have ways to each other.
+    /// However many there are and however far apart, only a standstill of a whole budget ends that.
+    pub(super) async fn get_acquainted(&self, attempt: Option<&Attempt<'_>>) -> Result<(), ClusterError> {
+        let shared = self.shared();
+        let budget = shared.config.mesh_session_stable_timeout;
+        let acquainted = shared.watch(budget, |state| {
+            if let Some(error) = interrupted(state, attempt) {
+                return Look::Done(Err(error));
+            }
+            if state.is_acquainted() {
+                return Look::Done(Ok(()));
+            }
+            Look::Waiting { progress: state.acquaintances() }
+        });
+        acquainted.await.unwrap_or_else(|| {
+            let missing = shared.state().describe_strangers();
+            Err(timeout(format!("not all nodes know of each other: {missing}"), budget))
         })
     }
 
@@ -253,6 +273,14 @@ impl ClusterHarness {
     /// Lets every wanted link be dialled anew that has no session at one of its ends. Waits for nothing.
     pub(super) fn redial(&self) {
         self.shared().change(|state| state.wire(|_| false, self.cause)).begin();
+    }
+}
+
+/// Why waiting is pointless, if it is.
+fn interrupted(state: &State, attempt: Option<&Attempt<'_>>) -> Option<ClusterError> {
+    match attempt {
+        Some(attempt) => attempt.interrupted(state),
+        None => (state.phase != Phase::Up).then_some(ClusterError::Shutdown),
     }
 }
 

@@ -1,19 +1,23 @@
 //! Between callers, handlers and the node.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
-use meshground_node::{CallError, CallEvent, CallId, CallRecord, Node, ReplyError};
+use meshground_node::{CallError, CallEvent, CallId, CallRecord, Instant, Node, NodeId, Now, ReplyError};
 use tokio::{
     sync::{broadcast, oneshot},
     task::AbortHandle,
 };
 
-use super::clock::{now, std_instant};
+use super::{
+    clock::{now, std_instant},
+    reach::Reach,
+};
 use crate::mesh::call::{
     Caller, Handler, MAX_HANDLERS, Order, Refusal, Request, Responder, Switchboard, Token, Work,
 };
@@ -23,10 +27,33 @@ use crate::mesh::call::{
 pub(super) struct Calls {
     switchboard: Arc<Switchboard>,
     observers: broadcast::Sender<Arc<CallRecord>>,
-    made: BTreeMap<CallId, (Token, Caller)>,
+    /// Calls that wait for a session or until fewer are open: by whom they are for, in order.
+    waiting: BTreeMap<(NodeId, Token), Waiting>,
+    /// When those are over that have a deadline.
+    due: BTreeSet<(Instant, NodeId, Token)>,
+    made: BTreeMap<CallId, Made>,
     tokens: BTreeMap<Token, CallId>,
     served: BTreeMap<CallId, Serving>,
     orders: Vec<Order>,
+}
+
+/// A call that has not been made yet.
+#[derive(Debug)]
+struct Waiting {
+    method: String,
+    body: Vec<u8>,
+    /// How long its caller waits, and until when.
+    wait: Option<Duration>,
+    deadline: Option<Instant>,
+    caller: Caller,
+}
+
+/// A call under way.
+#[derive(Debug)]
+struct Made {
+    token: Token,
+    wait: Option<Duration>,
+    caller: Caller,
 }
 
 /// Whoever waits for an item to be taken.
@@ -45,6 +72,8 @@ impl Calls {
         Self {
             switchboard,
             observers,
+            waiting: BTreeMap::new(),
+            due: BTreeSet::new(),
             made: BTreeMap::new(),
             tokens: BTreeMap::new(),
             served: BTreeMap::new(),
@@ -58,27 +87,30 @@ impl Calls {
     }
 
     /// Does what callers and handlers ask for.
-    pub(super) fn run(&mut self, node: &mut Node) {
+    pub(super) fn run(&mut self, node: &mut Node, reach: &mut Reach) {
         let mut orders = std::mem::take(&mut self.orders);
         self.switchboard.take_orders(&mut orders);
         for order in orders.drain(..) {
-            self.carry_out(node, order);
+            self.carry_out(node, reach, order);
         }
         self.orders = orders;
     }
 
-    fn carry_out(&mut self, node: &mut Node, order: Order) {
+    fn carry_out(&mut self, node: &mut Node, reach: &mut Reach, order: Order) {
         match order {
-            Order::Call { token, peer, method, body, deadline, caller } => {
-                match node.call(now(), peer, &method, &body, deadline) {
-                    Ok(call) => {
-                        self.tokens.insert(token, call);
-                        self.made.insert(call, (token, caller));
-                    }
-                    Err(error) => end(caller, Err(error)),
+            Order::Call { token, peer, method, body, deadline: wait, caller } => {
+                let now = now();
+                let deadline = wait.map(|wait| now.instant + wait);
+                let call = Waiting { method, body, wait, deadline, caller };
+                if self.next_for(peer).is_some() {
+                    // Others came first.
+                    self.hold(peer, token, call);
+                } else {
+                    self.make(now, node, reach, peer, token, call);
                 }
             }
-            Order::Cancel { token } => {
+            Order::Cancel { token, peer } => {
+                self.take(peer, token);
                 if let Some(call) = self.tokens.get(&token) {
                     node.cancel_call(now(), *call);
                 }
@@ -96,6 +128,84 @@ impl Calls {
                 None => _ = done.send(Err(ReplyError::Over)),
             },
             Order::Answer { call, outcome } => self.answer(node, call, outcome),
+        }
+    }
+
+    /// Makes a call, or lets it wait. Whether it waits no more.
+    fn make(
+        &mut self,
+        now: Now,
+        node: &mut Node,
+        reach: &mut Reach,
+        peer: NodeId,
+        token: Token,
+        call: Waiting,
+    ) -> bool {
+        let left = call.deadline.map(|deadline| deadline.saturating_since(now.instant));
+        match node.call(now, peer, &call.method, &call.body, left) {
+            Ok(id) => {
+                self.tokens.insert(token, id);
+                self.made.insert(id, Made { token, wait: call.wait, caller: call.caller });
+            }
+            Err(CallError::TooMany) => {
+                self.hold(peer, token, call);
+                return false;
+            }
+            Err(CallError::NoSession(_)) if reach.begin(node, peer) => {
+                self.hold(peer, token, call);
+                return false;
+            }
+            Err(error) => end(call.caller, Err(error)),
+        }
+        true
+    }
+
+    fn hold(&mut self, peer: NodeId, token: Token, call: Waiting) {
+        self.due.extend(call.deadline.map(|deadline| (deadline, peer, token)));
+        self.waiting.insert((peer, token), call);
+    }
+
+    fn take(&mut self, peer: NodeId, token: Token) -> Option<Waiting> {
+        let call = self.waiting.remove(&(peer, token))?;
+        if let Some(deadline) = call.deadline {
+            self.due.remove(&(deadline, peer, token));
+        }
+        Some(call)
+    }
+
+    /// The first call that waits for `peer`.
+    fn next_for(&self, peer: NodeId) -> Option<Token> {
+        self.waiting.range((peer, 0)..=(peer, Token::MAX)).next().map(|(&(_, token), _)| token)
+    }
+
+    /// Something has changed about `peer`: makes the calls that wait for it, as many as go.
+    pub(super) fn resume(&mut self, node: &mut Node, reach: &mut Reach, peer: NodeId) {
+        let now = now();
+        while let Some(token) = self.next_for(peer)
+            && let Some(call) = self.take(peer, token)
+            && self.make(now, node, reach, peer, token, call)
+        {}
+    }
+
+    /// No session with `peer` comes about.
+    pub(super) fn unreachable(&mut self, peer: NodeId) {
+        while let Some(call) = self.next_for(peer).and_then(|token| self.take(peer, token)) {
+            end(call.caller, Err(CallError::NoSession(peer)));
+        }
+    }
+
+    /// When [`expire`](Self::expire) next has something to do.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.due.first().map(|(at, ..)| *at)
+    }
+
+    /// Ends the calls whose deadline has come while they waited.
+    pub(super) fn expire(&mut self, now: Now) {
+        while let Some(&(at, peer, token)) = self.due.first()
+            && at <= now.instant
+            && let Some(call) = self.take(peer, token)
+        {
+            end(call.caller, Err(CallError::Deadline(call.wait.unwrap_or_default())));
         }
     }
 
@@ -154,18 +264,23 @@ impl Calls {
             }
             CallEvent::ReplyWritable { call } => self.send_items(node, call),
             CallEvent::Item { call, body } => match self.made.get_mut(&call) {
-                Some((_, Caller::Unary { item, .. })) => {
+                Some(Made { caller: Caller::Unary { item, .. }, .. }) => {
                     node.release_items(now(), call, 1, body.len());
                     *item = Some(body);
                 }
                 // One that nobody waits for any more is about to be called off.
-                Some((_, Caller::Streaming(items))) => _ = items.send(Ok(Some(body))),
+                Some(Made { caller: Caller::Streaming(items), .. }) => _ = items.send(Ok(Some(body))),
                 None => {}
             },
             CallEvent::Ended { call, outcome } => {
-                if let Some((token, caller)) = self.made.remove(&call) {
+                if let Some(Made { token, wait, caller }) = self.made.remove(&call) {
                     self.tokens.remove(&token);
-                    end(caller, outcome);
+                    // The node knows only what was left of it when the call was made.
+                    let whole = |error| match (error, wait) {
+                        (CallError::Deadline(_), Some(wait)) => CallError::Deadline(wait),
+                        (error, _) => error,
+                    };
+                    end(caller, outcome.map_err(whole));
                 }
             }
             CallEvent::Observed(record) if self.observers.receiver_count() > 0 => {

@@ -8,6 +8,7 @@ mod calls;
 mod clock;
 mod egress;
 mod pump;
+mod reach;
 mod socket;
 mod streams;
 
@@ -21,16 +22,17 @@ use std::{
     time::{Duration, Instant as StdInstant},
 };
 
-use meshground_node::{CallRecord, DialError, DialId, Node, NodeEvent, PeerView, RejectReason};
+use meshground_node::{CallRecord, DialError, DialId, Node, NodeEvent, PeerView, RejectReason, StreamEvent};
 use meshground_shared::NodeId;
 use tokio::{
     sync::{Notify, broadcast, mpsc, oneshot, watch},
     time::{Instant, sleep_until, timeout_at},
 };
 
-use self::{calls::Calls, clock::std_instant, egress::Egress, pump::Pump, streams::Streams};
+use self::{calls::Calls, clock::std_instant, egress::Egress, pump::Pump, reach::Reach, streams::Streams};
 pub(crate) use self::{
     clock::{birth, now},
+    reach::Reaching,
     socket::Socket,
     streams::Opening,
 };
@@ -104,6 +106,11 @@ pub(crate) enum Command {
         target: NodeId,
         reply: oneshot::Sender<Result<NodeId, DialError>>,
     },
+    /// To come to a session with `peer` by itself, if there is none and a way.
+    Reach {
+        peer: NodeId,
+        reply: Reaching,
+    },
     /// Something quick to do with the node itself.
     Act(Act),
 }
@@ -138,6 +145,7 @@ pub(crate) struct Driver {
     pump: Pump,
     streams: Streams,
     calls: Calls,
+    reach: Reach,
     inboxes: Listeners,
     commands: mpsc::Receiver<Command>,
     orders: Orders,
@@ -146,6 +154,8 @@ pub(crate) struct Driver {
     view: watch::Sender<Arc<[PeerView]>>,
     /// Who waits for which dial.
     dials: BTreeMap<DialId, oneshot::Sender<Result<NodeId, DialError>>>,
+    /// Who asked for sessions to end, and is told once everybody knows that.
+    parted: Vec<oneshot::Sender<()>>,
     events: Vec<NodeEvent>,
     /// Socket errors since the last success.
     errors: u32,
@@ -192,12 +202,14 @@ impl Driver {
             pump: Pump::new(outboxes),
             streams: Streams::new(desk),
             calls: Calls::new(switchboard, call_records),
+            reach: Reach::default(),
             inboxes: Listeners(inboxes),
             commands,
             orders,
             paused,
             view,
             dials: BTreeMap::new(),
+            parted: Vec::new(),
             events: Vec::new(),
             errors: 0,
             observer,
@@ -222,7 +234,8 @@ impl Driver {
             self.work_off();
 
             let held = self.egress.shaper.as_ref().and_then(|shaper| shaper.next_due());
-            let due = self.node.poll_timeout().into_iter().chain(held).min();
+            let waits = self.calls.next_due();
+            let due = self.node.poll_timeout().into_iter().chain(held).chain(waits).min();
             if due != alarm_at {
                 alarm_at = due;
                 if let Some(due) = due {
@@ -329,6 +342,7 @@ impl Driver {
 
     fn tick(&mut self, emptied: bool) {
         let now = now();
+        self.calls.expire(now);
         let Some(due) = self.node.poll_timeout() else { return };
         let patience = if emptied { Duration::ZERO } else { TIMER_PATIENCE };
         if now.instant >= due + patience {
@@ -353,12 +367,15 @@ impl Driver {
                 self.dials.insert(dial, reply);
             }
             Command::Act(Act(act)) => act(&mut self.node),
-            Command::OpenStream { peer, opening } => self.streams.open(&mut self.node, peer, opening),
+            Command::OpenStream { peer, opening } => {
+                self.streams.open(&mut self.node, &mut self.reach, peer, opening);
+            }
+            Command::Reach { peer, reply } => self.reach.ask(&mut self.node, peer, reply),
             Command::Disconnect { peers, reply } => {
                 for peer in peers {
                     self.node.disconnect(now(), peer);
                 }
-                let _ = reply.send(());
+                self.parted.push(reply);
             }
             Command::Stats { reply } => {
                 let _ = reply.send(self.node.peers().collect());
@@ -385,7 +402,7 @@ impl Driver {
         for _ in 0..ROUNDS {
             self.pump.run(&mut self.node);
             self.streams.run(&mut self.node);
-            self.calls.run(&mut self.node);
+            self.calls.run(&mut self.node, &mut self.reach);
             self.flush();
             if !self.publish() {
                 return;
@@ -426,22 +443,43 @@ impl Driver {
             if let Some(observer) = &mut self.observer {
                 observer.observe(&event);
             }
+            let Self { node, reach, streams, calls, dials, .. } = self;
             match event {
                 NodeEvent::Dialed { dial, peer } => {
-                    if let Some(reply) = self.dials.remove(&dial) {
+                    if let Some(reply) = dials.remove(&dial) {
                         let _ = reply.send(Ok(peer));
                     }
+                    reach.dial_ended(node, dial);
                 }
                 NodeEvent::DialFailed { dial, error, .. } => {
-                    if let Some(reply) = self.dials.remove(&dial) {
+                    if let Some(reply) = dials.remove(&dial) {
                         let _ = reply.send(Err(error));
                     }
+                    if let Some(peer) = reach.dial_ended(node, dial) {
+                        streams.session_down(peer);
+                        calls.unreachable(peer);
+                    }
                 }
-                NodeEvent::SessionUp { peer, .. } => self.streams.session_up(&mut self.node, peer),
-                NodeEvent::Stream { peer, event } => self.streams.on_event(&mut self.node, peer, event),
-                NodeEvent::Call(event) => self.calls.on_event(&mut self.node, event),
+                NodeEvent::SessionUp { peer, .. } => {
+                    reach.session_up(peer);
+                    streams.session_up(node, reach, peer);
+                    calls.resume(node, reach, peer);
+                }
+                NodeEvent::SessionDown { peer, .. } => calls.resume(node, reach, peer),
+                NodeEvent::Stream { peer, event } => {
+                    let may_open = event == StreamEvent::MayOpen;
+                    streams.on_event(node, reach, peer, event);
+                    if may_open {
+                        calls.resume(node, reach, peer);
+                    }
+                }
+                NodeEvent::Call(event) => calls.on_event(node, event),
                 _ => {}
             }
+        }
+        for reply in self.parted.drain(..) {
+            // One that nobody waits for any more is no error.
+            let _ = reply.send(());
         }
         happened
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use meshground_node::{Node, NodeId, StreamError, StreamEvent, StreamId};
 use tokio::sync::oneshot;
 
-use super::clock::now;
+use super::{clock::now, reach::Reach};
 use crate::mesh::stream::{Desk, End, REFUSED, STREAM_BUFFER, Shared, Stream};
 
 /// Whoever waits for a stream to be opened.
@@ -16,7 +16,7 @@ pub(crate) type Opening = oneshot::Sender<Result<Stream, StreamError>>;
 pub(super) struct Streams {
     desk: Arc<Desk>,
     open: BTreeMap<(NodeId, StreamId), Arc<Shared>>,
-    /// Openings that wait until fewer are open, by peer.
+    /// Openings that wait until fewer are open, or for a session over others, by peer.
     waiting: Vec<(NodeId, Opening)>,
     ready: Vec<Arc<Shared>>,
 }
@@ -31,12 +31,12 @@ impl Streams {
         self.desk.work().await;
     }
 
-    /// Opens a stream, as soon as the peer allows another.
-    pub(super) fn open(&mut self, node: &mut Node, peer: NodeId, opening: Opening) {
+    /// Opens a stream, as soon as the peer allows another, and if need be as soon as it is reached over others.
+    pub(super) fn open(&mut self, node: &mut Node, reach: &mut Reach, peer: NodeId, opening: Opening) {
         let outcome = match node.open_stream(now(), peer) {
-            Err(StreamError::TooMany) => {
-                self.waiting.push((peer, opening));
-                return;
+            Err(StreamError::TooMany) => return self.waiting.push((peer, opening)),
+            Err(StreamError::NoSession(_)) if reach.begin(node, peer) => {
+                return self.waiting.push((peer, opening));
             }
             Ok(id) => Ok(Stream::new(self.insert(peer, id), Arc::clone(&self.desk))),
             Err(error) => Err(error),
@@ -106,7 +106,7 @@ impl Streams {
     }
 
     /// Something happened to a stream.
-    pub(super) fn on_event(&mut self, node: &mut Node, peer: NodeId, event: StreamEvent) {
+    pub(super) fn on_event(&mut self, node: &mut Node, reach: &mut Reach, peer: NodeId, event: StreamEvent) {
         match event {
             StreamEvent::Opened(id) => {
                 let shared = self.insert(peer, id);
@@ -130,15 +130,7 @@ impl Streams {
                     shared.lose(StreamError::NoSession(peer));
                 }
             }
-            StreamEvent::MayOpen => {
-                let (now_or_never, waiting) =
-                    std::mem::take(&mut self.waiting).into_iter().partition(|(other, _)| *other == peer);
-                self.waiting = waiting;
-                let openings: Vec<(NodeId, Opening)> = now_or_never;
-                for (peer, opening) in openings {
-                    self.open(node, peer, opening);
-                }
-            }
+            StreamEvent::MayOpen => self.session_up(node, reach, peer),
             _ => {}
         }
     }
@@ -156,11 +148,16 @@ impl Streams {
     }
 
     /// There is a session with `peer`, perhaps in the place of one under which too many were open.
-    pub(super) fn session_up(&mut self, node: &mut Node, peer: NodeId) {
-        self.on_event(node, peer, StreamEvent::MayOpen);
+    pub(super) fn session_up(&mut self, node: &mut Node, reach: &mut Reach, peer: NodeId) {
+        let (openings, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|(other, _)| *other == peer);
+        self.waiting = waiting;
+        for (peer, opening) in openings {
+            self.open(node, reach, peer, opening);
+        }
     }
 
-    /// There is no session with `peer` any more: nobody needs to wait for it.
+    /// There is no session with `peer` any more, or none comes about: nobody needs to wait for it.
     pub(super) fn session_down(&mut self, peer: NodeId) {
         let (gone, waiting): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.waiting).into_iter().partition(|(other, _)| *other == peer);

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
-use meshground_node::{HandshakeConfig, Identity, LivenessConfig, Node, NodeConfig};
+use meshground_node::{Capabilities, HandshakeConfig, Identity, LivenessConfig, Node, NodeConfig};
 use tokio::{
     runtime::Handle,
     sync::{Notify, broadcast, mpsc, watch},
@@ -13,7 +13,7 @@ use super::{
     stream::Desk,
 };
 use crate::{
-    driver::{Driver, Observer, Orders, Socket, birth},
+    driver::{Driver, Observer, Orders, Socket, birth, now},
     faults::FaultTable,
     random,
 };
@@ -25,6 +25,7 @@ pub struct MeshBuilder {
     identity: Option<Identity>,
     rng_seed: Option<[u8; 32]>,
     fault_seed: Option<u64>,
+    capabilities: Option<Capabilities>,
     observer: Option<Box<dyn Observer>>,
 }
 
@@ -37,6 +38,7 @@ impl MeshBuilder {
             identity: None,
             rng_seed: None,
             fault_seed: None,
+            capabilities: None,
             observer: None,
         }
     }
@@ -90,6 +92,14 @@ impl MeshBuilder {
         self
     }
 
+    /// What it announces from its start on, as by [`Mesh::announce_capabilities`]: every peer hears it with the session.
+    /// Nothing by default.
+    #[must_use]
+    pub fn capabilities(mut self, capabilities: Capabilities) -> Self {
+        self.capabilities = Some(capabilities);
+        self
+    }
+
     /// Who is told of everything that happens, in the node's task.
     pub(crate) fn observer(mut self, observer: Box<dyn Observer>) -> Self {
         self.observer = Some(observer);
@@ -110,7 +120,10 @@ impl MeshBuilder {
         let runtime = Handle::try_current().map_err(|_| MeshError::NoRuntime)?;
         let identity = self.identity.unwrap_or_else(|| Identity::from_seed(random::bytes()));
         let rng_seed = self.rng_seed.unwrap_or_else(random::bytes);
-        let node = Node::new(self.config, identity, rng_seed, birth())?;
+        let mut node = Node::new(self.config, identity, rng_seed, birth())?;
+        if let Some(capabilities) = self.capabilities {
+            node.announce(now(), capabilities);
+        }
         let bind_error =
             |error: std::io::Error| MeshError::Bind { address: self.address, reason: error.to_string() };
         let socket = Socket::bind(self.address).map_err(bind_error)?;

@@ -119,6 +119,7 @@ pub(crate) enum Order {
     },
     Cancel {
         token: Token,
+        peer: NodeId,
     },
     Release {
         token: Token,
@@ -192,7 +193,7 @@ impl Switchboard {
         let token = self.token();
         let (method, deadline) = (method.to_owned(), options.deadline);
         self.order(Order::Call { token, peer, method, body, deadline, caller });
-        Pending { switchboard: Arc::clone(self), token, over: false }
+        Pending { switchboard: Arc::clone(self), token, peer, over: false }
     }
 
     pub(super) async fn call(
@@ -227,13 +228,14 @@ impl Switchboard {
 struct Pending {
     switchboard: Arc<Switchboard>,
     token: Token,
+    peer: NodeId,
     over: bool,
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
         if !self.over {
-            self.switchboard.order(Order::Cancel { token: self.token });
+            self.switchboard.order(Order::Cancel { token: self.token, peer: self.peer });
         }
     }
 }

@@ -231,15 +231,20 @@ impl Mesh {
     /// are. Cancel-safe: dropped before it returns, it has sent nothing. For many messages to one peer a
     /// [`sender`](Self::sender) is faster.
     ///
+    /// To a node it holds no session with, but has a [way](Self::routes) to, it first comes to a session over others by
+    /// itself, within the handshake budget; so do [`open_stream`](Self::open_stream), [`call`](Self::call) and
+    /// [`call_streaming`](Self::call_streaming). See [`connect_relayed`](Self::connect_relayed).
+    ///
     /// # Errors
-    /// [`MeshError::Send`] without a session or when it is too large; [`MeshError::Closed`].
+    /// [`MeshError::Send`] without a session and a way to one, or when it is too large; [`MeshError::Closed`].
     pub async fn send(&self, peer: NodeId, payload: &[u8]) -> Result<(), MeshError> {
         self.sender(peer).send(payload).await
     }
 
     /// A handle for sending many messages to `peer`. Whether there is a session shows when it sends.
     pub fn sender(&self, peer: NodeId) -> MessageSender {
-        MessageSender::new(Arc::clone(&self.inner.outboxes), peer, self.inner.max_message)
+        let Inner { outboxes, commands, max_message, .. } = &*self.inner;
+        MessageSender::new(Arc::clone(outboxes), commands.clone(), peer, *max_message)
     }
 
     /// The messages of peers from now on. Every call gives a receiver of its own, and each gets every message.
@@ -247,11 +252,11 @@ impl Mesh {
         self.inner.inboxes.listen()
     }
 
-    /// Opens a stream to `peer`; waits while as many are open as the peer allows. The peer learns of it with the first
-    /// byte, the end or a reset. Cancel-safe.
+    /// Opens a stream to `peer`; waits while as many are open as the peer allows, and where need be for a session over
+    /// others. The peer learns of it with the first byte, the end or a reset. Cancel-safe.
     ///
     /// # Errors
-    /// [`MeshError::Stream`] without a session; [`MeshError::Closed`].
+    /// [`MeshError::Stream`] without a session and a way to one; [`MeshError::Closed`].
     pub async fn open_stream(&self, peer: NodeId) -> Result<Stream, MeshError> {
         Ok(self.ask(|opening| Command::OpenStream { peer, opening }).await??)
     }
@@ -291,7 +296,8 @@ impl Mesh {
     }
 
     /// Asks `method` of `peer` with `body` (at most [`MAX_BODY`](meshground_node::MAX_BODY) bytes), and returns the
-    /// answer. Dropping the future calls the call off, at the peer as well.
+    /// answer. Waits its turn while as many calls and streams are open as the peer allows, and where need be for a session
+    /// over others; the deadline counts from the beginning. Dropping the future calls the call off, at the peer as well.
     ///
     /// # Errors
     /// [`MeshError::Call`] says why no answer came; [`MeshError::Closed`].

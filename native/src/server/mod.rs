@@ -16,6 +16,7 @@
 //!
 //! What crosses the WebSocket is defined in `meshground-shared`.
 
+mod accept;
 mod connection;
 mod dispatch;
 mod errors;
@@ -30,7 +31,6 @@ mod upgrade;
 
 use std::{future::Future, io, net::Ipv4Addr, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::serve::ListenerExt;
 use meshground_shared::rpc::{BootParams, Booted, Limits, RpcError};
 use tokio::{
     net::TcpListener,
@@ -67,6 +67,8 @@ pub struct ServerConfig {
     /// as much; 20 s by default. Also three times this is how long a client may read
     /// nothing at all while there is something to read.
     pub keepalive: Duration,
+    /// How long a client may take over the head of a request; 10 s by default. One that takes longer is hung up on.
+    pub request_head_timeout: Duration,
     /// What clusters are booted with. Its `log` becomes the room's; its `cause` is not used.
     pub cluster: ClusterConfig,
     /// The page at `/`; the one embedded in this binary by default.
@@ -80,6 +82,7 @@ impl Default for ServerConfig {
             max_nodes: 256,
             max_clients: 64,
             keepalive: Duration::from_secs(20),
+            request_head_timeout: Duration::from_secs(10),
             cluster: ClusterConfig::default(),
             page: Page::embedded(),
         }
@@ -123,6 +126,7 @@ struct App {
     page: Page,
     limits: Limits,
     keepalive: Duration,
+    request_head_timeout: Duration,
     /// One place per client.
     clients: Arc<Semaphore>,
     /// Set once: every connection says goodbye and ends.
@@ -144,6 +148,7 @@ impl App {
             page: config.page,
             limits,
             keepalive: config.keepalive,
+            request_head_timeout: config.request_head_timeout,
             clients: Arc::new(Semaphore::new(config.max_clients as usize)),
             closing: watch::Sender::new(false),
         })
@@ -189,18 +194,12 @@ impl Server {
     /// When listening fails in the middle, which is not known to happen.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
         let Self { listener, app, .. } = self;
-        // Small messages, sent when they are written: waiting to fill packets would only add delay.
-        let listener = listener.tap_io(|socket| {
-            let _ = socket.set_nodelay(true);
-        });
         let (accept_no_more, stopped) = oneshot::channel::<()>();
-        let serving = axum::serve(listener, http::router(Arc::clone(&app))).with_graceful_shutdown(async {
-            let _ = stopped.await;
-        });
-        let mut serving = tokio::spawn(async move { serving.await });
+        let router = http::router(Arc::clone(&app));
+        let mut serving = tokio::spawn(accept::serve(listener, router, app.request_head_timeout, stopped));
         tokio::select! {
             () = stop => {}
-            ended = &mut serving => return ended.unwrap_or_else(|panic| Err(io::Error::other(panic))),
+            ended = &mut serving => return ended.map_err(io::Error::other),
         }
         let _ = accept_no_more.send(());
         // Clients are still there to see the cluster take its leave.

@@ -57,24 +57,17 @@ pub(crate) struct Room {
 #[derive(Debug, Clone)]
 enum Stage {
     Empty,
-    Running(Running),
+    Running(ClusterHarness),
     /// A boot or shutdown is under way.
     Changing,
-}
-
-#[derive(Debug, Clone)]
-struct Running {
-    harness: ClusterHarness,
-    /// The size at boot, which decides how fast a crash is noticed.
-    booted: usize,
 }
 
 /// The right to change the stage. Without a call of [`finish`](Self::finish) it leaves an empty room.
 struct Change<'a>(&'a watch::Sender<Stage>);
 
 impl Change<'_> {
-    fn finish(self, running: Running) {
-        self.0.send_replace(Stage::Running(running));
+    fn finish(self, harness: ClusterHarness) {
+        self.0.send_replace(Stage::Running(harness));
         std::mem::forget(self);
     }
 }
@@ -126,10 +119,10 @@ impl Room {
         self.log.snapshot()
     }
 
-    /// How soon a crashed node is Unreachable for its peers.
+    /// How soon a crashed node is Unreachable for its peers, as many as there are now.
     pub(crate) fn detection(&self) -> Duration {
         let nodes = match &*self.stage.borrow() {
-            Stage::Running(running) => running.booted,
+            Stage::Running(harness) => harness.len(),
             Stage::Empty | Stage::Changing => 1,
         };
         self.template.liveness_of(nodes).unreachable.max(DETECTION)
@@ -152,7 +145,7 @@ impl Room {
         let (command, began) = (self.issue(), Instant::now());
         let failed = |error: ClusterError| errors::cluster(&error).of(command);
         if let Some(before) = before {
-            before.harness.caused_by(command).shutdown().await.map_err(failed)?;
+            before.caused_by(command).shutdown().await.map_err(failed)?;
         }
         let nodes = params.nodes as usize;
         let config = ClusterConfig {
@@ -169,7 +162,7 @@ impl Room {
         };
         let harness = booted.map_err(failed)?;
         let members = harness.nodes().iter().map(ClusterNode::node_id).collect();
-        change.finish(Running { harness, booted: nodes });
+        change.finish(harness);
         Ok(Booted { command, nodes: members, took_us: micros(began) })
     }
 
@@ -178,7 +171,7 @@ impl Room {
         let (_change, before) = self.change(|_| Ok(()))?;
         let (command, began) = (self.issue(), Instant::now());
         if let Some(before) = before {
-            let done = before.harness.caused_by(command).shutdown().await;
+            let done = before.caused_by(command).shutdown().await;
             done.map_err(|error| errors::cluster(&error).of(command))?;
         }
         Ok(Done { command, took_us: micros(began) })
@@ -330,14 +323,14 @@ impl Room {
     /// Takes the right to boot or shut down, if `admit` has no objection to what runs.
     fn change(
         &self,
-        admit: impl FnOnce(Option<&Running>) -> Result<(), RpcError>,
-    ) -> Result<(Change<'_>, Option<Running>), RpcError> {
+        admit: impl FnOnce(Option<&ClusterHarness>) -> Result<(), RpcError>,
+    ) -> Result<(Change<'_>, Option<ClusterHarness>), RpcError> {
         let mut outcome = Err(errors::busy());
         self.stage.send_if_modified(|stage| {
             let before = match stage {
                 Stage::Changing => return false,
                 Stage::Empty => None,
-                Stage::Running(running) => Some(running.clone()),
+                Stage::Running(harness) => Some(harness.clone()),
             };
             outcome = admit(before.as_ref()).map(|()| before);
             let admitted = outcome.is_ok();
@@ -351,7 +344,7 @@ impl Room {
 
     fn harness(&self) -> Result<ClusterHarness, RpcError> {
         match &*self.stage.borrow() {
-            Stage::Running(running) => Ok(running.harness.clone()),
+            Stage::Running(harness) => Ok(harness.clone()),
             Stage::Empty => Err(errors::not_running("there is no cluster")),
             Stage::Changing => Err(errors::busy()),
         }
@@ -375,14 +368,16 @@ impl Drop for Room {
 
 async fn sample(stage: &watch::Receiver<Stage>, log: &EventLog) -> Frame {
     let harness = match &*stage.borrow() {
-        Stage::Running(running) => Some(running.harness.clone()),
+        Stage::Running(harness) => Some(harness.clone()),
         Stage::Empty | Stage::Changing => None,
     };
-    let links = match harness {
-        Some(harness) => harness.links().await,
-        None => Vec::new(),
+    let (mut links, mut traffic) = match harness {
+        Some(harness) => harness.gauges().await,
+        None => Default::default(),
     };
-    Frame { at_us: log.now_us(), links: links.into() }
+    links.sort_unstable_by_key(|link| (link.node, link.peer));
+    traffic.sort_unstable_by_key(|link| (link.node, link.peer));
+    Frame { at_us: log.now_us(), links: links.into(), traffic: traffic.into() }
 }
 
 /// An operation on one node failed: if another command came first, that is the reason.

@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc};
 
 use meshground_shared::{
-    Event, LinkSample, Telemetry,
+    Event, LinkSample, NodeId, Telemetry, TrafficSample,
     rpc::{Delivery, Dropped, Id, Notification, Push, SubscribeParams, Subscribed, Topic},
 };
 use tokio::sync::watch;
@@ -15,6 +15,9 @@ use super::{
     telemetry::Frame,
 };
 use crate::log::{EventLog, EventReceiver, RecvError, Subscription};
+
+/// Counters rise with every heartbeat of every link; people read them, and programs take differences.
+const COUNTERS_EVERY_US: u64 = 1_000_000;
 
 /// Answers an `events.subscribe`, and gives back the stream that follows the answer.
 ///
@@ -46,7 +49,7 @@ pub(crate) async fn begin(
         outbox: outbox.clone(),
         prev: seq,
         events: has(Topic::Cluster).then_some((missed, events)),
-        gauges: has(Topic::Telemetry).then(|| Gauges { frames: room.telemetry(), sent: Arc::default() }),
+        gauges: has(Topic::Telemetry).then(|| Gauges::new(room.telemetry())),
         log,
     };
     Ok(async move {
@@ -68,6 +71,15 @@ struct Gauges {
     frames: watch::Receiver<Frame>,
     /// What the client knows: the samples of the last frame, ordered by link.
     sent: Arc<[LinkSample]>,
+    /// The same of counters, and when, in the log's microseconds.
+    counted: Arc<[TrafficSample]>,
+    counted_at: Option<u64>,
+}
+
+impl Gauges {
+    fn new(frames: watch::Receiver<Frame>) -> Self {
+        Self { frames, sent: Arc::default(), counted: Arc::default(), counted_at: None }
+    }
 }
 
 enum Next {
@@ -143,16 +155,21 @@ async fn next_gauges(gauges: Option<&mut Gauges>) -> Option<Telemetry> {
         return std::future::pending().await;
     }
     let frame = gauges.frames.borrow_and_update().clone();
-    let links = changed(&gauges.sent, &frame.links);
+    let links = changed(&gauges.sent, &frame.links, |sample| (sample.node, sample.peer));
     gauges.sent = frame.links;
-    (!links.is_empty()).then_some(Telemetry { at_us: frame.at_us, links })
+    let mut traffic = Vec::new();
+    if gauges.counted_at.is_none_or(|last| frame.at_us.saturating_sub(last) >= COUNTERS_EVERY_US) {
+        traffic = changed(&gauges.counted, &frame.traffic, |sample| (sample.node, sample.peer));
+        (gauges.counted, gauges.counted_at) = (frame.traffic, Some(frame.at_us));
+    }
+    let news = !links.is_empty() || !traffic.is_empty();
+    news.then_some(Telemetry { at_us: frame.at_us, links, traffic })
 }
 
 /// The samples of `now` that `before` has not, or has with another value. Both are
 /// ordered by link.
-fn changed(before: &[LinkSample], now: &[LinkSample]) -> Vec<LinkSample> {
+fn changed<T: Copy + PartialEq>(before: &[T], now: &[T], link: impl Fn(&T) -> (NodeId, NodeId)) -> Vec<T> {
     let mut before = before.iter().peekable();
-    let link = |sample: &LinkSample| (sample.node, sample.peer);
     now.iter()
         .filter(|sample| {
             while before.next_if(|old| link(old) < link(sample)).is_some() {}
@@ -174,6 +191,7 @@ mod tests {
 
     #[test]
     fn only_what_changed_is_sent() {
+        let changed = |before: &[_], now: &[_]| changed(before, now, |it: &LinkSample| (it.node, it.peer));
         let before = [sample(1, 2, 10), sample(1, 3, 20), sample(2, 1, 30), sample(4, 1, 40)];
         let now = [sample(1, 2, 10), sample(1, 3, 21), sample(2, 3, 5), sample(4, 1, 40), sample(5, 1, 1)];
         assert_eq!(changed(&before, &now), [sample(1, 3, 21), sample(2, 3, 5), sample(5, 1, 1)]);

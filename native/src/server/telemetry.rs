@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use meshground_shared::LinkSample;
+use meshground_shared::{LinkSample, TrafficSample};
 use tokio::{
     sync::{Notify, watch},
     time::{MissedTickBehavior, interval},
@@ -18,6 +18,8 @@ pub(crate) struct Frame {
     pub(crate) at_us: u64,
     /// Ordered by node, then peer.
     pub(crate) links: Arc<[LinkSample]>,
+    /// Ordered likewise.
+    pub(crate) traffic: Arc<[TrafficSample]>,
 }
 
 /// Samples while somebody subscribes, and rests while nobody does.
@@ -49,13 +51,7 @@ impl Sampler {
                 self.wanted.notified().await;
                 continue;
             }
-            let mut frame = sample().await;
-            if !frame.links.is_sorted_by_key(|link| (link.node, link.peer)) {
-                let mut links = frame.links.to_vec();
-                links.sort_unstable_by_key(|link| (link.node, link.peer));
-                frame.links = links.into();
-            }
-            self.frames.send_replace(frame);
+            self.frames.send_replace(sample().await);
         }
     }
 }

@@ -28,6 +28,9 @@ const FEW_LINKS: usize = 8;
 /// And so much more of it for each of its peers, at most: else all of them would announce at once.
 const LEISURE: Duration = Duration::from_millis(8);
 
+/// A distance that no node is at.
+const UNKNOWN: u16 = 0;
+
 /// What a summary frame may add to its content: its type and a length.
 const SUMMARY_OVERHEAD: usize = 5;
 
@@ -206,6 +209,10 @@ impl Node {
             self.everyone.announcement.gained(now);
         } else {
             self.everyone.announcement.lost(now);
+            // Whoever was told that the session is gone is told how the node is reached now, be it as before.
+            if let Some(told) = self.everyone.told.get_mut(&id) {
+                *told = UNKNOWN;
+            }
         }
         self.everyone.route_change(now);
     }

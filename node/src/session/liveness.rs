@@ -218,7 +218,8 @@ impl Liveness {
                 (self.last_sent + self.interval).min(last_ping + config.heartbeat.saturating_mul(4))
             }
             Health::Suspect => last_ping + soon,
-            Health::Unreachable => last_ping + config.heartbeat.saturating_mul(3),
+            // It may still hear: rarer than this, it would come to suspect an end that it hears well.
+            Health::Unreachable => last_ping + config.heartbeat.saturating_mul(2),
         }
     }
 }
@@ -284,6 +285,17 @@ mod tests {
         live.check(at(700), &config);
         live.pinged(at(700), &config, 1.0);
         assert!(live.check(at(800), &config).ping);
+    }
+
+    #[test]
+    fn whoever_finds_a_peer_unreachable_still_pings_it_too_often_to_be_suspected_itself() {
+        let config = LivenessConfig::default();
+        let mut live = Liveness::new(at(0), &config);
+        silent_until(&mut live, 0, 1_300);
+        assert_eq!(live.health(), Health::Unreachable);
+        live.pinged(at(1_300), &config, 1.0);
+        let next = live.next_check(&config);
+        assert!(live.check(next, &config).ping && next < at(1_300) + config.suspect, "{next:?}");
     }
 
     #[test]

@@ -105,7 +105,13 @@ async fn a_crashed_node_becomes_unreachable_for_all_and_comes_back_when_restarte
     until(&cluster, "detection", |snapshot| all_others_see(snapshot, id, Health::Unreachable)).await;
     assert_eq!(
         cluster.health(),
-        ClusterHealth { total_nodes: 5, meshes_with_full_peers: 0, runtimes_with_full_peers: 0 }
+        ClusterHealth {
+            total_nodes: 5,
+            indexes_with_all_nodes: 4,
+            nodes_with_all_routes: 4,
+            ..ClusterHealth::default()
+        },
+        "those that run still know of each other"
     );
     let seen = drain(&mut events);
     let seen: Vec<_> = about(&seen, id).collect();

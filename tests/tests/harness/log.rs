@@ -62,6 +62,15 @@ async fn members_send_each_other_messages() {
     a.mesh().send(b.node_id(), b"hello").await.unwrap();
     let message = within("the message", inbox.recv()).await.unwrap();
     assert_eq!((message.from, &message.payload[..]), (a.node_id(), &b"hello"[..]));
+    let traffic = within("counters", cluster.traffic()).await;
+    assert_eq!(traffic.len(), 6);
+    let messages = |node: &ClusterNode, peer: &ClusterNode| {
+        let ends = (node.node_id(), peer.node_id());
+        let total = traffic.iter().find(|it| (it.node, it.peer) == ends).unwrap().total;
+        assert!(total.datagrams_out > 0 && total.bytes_out > total.datagrams_out);
+        (total.messages_out, total.messages_in)
+    };
+    assert_eq!((messages(&a, &b), messages(&b, &a)), ((1, 0), (0, 1)));
     let too_large = vec![0; a.mesh().max_message() + 1];
     assert!(a.mesh().send(b.node_id(), &too_large).await.is_err());
     assert!(a.mesh().send(NodeId(1), b"nobody").await.is_err());

@@ -1,5 +1,6 @@
 //! What the cluster harness promises, over real sockets.
 
+mod acquaintance;
 mod boot;
 mod changes;
 mod errors;
@@ -69,7 +70,13 @@ async fn boot_with(n: usize, config: ClusterConfig) -> ClusterHarness {
 }
 
 fn full(n: usize) -> ClusterHealth {
-    ClusterHealth { total_nodes: n, meshes_with_full_peers: n, runtimes_with_full_peers: n }
+    ClusterHealth {
+        total_nodes: n,
+        meshes_with_full_peers: n,
+        runtimes_with_full_peers: n,
+        indexes_with_all_nodes: n,
+        nodes_with_all_routes: n,
+    }
 }
 
 fn ids(cluster: &ClusterHarness) -> BTreeSet<NodeId> {

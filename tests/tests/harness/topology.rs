@@ -129,6 +129,7 @@ async fn a_ring_closes_where_a_node_leaves_and_opens_for_one_that_comes() {
     // Behind the harness's back.
     within("leave", cluster.nth(1).unwrap().mesh().shutdown()).await;
     until(&cluster, "the ring closes", |snapshot| snapshot.nodes.len() == 4 && snapshot.is_converged()).await;
+    within("all of them", cluster.converged()).await.unwrap();
     assert_linked(&cluster, Topology::Ring);
 }
 

@@ -187,6 +187,50 @@ async fn hundreds_of_calls_at_once_are_each_answered() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_thousand_calls_at_once_wait_their_turn_and_are_each_answered() {
+    let (a, b) = pair().await;
+    b.serve("echo", async |request: Request| Ok(request.body));
+    let asking = (0..5_000_u32).map(|n| {
+        let (a, peer) = (a.clone(), b.node_id());
+        tokio::spawn(async move {
+            let answer = a.call(peer, "echo", n.to_le_bytes(), FOR_EVER).await;
+            assert_eq!(answer, Ok(n.to_le_bytes().to_vec()));
+        })
+    });
+    for task in asking.collect::<Vec<_>>() {
+        within("every answer", task).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_never_gets_its_turn_ends_at_its_deadline_and_one_that_is_dropped_leaves_it_to_others() {
+    let (a, b) = pair().await;
+    let (here, mut taken) = (b.node_id(), Vec::new());
+    // As many streams as the peer allows.
+    while let Ok(stream) = tokio::time::timeout(Duration::from_secs(1), a.open_stream(here)).await {
+        taken.push(stream.unwrap());
+        assert!(taken.len() < 100_000, "it never waits");
+    }
+    b.serve("echo", async |request: Request| Ok(request.body));
+    let wait = Duration::from_millis(50);
+    let error = within("the deadline", a.call(here, "echo", "", CallOptions { deadline: Some(wait) })).await;
+    assert_eq!(error, Err(MeshError::Call(CallError::Deadline(wait))));
+    let mut items = a.call_streaming(here, "echo", "", CallOptions { deadline: Some(wait) });
+    let error = within("the deadline", items.next()).await.unwrap();
+    assert_eq!(error, Err(MeshError::Call(CallError::Deadline(wait))));
+
+    let dropped =
+        tokio::time::timeout(Duration::from_millis(50), a.call(here, "echo", "first", FOR_EVER)).await;
+    assert!(dropped.is_err(), "it waits for its turn");
+    let second = tokio::spawn({
+        let a = a.clone();
+        async move { a.call(here, "echo", "second", FOR_EVER).await }
+    });
+    drop(taken);
+    assert_eq!(within("its turn", second).await.unwrap(), Ok(b"second".to_vec()));
+}
+
 #[tokio::test]
 async fn calls_to_a_node_that_goes_end_with_it() {
     let (a, b) = pair().await;

@@ -245,7 +245,7 @@ async fn a_second_subscription_replaces_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn telemetry_comes_with_round_trip_times_to_those_who_ask() {
+async fn telemetry_comes_with_round_trip_times_and_counters_to_those_who_ask() {
     let server = server().await;
     let mut client = Client::connect(server.local_addr()).await;
     let booted = boot(&mut client, 3).await;
@@ -259,10 +259,19 @@ async fn telemetry_comes_with_round_trip_times_to_those_who_ask() {
     let mut frames = 0;
     let mut last_at = 0;
     // Until every link has been measured, and changes have been seen to be sent alone.
-    while known.len() < links || frames < 3 {
+    let (mut counted, mut risen) = (BTreeMap::new(), false);
+    while known.len() < links || counted.len() < links || frames < 3 || !risen {
         let telemetry = client.next_telemetry().await;
-        assert!(telemetry.at_us > last_at && !telemetry.links.is_empty());
+        assert!(telemetry.at_us > last_at);
+        assert!(!telemetry.links.is_empty() || !telemetry.traffic.is_empty(), "a frame about nothing");
         last_at = telemetry.at_us;
+        for sample in telemetry.traffic {
+            assert!(booted.nodes.contains(&sample.node) && booted.nodes.contains(&sample.peer));
+            assert!(sample.total.datagrams_in > 0 && sample.total.bytes_out > 0, "{sample:?}");
+            let before = counted.insert((sample.node, sample.peer), sample.total);
+            assert_ne!(before, Some(sample.total), "unchanged counters were sent again");
+            risen |= before.is_some_and(|before| before.datagrams_in < sample.total.datagrams_in);
+        }
         for link in telemetry.links {
             assert!(booted.nodes.contains(&link.node) && booted.nodes.contains(&link.peer));
             assert!(link.node != link.peer && link.rtt_us > 0, "{link:?}");
@@ -274,7 +283,8 @@ async fn telemetry_comes_with_round_trip_times_to_those_who_ask() {
     // Another subscriber is told everything anew, whatever the first one knows.
     let mut late = Client::connect(server.local_addr()).await;
     late.subscribe(&SubscribeParams { topics, resume: None }).await;
-    assert_eq!(late.next_telemetry().await.links.len(), links);
+    let first = late.next_telemetry().await;
+    assert_eq!((first.links.len(), first.traffic.len()), (links, links));
 
     plain.call::<NodeShutdown>(&NodeParams { node: booted.nodes[0] }).await.unwrap();
     mirror.until_it_shows(&mut plain, "the leave", |fold| fold.nodes.len() == 2).await;

@@ -29,3 +29,22 @@ async fn a_stopped_server_says_goodbye_to_its_clients() {
     let free_again = Server::bind(ServerConfig { port: address.port(), ..ServerConfig::default() }).await;
     assert!(free_again.is_ok(), "{free_again:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hello_tells_how_soon_a_crash_is_noticed_by_as_many_as_there_are_now() {
+    // A budget that each node more makes heartbeats rarer by.
+    let liveness = LivenessConfig { budget: 10, ..LivenessConfig::default() };
+    let cluster = ClusterConfig { liveness: Some(liveness), ..ClusterConfig::default() };
+    let server = started(ServerConfig { cluster, ..ServerConfig::default() }).await;
+    let mut client = Client::connect(server.local_addr()).await;
+    let booted = boot(&mut client, 3).await;
+    let mut told = vec![client.call::<SessionHello>(&NoParams {}).await.unwrap().detection_ms];
+    for _ in 0..2 {
+        client.call::<NodeSpawn>(&NoParams {}).await.unwrap();
+        told.push(client.call::<SessionHello>(&NoParams {}).await.unwrap().detection_ms);
+    }
+    assert!(told.is_sorted_by(|fewer, more| fewer < more), "{told:?}");
+    client.call::<NodeShutdown>(&NodeParams { node: booted.nodes[0] }).await.unwrap();
+    let fewer = client.call::<SessionHello>(&NoParams {}).await.unwrap().detection_ms;
+    assert_eq!(fewer, told[1]);
+}

@@ -84,3 +84,36 @@ async fn a_large_snapshot_arrives_whole() {
     let snapshot = client.call::<ClusterSnapshot>(&NoParams {}).await.unwrap();
     assert_eq!(snapshot, server.log().snapshot());
 }
+
+#[tokio::test]
+async fn a_client_that_never_finishes_its_request_is_hung_up_on_and_no_other() {
+    assert!(ServerConfig::default().request_head_timeout <= Duration::from_secs(10));
+    let head_timeout = Duration::from_millis(200);
+    let server =
+        started(ServerConfig { request_head_timeout: head_timeout, ..ServerConfig::default() }).await;
+    let address = server.local_addr();
+    let mut client = Client::connect(address).await;
+    let open = async || in_time("a connection", TcpStream::connect(address)).await.unwrap();
+
+    let (mut silent, mut half, mut slow) = (open().await, open().await, open().await);
+    half.write_all(b"GET /healthz HTTP/1.1\r\nHost: local").await.unwrap();
+    let mut answer = Vec::new();
+    // Whether it ends with a word or a reset: it ends.
+    let _ = in_time("the end of one that is silent", silent.read_to_end(&mut answer)).await;
+    let _ = in_time("the end of one that has stopped half-way", half.read_to_end(&mut answer)).await;
+    let trickle = async {
+        // Something comes all the time, but never the end of the head.
+        slow.write_all(b"GET /healthz HTTP/1.1\r\nx: ").await?;
+        loop {
+            slow.write_all(b"y").await?;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let ended: std::io::Result<()> = in_time("the end of one that trickles", trickle).await;
+    assert!(ended.is_err());
+
+    client.is_alive().await;
+    let health = get(address, "/healthz", &address.to_string(), &[]).await;
+    assert_eq!(health.status, 200, "others are answered");
+    server.stop().await;
+}

@@ -18,6 +18,7 @@ use meshground::{
     cluster::ClusterConfig,
     server::{Page, RunningServer, Server, ServerConfig, ServerError},
 };
+use meshground_node::LivenessConfig;
 use meshground_shared::{
     ClusterPhase, CommandId, Epoch, Event, EventKind, Health, NodeId, NodeState, PublicKey, RejectReason,
     SessionEnd, Snapshot, StopReason, Topology,
@@ -29,6 +30,10 @@ use meshground_shared::{
 };
 use meshground_tests::ws::{Client, Mirror, get, in_time};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode};
 
 async fn started(config: ServerConfig) -> RunningServer {

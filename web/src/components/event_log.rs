@@ -155,7 +155,8 @@ fn concerns(event: &Event, node: NodeId) -> bool {
             EventKind::FaultChanged { peer, .. }
             | EventKind::SessionUp { peer, .. }
             | EventKind::SessionDown { peer, .. }
-            | EventKind::PeerHealth { peer, .. } => peer == node,
+            | EventKind::PeerHealth { peer, .. }
+            | EventKind::OneWay { peer, .. } => peer == node,
             _ => false,
         }
 }
@@ -177,6 +178,7 @@ fn kind(kind: &EventKind) -> &'static str {
         EventKind::SessionUp { .. } => "session_up",
         EventKind::SessionDown { .. } => "session_down",
         EventKind::PeerHealth { .. } => "peer_health",
+        EventKind::OneWay { .. } => "one_way",
         EventKind::DatagramRejected { .. } => "datagram_rejected",
     }
 }

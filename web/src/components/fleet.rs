@@ -7,7 +7,7 @@ use super::{node_table::NodeTable, session_table::SessionTable};
 use crate::{
     names::Names,
     shared_ref::Shared,
-    state::{LogClock, Rtts},
+    state::{LogClock, Rtts, Traffics},
 };
 
 /// What the tables are given.
@@ -17,6 +17,8 @@ pub(crate) struct FleetProps {
     pub(crate) snapshot: Option<Shared<Snapshot>>,
     /// Round-trip times.
     pub(crate) rtts: Shared<Rtts>,
+    /// What was sent and received.
+    pub(crate) traffic: Shared<Traffics>,
     /// What nodes are called.
     pub(crate) names: Shared<Names>,
     /// The log's clock.
@@ -87,6 +89,7 @@ pub(crate) fn Fleet(props: &FleetProps) -> Html {
                     open={!nodes}
                     snapshot={props.snapshot.clone()}
                     rtts={props.rtts.clone()}
+                    traffic={props.traffic.clone()}
                     names={props.names.clone()}
                     clock={props.clock}
                     on_select={props.on_select.clone()}

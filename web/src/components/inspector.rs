@@ -6,13 +6,13 @@ use yew::prelude::*;
 use super::{
     Icon,
     node_table::sentence_case,
-    parts::{Copy, Life, Verdict, labelled},
+    parts::{self, Copy, Life, Verdict, labelled},
     tick::use_now,
 };
 use crate::{
     names::Names,
     shared_ref::Shared,
-    state::{Command, LogClock, Pending, Rtts},
+    state::{Command, LogClock, Pending, Rtts, Traffics},
     text,
 };
 
@@ -25,6 +25,8 @@ pub(crate) struct InspectorProps {
     pub(crate) snapshot: Shared<Snapshot>,
     /// Round-trip times.
     pub(crate) rtts: Shared<Rtts>,
+    /// What was sent and received.
+    pub(crate) traffic: Shared<Traffics>,
     /// What nodes are called.
     pub(crate) names: Shared<Names>,
     /// The log's clock.
@@ -128,14 +130,16 @@ fn peers(props: &InspectorProps, node: &NodeSnapshot, now_ms: f64) -> Html {
     let row = |(id, peer): (NodeId, &PeerSnapshot)| {
         let rtt = props.rtts.get(&(props.node, id));
         html! {
-            <tr key={id.0} data-testid="peer-row" data-peer={id.to_string()} data-health={text::health_slug(peer.health)}>
+            <tr key={id.0} data-testid="peer-row" data-peer={id.to_string()} data-health={text::health_slug(peer.health)} data-heard={peer.heard.to_string()}>
                 <th scope="row">
                     <button type="button" class="row-button" onclick={props.on_select.reform(move |_: MouseEvent| Some(id))}>
                         { sentence_case(&props.names.name(id)) }
                     </button>
+                    if !peer.heard { <span class="aside">{ "does not hear this node" }</span> }
                 </th>
                 <td><Verdict health={peer.health} /></td>
                 <td class="number">{ rtt.map_or_else(|| "–".to_owned(), |&us| text::duration(u64::from(us))) }</td>
+                { parts::traffic(props.traffic.get(&(props.node, id))) }
                 <td>{ text::role(peer.role) }</td>
                 <td class="number">{ text::age(props.clock.elapsed_us(peer.since_us, now_ms)) }</td>
                 <td>{ link_button(id) }</td>
@@ -151,6 +155,9 @@ fn peers(props: &InspectorProps, node: &NodeSnapshot, now_ms: f64) -> Html {
                         <th scope="col">{ "Peer" }</th>
                         <th scope="col"><abbr title="This node's verdict">{ "Health" }</abbr></th>
                         <th scope="col" class="number"><abbr title="Smoothed round-trip time">{ "RTT" }</abbr></th>
+                        <th scope="col" class="number wide">
+                            <abbr title="Bytes that this node has sent and received">{ "Out / in" }</abbr>
+                        </th>
                         <th scope="col"><abbr title="This node's part in the handshake">{ "Role" }</abbr></th>
                         <th scope="col" class="number">{ "Age" }</th>
                         <th scope="col"><abbr title="Both ways">{ "Link" }</abbr></th>

@@ -11,6 +11,7 @@ pub(crate) fn Legend() -> Html {
             <li><span class="swatch suspect" aria-hidden="true" />{ "Suspect" }</li>
             <li><span class="swatch unreachable" aria-hidden="true" />{ "Unreachable" }</li>
             <li><span class="swatch half" aria-hidden="true" />{ "One-sided" }</li>
+            <li><span class="swatch one-way" aria-hidden="true" />{ "Heard one way only" }</li>
         </ul>
     }
 }

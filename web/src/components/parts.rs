@@ -1,6 +1,6 @@
 //! Small parts that several panels use.
 
-use meshground_shared::{Health, NodeState};
+use meshground_shared::{Health, NodeState, Traffic};
 use yew::prelude::*;
 
 use super::Icon;
@@ -24,6 +24,15 @@ pub(crate) fn Verdict(props: &VerdictProps) -> Html {
             <span class={classes!("chip", "verdict", text::health_slug(health))}>{ text::health(health) }</span>
         },
         None => html! { <span class="none" title="No peer judges it">{ "–" }</span> },
+    }
+}
+
+/// The cell of a session's traffic as one end counts it; a dash before it is known.
+pub(crate) fn traffic(total: Option<&Traffic>) -> Html {
+    html! {
+        <td class="number wide" data-testid="traffic" title={total.map(text::traffic_at_length)}>
+            { total.map_or_else(|| "–".to_owned(), text::traffic) }
+        </td>
     }
 }
 

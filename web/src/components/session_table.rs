@@ -3,12 +3,16 @@
 use meshground_shared::{NodeId, Snapshot};
 use yew::prelude::*;
 
-use super::{node_table::sentence_case, parts::Verdict, tick::use_now};
+use super::{
+    node_table::sentence_case,
+    parts::{self, Verdict},
+    tick::use_now,
+};
 use crate::{
     names::Names,
     sessions::{self, Session},
     shared_ref::Shared,
-    state::{LogClock, Rtts},
+    state::{LogClock, Rtts, Traffics},
     text,
 };
 
@@ -21,6 +25,8 @@ pub(crate) struct SessionTableProps {
     pub(crate) snapshot: Option<Shared<Snapshot>>,
     /// Round-trip times.
     pub(crate) rtts: Shared<Rtts>,
+    /// What was sent and received.
+    pub(crate) traffic: Shared<Traffics>,
     /// What nodes are called.
     pub(crate) names: Shared<Names>,
     /// The log's clock.
@@ -42,13 +48,16 @@ pub(crate) fn SessionTable(props: &SessionTableProps) -> Html {
     });
     // Gauges come ten times a second; people read, and rows are redrawn, once a second.
     #[allow(clippy::cast_possible_truncation)] // whole seconds
-    let calm = use_memo((now_ms as i64, props.snapshot.clone()), |_| (props.rtts.clone(), props.clock));
+    let calm = use_memo((now_ms as i64, props.snapshot.clone()), |_| {
+        (props.rtts.clone(), props.clock, props.traffic.clone())
+    });
     let rows = if props.open || sessions.len() <= HIDDEN_ROWS {
         html! {
             <Rows
                 sessions={(*sessions).clone()}
                 rtts={calm.0.clone()}
                 clock={calm.1}
+                traffic={calm.2.clone()}
                 {now_ms}
                 names={props.names.clone()}
                 on_select={props.on_select.clone()}
@@ -66,6 +75,9 @@ pub(crate) fn SessionTable(props: &SessionTableProps) -> Html {
                     <th scope="col">{ "Peer" }</th>
                     <th scope="col"><abbr title="The worse of the two ends' verdicts">{ "Health" }</abbr></th>
                     <th scope="col" class="number"><abbr title="Smoothed round-trip time">{ "RTT" }</abbr></th>
+                    <th scope="col" class="number wide">
+                        <abbr title="Bytes that the first node has sent and received">{ "Out / in" }</abbr>
+                    </th>
                     <th scope="col" class="number wide">{ "Age" }</th>
                 </tr>
             </thead>
@@ -78,6 +90,7 @@ pub(crate) fn SessionTable(props: &SessionTableProps) -> Html {
 struct RowsProps {
     sessions: Shared<Vec<Session>>,
     rtts: Shared<Rtts>,
+    traffic: Shared<Traffics>,
     clock: LogClock,
     now_ms: f64,
     names: Shared<Names>,
@@ -99,7 +112,7 @@ fn Rows(props: &RowsProps) -> Html {
         rtt.map_or_else(|| "–".to_owned(), |&us| text::duration(u64::from(us)))
     };
     let row = |session: &Session| {
-        let &Session { from, to, health, both, since_us } = session;
+        let &Session { from, to, health, both, deaf, since_us } = session;
         html! {
             <tr
                 key={format!("{from}{to}")}
@@ -107,14 +120,20 @@ fn Rows(props: &RowsProps) -> Html {
                 data-a={from.to_string()}
                 data-b={to.to_string()}
                 data-health={text::health_slug(health)}
+                data-deaf={deaf.map(|deaf| deaf.to_string())}
             >
-                <th scope="row">{ node(from) }</th>
+                <th scope="row">
+                    { node(from) }
+                    if deaf == Some(from) { <span class="aside">{ "does not hear the other" }</span> }
+                </th>
                 <td>
                     { node(to) }
                     if !both { <span class="aside">{ "does not hold it" }</span> }
+                    if both && deaf == Some(to) { <span class="aside">{ "does not hear the other" }</span> }
                 </td>
                 <td><Verdict {health} /></td>
                 <td class="number">{ if both { rtt(from, to) } else { "–".to_owned() } }</td>
+                { parts::traffic(props.traffic.get(&(from, to))) }
                 <td class="number wide">{ text::age(props.clock.elapsed_us(since_us, props.now_ms)) }</td>
             </tr>
         }
@@ -122,7 +141,7 @@ fn Rows(props: &RowsProps) -> Html {
     html! {
         <tbody>
             if props.sessions.is_empty() {
-                <tr class="empty"><td colspan="5">{ "No sessions." }</td></tr>
+                <tr class="empty"><td colspan="6">{ "No sessions." }</td></tr>
             }
             { for props.sessions.iter().map(row) }
         </tbody>

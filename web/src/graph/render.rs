@@ -47,6 +47,8 @@ pub(crate) struct Drawn {
     pub(crate) edges: usize,
     /// How many sessions held at one end only.
     pub(crate) halves: usize,
+    /// How many of all those with an arrow: packets get through one way only.
+    pub(crate) one_way: usize,
 }
 
 /// Below this many nodes there is room for ids.
@@ -83,6 +85,8 @@ impl Frame<'_> {
         if let Some(lit) = lit {
             self.draw_rtts(lit);
         }
+        let all = self.scene.edges().iter().chain(self.scene.halves());
+        drawn.one_way = all.filter(|line| line.deaf.is_some()).count();
         let near = lit.map(|lit| self.scene.neighbourhood(lit));
         for (&id, body) in self.scene.bodies() {
             let dim = near.as_ref().is_some_and(|near| !near.contains(&id));
@@ -174,6 +178,11 @@ impl Frame<'_> {
         context.stroke();
         if half {
             self.dash(&[]);
+        }
+        if let Some(deaf) = line.deaf {
+            // Packets still get through away from the end that does not hear.
+            let (away, towards) = if deaf == line.from { (start, end) } else { (end, start) };
+            self.arrow(away, towards, 0.72, self.palette.health(line.health));
         }
         if bad && self.scene.members() <= LINE_SIGNS {
             // The verdict of a half edge is its holder's, so it stands nearer to it.
@@ -381,6 +390,28 @@ impl Frame<'_> {
         context.move_to(at.x, at.y + radius * 0.42);
         context.line_to(at.x, at.y + radius * 0.58);
         context.stroke();
+    }
+
+    /// A filled arrowhead on the way from one point to another.
+    fn arrow(&self, from: Point, to: Point, way: f64, colour: &str) {
+        let length = from.distance(to);
+        if length < 4.0 * SIGN_ROOM {
+            return;
+        }
+        let along = Point::new((to.x - from.x) / length, (to.y - from.y) / length);
+        let at = Point::new(from.x + (to.x - from.x) * way, from.y + (to.y - from.y) * way);
+        let corner = |ahead: f64, aside: f64| {
+            (at.x + along.x * ahead - along.y * aside, at.y + along.y * ahead + along.x * aside)
+        };
+        let context = self.context;
+        context.set_fill_style_str(colour);
+        context.begin_path();
+        let (tip, left, right) = (corner(8.0, 0.0), corner(-6.0, 6.0), corner(-6.0, -6.0));
+        context.move_to(tip.0, tip.1);
+        context.line_to(left.0, left.1);
+        context.line_to(right.0, right.1);
+        context.close_path();
+        context.fill();
     }
 
     fn cross(&self, at: Point, arm: f64, width: f64) {

@@ -43,6 +43,8 @@ pub(crate) struct Line {
     pub(crate) to: NodeId,
     /// The verdict it is coloured by.
     pub(crate) health: Health,
+    /// Which end says that it does not hear the other.
+    pub(crate) deaf: Option<NodeId>,
     /// From 0, just come up, to 1.
     pub(crate) presence: f64,
 }
@@ -142,9 +144,12 @@ impl Scene {
         let known: BTreeMap<(NodeId, NodeId), f64> = (self.edges.iter().chain(&self.halves))
             .map(|line| ((line.from.min(line.to), line.from.max(line.to)), line.presence))
             .collect();
+        let one_way: BTreeSet<(NodeId, NodeId)> = snapshot.one_way().collect();
         let line = |from: NodeId, to: NodeId, health| {
             let presence = known.get(&(from.min(to), from.max(to))).copied().unwrap_or(0.0);
-            Line { from, to, health, presence }
+            let unheard = |holder, by| one_way.contains(&(holder, by)).then_some(by);
+            let deaf = unheard(from, to).or_else(|| unheard(to, from));
+            Line { from, to, health, deaf, presence }
         };
         self.edges = snapshot.edges().into_iter().map(|edge| line(edge.a, edge.b, edge.health)).collect();
         self.halves = (snapshot.half_edges().into_iter())
@@ -226,8 +231,13 @@ mod tests {
         let mut snapshot = Snapshot::new(Epoch(1));
         let address = "127.0.0.1:4000".parse().unwrap();
         for id in 0..nodes {
-            let session =
-                PeerSnapshot { address, role: Role::Initiator, health: Health::Healthy, since_us: 0 };
+            let session = PeerSnapshot {
+                address,
+                role: Role::Initiator,
+                health: Health::Healthy,
+                since_us: 0,
+                heard: true,
+            };
             let peers: BTreeMap<_, _> =
                 (0..nodes).filter(|&peer| peer != id).map(|peer| (NodeId(peer), session.clone())).collect();
             let node = NodeSnapshot {
@@ -306,6 +316,18 @@ mod tests {
         scene.sync(&snapshot);
         assert_eq!((scene.edges().len(), scene.halves().len()), (1, 2));
         assert!(scene.halves().iter().all(|line| line.presence >= 1.0));
+    }
+
+    #[test]
+    fn a_line_knows_which_of_its_ends_does_not_hear() {
+        let mut snapshot = mesh(3);
+        let holder = snapshot.nodes.get_mut(&NodeId(2)).unwrap();
+        holder.peers.get_mut(&NodeId(0)).unwrap().heard = false;
+        let mut scene = Scene::default();
+        scene.sync(&snapshot);
+        let deaf: Vec<_> = scene.edges().iter().map(|line| (line.from, line.to, line.deaf)).collect();
+        let [a, b, c] = [0, 1, 2].map(NodeId);
+        assert_eq!(deaf, [(a, b, None), (a, c, Some(a)), (b, c, None)]);
     }
 
     #[test]

@@ -330,6 +330,7 @@ impl Inner {
             ("data-drawn-nodes", self.drawn.nodes.len().to_string()),
             ("data-drawn-edges", self.drawn.edges.to_string()),
             ("data-drawn-half-edges", self.drawn.halves.to_string()),
+            ("data-drawn-one-way", self.drawn.one_way.to_string()),
             ("data-node-positions", positions),
         ];
         for (name, value) in values {

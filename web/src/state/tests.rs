@@ -1,5 +1,5 @@
 use meshground_shared::{
-    Epoch, Health, LinkFault, LinkSample, NodeState, PublicKey, Role,
+    Epoch, Health, LinkFault, LinkSample, NodeState, PublicKey, Role, TrafficSample,
     rpc::{ErrorCode, RpcError},
 };
 
@@ -237,14 +237,20 @@ fn the_next_command_clears_what_went_wrong_before() {
 }
 
 #[test]
-fn round_trip_times_end_with_their_session() {
+fn round_trip_times_and_counters_end_with_their_session() {
     let mut state = two_nodes();
     let links = vec![LinkSample { node: A, peer: B, rtt_us: 80 }];
-    state.apply(Action::Telemetry { frame: Telemetry { at_us: 1, links }, now_ms: 6.0 });
+    let total = Traffic { datagrams_in: 7, ..Traffic::default() };
+    let traffic = vec![TrafficSample { node: A, peer: B, total }];
+    state.apply(Action::Telemetry { frame: Telemetry { at_us: 1, links, traffic }, now_ms: 6.0 });
+    // Counters come less often.
+    let frame = Telemetry { at_us: 2, links: Vec::new(), traffic: Vec::new() };
+    state.apply(Action::Telemetry { frame, now_ms: 6.0 });
     assert_eq!(state.rtts.get(&(A, B)), Some(&80));
+    assert_eq!(state.traffic.get(&(A, B)), Some(&total));
     let reason = meshground_shared::SessionEnd::Forgotten;
     state.apply(event(5, Some(A), EventKind::SessionDown { peer: B, reason }));
-    assert!(state.rtts.is_empty());
+    assert!(state.rtts.is_empty() && state.traffic.is_empty());
 }
 
 #[test]

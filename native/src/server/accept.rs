@@ -1,0 +1,83 @@
+//! TCP connections: taken, served and let go.
+//!
+//! axum's own loop cannot bound how long a client may take over the head of its request, and so would keep whoever opens
+//! connections and never says anything for ever.
+
+use std::{io, pin::pin, time::Duration};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{oneshot, watch},
+    task::JoinSet,
+    time::sleep,
+};
+
+/// Where the system lets no more connections be taken, as where descriptors are short, some may have gone after this.
+const BREATH: Duration = Duration::from_millis(250);
+
+/// Answers everybody until `stop`; then takes nobody any more, lets every request under way be answered and returns.
+///
+/// A client that has not sent the head of its first request within `head_within`, or of the next one after an answer, is
+/// hung up on.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    head_within: Duration,
+    mut stop: oneshot::Receiver<()>,
+) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(head_within);
+    let (closing, _) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            _ = &mut stop => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((socket, _)) => {
+                connections.spawn(converse(socket, http.clone(), router.clone(), closing.subscribe()));
+            }
+            Err(error) if is_the_clients(&error) => {}
+            Err(_) => sleep(BREATH).await,
+        }
+    }
+    drop(listener);
+    closing.send_replace(true);
+    while connections.join_next().await.is_some() {}
+}
+
+/// One connection, to its end. One that becomes a WebSocket goes on elsewhere.
+async fn converse(
+    socket: TcpStream,
+    http: http1::Builder,
+    router: Router,
+    mut closing: watch::Receiver<bool>,
+) {
+    // Small messages, sent when they are written: waiting to fill packets would only add delay.
+    let _ = socket.set_nodelay(true);
+    let service = TowerToHyperService::new(router);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service).with_upgrades());
+    let ended = tokio::select! {
+        // What a client does wrong is its own business.
+        _ = connection.as_mut() => true,
+        _ = closing.wait_for(|closing| *closing) => false,
+    };
+    if !ended {
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }
+}
+
+/// Whether taking a connection failed because its client has gone again.
+fn is_the_clients(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
