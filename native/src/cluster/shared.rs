@@ -279,20 +279,28 @@ impl Listener {
 }
 
 impl Observer for Listener {
-    fn observe(&mut self, event: &NodeEvent) {
-        // The packet path: nothing shared is touched.
-        if matches!(
-            event,
-            NodeEvent::Dialed { .. }
-                | NodeEvent::Writable { .. }
-                | NodeEvent::Stream { .. }
-                | NodeEvent::Call(_)
-        ) {
+    fn observe(&mut self, events: &[NodeEvent]) {
+        // The packet path: nothing shared is touched. And not for every node that others come to know of.
+        let is_own = |event: &&NodeEvent| {
+            matches!(
+                event,
+                NodeEvent::Dialed { .. }
+                    | NodeEvent::Writable { .. }
+                    | NodeEvent::Stream { .. }
+                    | NodeEvent::Call(_)
+                    | NodeEvent::RouteChanged { .. }
+                    | NodeEvent::CapabilitiesChanged { .. }
+                    | NodeEvent::CapabilitiesExpired { .. }
+            )
+        };
+        if events.iter().all(|event| is_own(&event)) {
             return;
         }
         self.shared.change(|state| {
             if state.is_current(self.index, self.run) {
-                self.record(state, event);
+                for event in events.iter().filter(|event| !is_own(event)) {
+                    self.record(state, event);
+                }
             }
         });
     }

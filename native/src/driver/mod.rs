@@ -36,7 +36,7 @@ pub(crate) use self::{
 };
 use crate::{
     faults::{FaultTable, Shaper},
-    mesh::{call::Switchboard, inbox::Inboxes, outbox::Outboxes, stream::Desk},
+    mesh::{call::Switchboard, inbox::Inboxes, outbox::Outboxes, stream::Desk, view::View},
 };
 
 /// The most datagrams read at one wake-up, give or take a run or two, so that commands and timers get their turn under
@@ -65,8 +65,8 @@ const ERROR_PAUSE: Duration = Duration::from_millis(10);
 /// Is told what happens to a node, in its task, in order. Must be quick. Its drop means that the node is gone: the
 /// socket is closed by then.
 pub(crate) trait Observer: Send {
-    /// The node's published view includes the event already.
-    fn observe(&mut self, event: &NodeEvent);
+    /// The node's published view includes these events already. There is one at least.
+    fn observe(&mut self, events: &[NodeEvent]);
     /// The node is about to announce its leave; what is observed after this is only that.
     fn leaving(&mut self);
     /// The node stands still from here on.
@@ -143,7 +143,7 @@ pub(crate) struct Driver {
     orders: Orders,
     /// Whether it stands still.
     paused: watch::Sender<bool>,
-    view: watch::Sender<Arc<[PeerView]>>,
+    view: Arc<View>,
     /// Who waits for which dial.
     dials: BTreeMap<DialId, oneshot::Sender<Result<NodeId, DialError>>>,
     events: Vec<NodeEvent>,
@@ -181,7 +181,7 @@ impl Driver {
         commands: mpsc::Receiver<Command>,
         orders: Orders,
         paused: watch::Sender<bool>,
-        view: watch::Sender<Arc<[PeerView]>>,
+        view: Arc<View>,
         observer: Option<Box<dyn Observer>>,
         closed: watch::Sender<()>,
     ) -> Self {
@@ -398,18 +398,16 @@ impl Driver {
         while let Some(event) = self.node.poll_event() {
             self.events.push(event);
         }
-        let structural = |event: &NodeEvent| {
-            matches!(
-                event,
-                NodeEvent::SessionUp { .. }
-                    | NodeEvent::SessionDown { .. }
-                    | NodeEvent::Roamed { .. }
-                    | NodeEvent::Health { .. }
-            )
-        };
-        if self.events.iter().any(structural) {
-            self.view.send_replace(self.node.peers().collect());
+        if self.events.is_empty() {
+            return false;
         }
+        self.view.update(self.events.iter().filter_map(|event| match *event {
+            NodeEvent::SessionUp { peer, .. }
+            | NodeEvent::SessionDown { peer, .. }
+            | NodeEvent::Roamed { peer, .. }
+            | NodeEvent::Health { peer, .. } => Some((peer, self.node.peer(peer))),
+            _ => None,
+        }));
         for event in &self.events {
             match event {
                 NodeEvent::SessionUp { peer, .. } => self.pump.session_up(*peer),
@@ -421,11 +419,10 @@ impl Driver {
                 _ => {}
             }
         }
-        let happened = !self.events.is_empty();
+        if let Some(observer) = &mut self.observer {
+            observer.observe(&self.events);
+        }
         for event in self.events.drain(..) {
-            if let Some(observer) = &mut self.observer {
-                observer.observe(&event);
-            }
             match event {
                 NodeEvent::Dialed { dial, peer } => {
                     if let Some(reply) = self.dials.remove(&dial) {
@@ -443,7 +440,7 @@ impl Driver {
                 _ => {}
             }
         }
-        happened
+        true
     }
 
     /// Sends what callers had handed over, then takes leave.

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     CALL_RECORDS, COMMAND_QUEUE, Inner, Mesh, MeshError, call::Switchboard, inbox::Inboxes, outbox::Outboxes,
-    stream::Desk,
+    stream::Desk, view::View,
 };
 use crate::{
     driver::{Driver, Observer, Orders, Socket, birth},
@@ -117,7 +117,7 @@ impl MeshBuilder {
         let local_addr = socket.local_addr().map_err(bind_error)?;
 
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
-        let (publisher, view) = watch::channel(Arc::from([]));
+        let view = Arc::<View>::default();
         let (desk, switchboard) = (Arc::<Desk>::default(), Arc::<Switchboard>::default());
         let (call_records, _) = broadcast::channel(CALL_RECORDS);
         let observed = call_records.downgrade();
@@ -145,7 +145,7 @@ impl MeshBuilder {
             queue,
             orders,
             pausing,
-            publisher,
+            Arc::clone(&view),
             self.observer,
             closing,
         );

@@ -83,7 +83,7 @@ pub struct Node {
     queued_dials: VecDeque<Waiting>,
     next_dial: u64,
     peers: BTreeMap<NodeId, Peer>,
-    /// How their lives are judged, now that there are so many.
+    /// How their lives are judged, now that there are so many, or soon will be.
     pace: LivenessConfig,
     calls: Calls,
     /// Over which paths the peers are reached.
@@ -282,19 +282,26 @@ impl Node {
 
     /// The peers with confirmed sessions, by id.
     pub fn peers(&self) -> impl Iterator<Item = PeerView> {
-        self.peers.iter().filter_map(|(&id, peer)| {
-            let Some(Slot::Session(session)) = self.slots.get(&peer.session) else { return None };
-            Some(PeerView {
-                id,
-                path: session.path,
-                role: session.role,
-                health: peer.liveness.health(),
-                heard: !peer.liveness.is_deaf(),
-                rtt: peer.liveness.rtt(),
-                since: peer.since,
-                rekeys: peer.rekeys,
-                traffic: peer.traffic(),
-            })
+        self.peers.iter().filter_map(|(&id, peer)| self.view(id, peer))
+    }
+
+    /// The peer with this id, if there is a confirmed session with it.
+    pub fn peer(&self, id: NodeId) -> Option<PeerView> {
+        self.view(id, self.peers.get(&id)?)
+    }
+
+    fn view(&self, id: NodeId, peer: &Peer) -> Option<PeerView> {
+        let Some(Slot::Session(session)) = self.slots.get(&peer.session) else { return None };
+        Some(PeerView {
+            id,
+            path: session.path,
+            role: session.role,
+            health: peer.liveness.health(),
+            heard: !peer.liveness.is_deaf(),
+            rtt: peer.liveness.rtt(),
+            since: peer.since,
+            rekeys: peer.rekeys,
+            traffic: peer.traffic(),
         })
     }
 

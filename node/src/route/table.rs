@@ -71,6 +71,11 @@ impl RouteTable {
         self.direct.iter().copied().collect()
     }
 
+    /// How many of them there are.
+    pub(crate) fn direct_count(&self) -> usize {
+        self.direct.len()
+    }
+
     /// Whether this node is linked with `node`.
     pub(crate) fn is_direct(&self, node: NodeId) -> bool {
         self.direct.contains(&node)
