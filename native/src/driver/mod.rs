@@ -135,6 +135,8 @@ pub(crate) struct Driver {
     socket: Socket,
     node: Node,
     egress: Egress,
+    /// Rings when pump, streams or calls have something to do.
+    work: Arc<Notify>,
     pump: Pump,
     streams: Streams,
     calls: Calls,
@@ -173,6 +175,7 @@ impl Driver {
     pub(crate) fn new(
         socket: Socket,
         node: Node,
+        work: Arc<Notify>,
         outboxes: Arc<Outboxes>,
         inboxes: Arc<Inboxes>,
         desk: Arc<Desk>,
@@ -189,6 +192,7 @@ impl Driver {
             socket,
             node,
             egress: Egress::default(),
+            work,
             pump: Pump::new(outboxes),
             streams: Streams::new(desk),
             calls: Calls::new(switchboard, call_records),
@@ -241,9 +245,8 @@ impl Driver {
                     Some(command) => first = Some(command),
                     None => return End::Abandoned,
                 },
-                () = self.pump.work() => {}
-                () = self.streams.work() => {}
-                () = self.calls.work() => {}
+                () = self.work.notified(), if !self.pump.has_work() => {}
+                () = std::future::ready(()), if self.pump.has_work() => {}
                 () = &mut alarm, if due.is_some() => alarm_at = None,
             }
 
@@ -313,7 +316,7 @@ impl Driver {
                 flush(egress, node, socket, errors);
             });
             match outcome {
-                Ok(()) => {}
+                Ok(all) => emptied = all,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => emptied = true,
                 // On loopback an unreachable port's ICMP answer surfaces here, on whichever call comes next. The
                 // error belongs to no datagram of ours, and reading it has cleared it.

@@ -118,10 +118,14 @@ impl MeshBuilder {
 
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
         let view = Arc::<View>::default();
-        let (desk, switchboard) = (Arc::<Desk>::default(), Arc::<Switchboard>::default());
+        // One for all of them: the task looks everywhere anyway, and waiting in one place is cheaper than in three.
+        let work = Arc::new(Notify::new());
+        let desk = Arc::new(Desk::new(Arc::clone(&work)));
+        let switchboard = Arc::new(Switchboard::new(Arc::clone(&work)));
         let (call_records, _) = broadcast::channel(CALL_RECORDS);
         let observed = call_records.downgrade();
-        let (outboxes, inboxes) = (Arc::<Outboxes>::default(), Arc::<Inboxes>::default());
+        let outboxes = Arc::new(Outboxes::new(Arc::clone(&work)));
+        let inboxes = Arc::<Inboxes>::default();
         let (closing, closed) = watch::channel(());
         let leave = Arc::new(Notify::new());
         let (pause, pause_orders) = watch::channel(false);
@@ -137,6 +141,7 @@ impl MeshBuilder {
         let driver = Driver::new(
             socket,
             node,
+            work,
             Arc::clone(&outboxes),
             Arc::clone(&inboxes),
             Arc::clone(&desk),

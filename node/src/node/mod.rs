@@ -269,6 +269,11 @@ impl Node {
         self.poll_connections(now, buffer)
     }
 
+    /// Whether [`poll_transmit`](Self::poll_transmit) has anything to do. Cheaper than to ask for the time first.
+    pub fn has_output(&self) -> bool {
+        !(self.outbox.is_empty() && self.dirty.is_empty())
+    }
+
     /// The next event.
     pub fn poll_event(&mut self) -> Option<NodeEvent> {
         self.events.pop_front()
