@@ -288,7 +288,8 @@ impl Node {
         let Everyone { spreading, routes, .. } = &mut self.everyone;
         if routes.announced(origin).is_some() {
             let is_near = |node, peer| routes.announced(node).is_some_and(|links| links.contains(peer));
-            spreading.pass_on(now, origin, is_near);
+            let is_left = |source, peer| routes.leaves_to_others(source, peer);
+            spreading.pass_on(now, origin, is_near, is_left);
         }
     }
 

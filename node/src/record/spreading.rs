@@ -227,14 +227,23 @@ impl Spreading {
     }
 
     /// Passes on what has come from `origin` and was not yet passed on, now that its links are known: to everyone but
-    /// those whom `is_near` says to be linked with it, or with whoever it came from.
-    pub(crate) fn pass_on(&mut self, now: Instant, origin: NodeId, is_near: impl Fn(NodeId, NodeId) -> bool) {
+    /// those whom `is_near` says to be linked with it, or with whoever it came from, and those whom others will serve to
+    /// whom the same has passed it on.
+    pub(crate) fn pass_on(
+        &mut self,
+        now: Instant,
+        origin: NodeId,
+        is_near: impl Fn(NodeId, NodeId) -> bool,
+        is_left_to_others: impl Fn(NodeId, NodeId) -> bool,
+    ) {
         for key in RecordKind::ALL.map(|kind| Key { origin, kind }) {
             let Some(held) = self.store.get_mut(key) else { continue };
             let Some(source) = held.source.filter(|_| std::mem::take(&mut held.waits)) else { continue };
             let has_it =
                 |peer| peer == origin || peer == source || is_near(origin, peer) || is_near(source, peer);
-            let others: Vec<NodeId> = self.neighbours.keys().copied().filter(|peer| !has_it(*peer)).collect();
+            let is_served = |peer| has_it(peer) || is_left_to_others(source, peer);
+            let others: Vec<NodeId> =
+                self.neighbours.keys().copied().filter(|peer| !is_served(*peer)).collect();
             for peer in others {
                 self.offer(now, key, peer);
             }
