@@ -106,8 +106,8 @@ pub enum NodeEvent {
         /// What, at most [`MAX_SAID`](crate::MAX_SAID) bytes.
         body: Vec<u8>,
     },
-    /// A node is reached over another number of hops than before, or again, or no more. Changes within 20 ms are told
-    /// as one.
+    /// A node is reached over another number of hops than before, or again, or no more. Changes within 20 ms, and
+    /// a millisecond for each direct peer, are told as one.
     RouteChanged {
         /// Who.
         target: NodeId,

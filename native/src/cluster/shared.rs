@@ -320,30 +320,38 @@ impl Listener {
 }
 
 impl Observer for Listener {
-    fn observe(&mut self, event: &NodeEvent) {
+    fn observe(&mut self, events: &[NodeEvent]) {
         // The packet path: nothing shared is touched.
-        if matches!(
-            event,
-            NodeEvent::Dialed { .. }
-                | NodeEvent::Writable { .. }
-                | NodeEvent::Stream { .. }
-                | NodeEvent::Call(_)
-        ) {
+        let is_shared = |event: &&NodeEvent| {
+            !matches!(
+                event,
+                NodeEvent::Dialed { .. }
+                    | NodeEvent::Writable { .. }
+                    | NodeEvent::Stream { .. }
+                    | NodeEvent::Said { .. }
+                    | NodeEvent::Call(_)
+            )
+        };
+        if !events.iter().any(|event| is_shared(&event)) {
             return;
         }
-        if matches!(
-            event,
-            NodeEvent::CapabilitiesChanged { .. }
-                | NodeEvent::CapabilitiesExpired { .. }
-                | NodeEvent::RouteChanged { .. }
-        ) {
-            let note = |state: &mut State| state.is_current(self.index, self.run) && self.note(state, event);
-            return self.shared.change_if(note);
-        }
-        self.shared.change(|state| {
-            if state.is_current(self.index, self.run) {
-                self.record(state, event);
+        self.shared.change_if(|state| {
+            if !state.is_current(self.index, self.run) {
+                return false;
             }
+            let mut changed = false;
+            for event in events.iter().filter(is_shared) {
+                changed |= match event {
+                    NodeEvent::CapabilitiesChanged { .. }
+                    | NodeEvent::CapabilitiesExpired { .. }
+                    | NodeEvent::RouteChanged { .. } => self.note(state, event),
+                    event => {
+                        self.record(state, event);
+                        true
+                    }
+                };
+            }
+            changed
         });
     }
 

@@ -23,11 +23,14 @@ thread_local! {
 }
 
 /// Reads some of what `socket` holds, and gives `each` every run of datagrams from one sender: who, what, and how long
-/// each of them is, save the last, which may be shorter. `each` must not receive.
-pub(super) fn receive(socket: &Socket, mut each: impl FnMut(SocketAddr, &mut [u8], usize)) -> io::Result<()> {
+/// each of them is, save the last, which may be shorter. `each` must not receive. Whether that was all.
+pub(super) fn receive(
+    socket: &Socket,
+    mut each: impl FnMut(SocketAddr, &mut [u8], usize),
+) -> io::Result<bool> {
     ARENA.with_borrow_mut(|arena| {
         let mut meta = [RecvMeta::default(); RUNS];
-        let filled = {
+        let (filled, all) = {
             let mut rooms = arena.chunks_exact_mut(RUN_LEN);
             let mut buffers: [IoSliceMut<'_>; RUNS] =
                 std::array::from_fn(|_| IoSliceMut::new(rooms.next().unwrap_or_default()));
@@ -38,6 +41,6 @@ pub(super) fn receive(socket: &Socket, mut each: impl FnMut(SocketAddr, &mut [u8
                 each(meta.addr, run, meta.stride);
             }
         }
-        Ok(())
+        Ok(all)
     })
 }

@@ -81,11 +81,6 @@ impl Calls {
         }
     }
 
-    /// Waits until there is something to do.
-    pub(super) async fn work(&self) {
-        self.switchboard.work.notified().await;
-    }
-
     /// Does what callers and handlers ask for.
     pub(super) fn run(&mut self, node: &mut Node, reach: &mut Reach) {
         let mut orders = std::mem::take(&mut self.orders);

@@ -15,10 +15,39 @@ use crate::log::wall_us;
 /// When this process first asked for the time; every node's monotonic clock starts here.
 static START: LazyLock<StdInstant> = LazyLock::new(StdInstant::now);
 
+/// How far the wall clock was ahead of that when it was last looked at.
+static AHEAD: AtomicU64 = AtomicU64::new(0);
+
+/// When that was, 0 for never.
+static LOOKED: AtomicU64 = AtomicU64::new(0);
+
+/// The wall clock is looked at this often, in microseconds; in between the other one counts for it. A node asks for the
+/// time many times for each datagram, and two clocks cost twice as much as one.
+const LOOK: u64 = 10_000;
+
+/// By less than this, in microseconds, the two are not found to have moved apart: a thread may be interrupted between
+/// looking at one and at the other, and the wall time that nodes are shown should not jump back for that.
+const APART: u64 = 1_000;
+
 /// The present.
 pub(crate) fn now() -> Now {
     let micros = u64::try_from(START.elapsed().as_micros()).unwrap_or(u64::MAX);
-    Now { instant: Instant::from_micros(micros), wall: WallTime(wall_us()) }
+    Now { instant: Instant::from_micros(micros), wall: WallTime(micros.saturating_add(ahead(micros))) }
+}
+
+/// How far the wall clock is ahead of the other one, which shows `micros`.
+fn ahead(micros: u64) -> u64 {
+    // With this is read what was written before it.
+    let looked = LOOKED.load(Ordering::Acquire);
+    let before = AHEAD.load(Ordering::Relaxed);
+    if looked != 0 && micros.saturating_sub(looked) < LOOK {
+        return before;
+    }
+    let found = wall_us().saturating_sub(micros);
+    let ahead = if looked != 0 && found.abs_diff(before) < APART { before } else { found };
+    AHEAD.store(ahead, Ordering::Relaxed);
+    LOOKED.store(micros.max(1), Ordering::Release);
+    ahead
 }
 
 /// The present, for a node that is born now: its wall time is later than that of every node born before in this
@@ -41,6 +70,17 @@ pub(super) fn std_instant(instant: Instant) -> StdInstant {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_that_nodes_are_shown_is_the_walls_and_never_runs_backwards() {
+        let mut last = now();
+        for _ in 0..100_000 {
+            let next = now();
+            assert!(next.wall >= last.wall && next.instant >= last.instant);
+            last = next;
+        }
+        assert!(last.wall.0.abs_diff(wall_us()) < 1_000_000);
+    }
 
     #[test]
     fn no_two_nodes_of_a_process_are_born_at_the_same_time() {

@@ -93,6 +93,9 @@ impl Egress {
         if self.run.is_some() {
             return true;
         }
+        if self.next.is_none() && self.shaper.is_none() && !node.has_output() {
+            return false;
+        }
         // Once a run, not once a datagram: reading two clocks costs as much as sealing a small packet.
         let now = now();
         while let Some(transmit) = self.next.take().or_else(|| self.poll(node, now)) {

@@ -38,7 +38,7 @@ pub(crate) use self::{
 };
 use crate::{
     faults::{FaultTable, Shaper},
-    mesh::{call::Switchboard, inbox::Inboxes, outbox::Outboxes, stream::Desk},
+    mesh::{call::Switchboard, inbox::Inboxes, outbox::Outboxes, stream::Desk, view::View},
 };
 
 /// The most datagrams read at one wake-up, give or take a run or two, so that commands and timers get their turn under
@@ -67,8 +67,8 @@ const ERROR_PAUSE: Duration = Duration::from_millis(10);
 /// Is told what happens to a node, in its task, in order. Must be quick. Its drop means that the node is gone: the
 /// socket is closed by then.
 pub(crate) trait Observer: Send {
-    /// The node's published view includes the event already.
-    fn observe(&mut self, event: &NodeEvent);
+    /// The node's published view includes these events already. There is one at least.
+    fn observe(&mut self, events: &[NodeEvent]);
     /// The node is about to announce its leave; what is observed after this is only that.
     fn leaving(&mut self);
     /// The node stands still from here on.
@@ -142,6 +142,8 @@ pub(crate) struct Driver {
     socket: Socket,
     node: Node,
     egress: Egress,
+    /// Rings when pump, streams or calls have something to do.
+    work: Arc<Notify>,
     pump: Pump,
     streams: Streams,
     calls: Calls,
@@ -151,7 +153,7 @@ pub(crate) struct Driver {
     orders: Orders,
     /// Whether it stands still.
     paused: watch::Sender<bool>,
-    view: watch::Sender<Arc<[PeerView]>>,
+    view: Arc<View>,
     /// Who waits for which dial.
     dials: BTreeMap<DialId, oneshot::Sender<Result<NodeId, DialError>>>,
     /// Who asked for sessions to end, and is told once everybody knows that.
@@ -183,6 +185,7 @@ impl Driver {
     pub(crate) fn new(
         socket: Socket,
         node: Node,
+        work: Arc<Notify>,
         outboxes: Arc<Outboxes>,
         inboxes: Arc<Inboxes>,
         desk: Arc<Desk>,
@@ -191,7 +194,7 @@ impl Driver {
         commands: mpsc::Receiver<Command>,
         orders: Orders,
         paused: watch::Sender<bool>,
-        view: watch::Sender<Arc<[PeerView]>>,
+        view: Arc<View>,
         observer: Option<Box<dyn Observer>>,
         closed: watch::Sender<()>,
     ) -> Self {
@@ -199,6 +202,7 @@ impl Driver {
             socket,
             node,
             egress: Egress::default(),
+            work,
             pump: Pump::new(outboxes),
             streams: Streams::new(desk),
             calls: Calls::new(switchboard, call_records),
@@ -254,9 +258,8 @@ impl Driver {
                     Some(command) => first = Some(command),
                     None => return End::Abandoned,
                 },
-                () = self.pump.work() => {}
-                () = self.streams.work() => {}
-                () = self.calls.work() => {}
+                () = self.work.notified(), if !self.pump.has_work() => {}
+                () = std::future::ready(()), if self.pump.has_work() => {}
                 () = &mut alarm, if due.is_some() => alarm_at = None,
             }
 
@@ -326,7 +329,7 @@ impl Driver {
                 flush(egress, node, socket, errors);
             });
             match outcome {
-                Ok(()) => {}
+                Ok(all) => emptied = all,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => emptied = true,
                 // On loopback an unreachable port's ICMP answer surfaces here, on whichever call comes next. The
                 // error belongs to no datagram of ours, and reading it has cleared it.
@@ -415,18 +418,17 @@ impl Driver {
         while let Some(event) = self.node.poll_event() {
             self.events.push(event);
         }
-        let structural = |event: &NodeEvent| {
-            matches!(
-                event,
-                NodeEvent::SessionUp { .. }
-                    | NodeEvent::SessionDown { .. }
-                    | NodeEvent::Roamed { .. }
-                    | NodeEvent::Health { .. }
-            )
-        };
-        if self.events.iter().any(structural) {
-            self.view.send_replace(self.node.peers().collect());
+        if self.events.is_empty() {
+            self.tell_parted();
+            return false;
         }
+        self.view.update(self.events.iter().filter_map(|event| match *event {
+            NodeEvent::SessionUp { peer, .. }
+            | NodeEvent::SessionDown { peer, .. }
+            | NodeEvent::Roamed { peer, .. }
+            | NodeEvent::Health { peer, .. } => Some((peer, self.node.peer(peer))),
+            _ => None,
+        }));
         for event in &self.events {
             match event {
                 NodeEvent::SessionUp { peer, .. } => self.pump.session_up(*peer),
@@ -438,11 +440,10 @@ impl Driver {
                 _ => {}
             }
         }
-        let happened = !self.events.is_empty();
+        if let Some(observer) = &mut self.observer {
+            observer.observe(&self.events);
+        }
         for event in self.events.drain(..) {
-            if let Some(observer) = &mut self.observer {
-                observer.observe(&event);
-            }
             let Self { node, reach, streams, calls, dials, .. } = self;
             match event {
                 NodeEvent::Dialed { dial, peer } => {
@@ -477,11 +478,16 @@ impl Driver {
                 _ => {}
             }
         }
+        self.tell_parted();
+        true
+    }
+
+    /// Tells those who ended sessions that these are over, now that everybody else has been told.
+    fn tell_parted(&mut self) {
         for reply in self.parted.drain(..) {
             // One that nobody waits for any more is no error.
             let _ = reply.send(());
         }
-        happened
     }
 
     /// Sends what callers had handed over, then takes leave.

@@ -34,13 +34,6 @@ impl Pump {
         Self { outboxes, busy: Vec::new(), ready: Vec::new(), spare: Vec::new() }
     }
 
-    /// Waits until there is something to do.
-    pub(super) async fn work(&self) {
-        if !self.has_work() {
-            self.outboxes.work().await;
-        }
-    }
-
     /// Whether there is something to do already.
     pub(super) fn has_work(&self) -> bool {
         self.busy.iter().any(|busy| !busy.full)

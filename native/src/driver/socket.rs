@@ -3,9 +3,12 @@
 //! Offload hands many datagrams of one size over in one system call, in either direction. Where there is none, or it
 //! turns out not to work, the same calls carry one datagram each.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io::{self, ErrorKind},
+    net::SocketAddr,
+};
 
-use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::SockRef;
 use tokio::{io::Interest, net::UdpSocket};
 
@@ -53,13 +56,25 @@ impl Socket {
         self.io.try_io(Interest::WRITABLE, || self.offload.try_send(UdpSockRef::from(&self.io), &transmit))
     }
 
-    /// Reads into `buffers` what lies there: how many of them have been filled.
+    /// Reads into `buffers` what lies there: how many of them have been filled, and whether that was all there is.
     pub(super) fn try_recv(
         &self,
         buffers: &mut [io::IoSliceMut<'_>],
         meta: &mut [RecvMeta],
-    ) -> io::Result<usize> {
-        self.io.try_io(Interest::READABLE, || self.offload.recv(UdpSockRef::from(&self.io), buffers, meta))
+    ) -> io::Result<(usize, bool)> {
+        let most = buffers.len().min(BATCH_SIZE);
+        let mut filled = None;
+        let outcome = self.io.try_io(Interest::READABLE, || {
+            let count = self.offload.recv(UdpSockRef::from(&self.io), buffers, meta)?;
+            filled = Some(count);
+            // With room to spare, the system has looked for another datagram already: tokio need not try once more. What
+            // comes after that look wakes it anew.
+            if count < most { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        match filled {
+            Some(count) => Ok((count, outcome.is_err())),
+            None => outcome.map(|()| (0, true)),
+        }
     }
 }
 

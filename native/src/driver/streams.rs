@@ -26,11 +26,6 @@ impl Streams {
         Self { desk, open: BTreeMap::new(), waiting: Vec::new(), ready: Vec::new() }
     }
 
-    /// Waits until there is something to do.
-    pub(super) async fn work(&self) {
-        self.desk.work().await;
-    }
-
     /// Opens a stream, as soon as the peer allows another, and if need be as soon as it is reached over others.
     pub(super) fn open(&mut self, node: &mut Node, reach: &mut Reach, peer: NodeId, opening: Opening) {
         let outcome = match node.open_stream(now(), peer) {

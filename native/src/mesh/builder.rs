@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     CALL_RECORDS, COMMAND_QUEUE, Inner, Mesh, MeshError, call::Switchboard, inbox::Inboxes, outbox::Outboxes,
-    stream::Desk,
+    stream::Desk, view::View,
 };
 use crate::{
     driver::{Driver, Observer, Orders, Socket, birth, now},
@@ -130,11 +130,15 @@ impl MeshBuilder {
         let local_addr = socket.local_addr().map_err(bind_error)?;
 
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
-        let (publisher, view) = watch::channel(Arc::from([]));
-        let (desk, switchboard) = (Arc::<Desk>::default(), Arc::<Switchboard>::default());
+        let view = Arc::<View>::default();
+        // One for all of them: the task looks everywhere anyway, and waiting in one place is cheaper than in three.
+        let work = Arc::new(Notify::new());
+        let desk = Arc::new(Desk::new(Arc::clone(&work)));
+        let switchboard = Arc::new(Switchboard::new(Arc::clone(&work)));
         let (call_records, _) = broadcast::channel(CALL_RECORDS);
         let observed = call_records.downgrade();
-        let (outboxes, inboxes) = (Arc::<Outboxes>::default(), Arc::<Inboxes>::default());
+        let outboxes = Arc::new(Outboxes::new(Arc::clone(&work)));
+        let inboxes = Arc::<Inboxes>::default();
         let (closing, closed) = watch::channel(());
         let leave = Arc::new(Notify::new());
         let (pause, pause_orders) = watch::channel(false);
@@ -150,6 +154,7 @@ impl MeshBuilder {
         let driver = Driver::new(
             socket,
             node,
+            work,
             Arc::clone(&outboxes),
             Arc::clone(&inboxes),
             Arc::clone(&desk),
@@ -158,7 +163,7 @@ impl MeshBuilder {
             queue,
             orders,
             pausing,
-            publisher,
+            Arc::clone(&view),
             self.observer,
             closing,
         );

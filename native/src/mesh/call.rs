@@ -82,7 +82,8 @@ pub(crate) type Handler = Arc<dyn Fn(Request, Responder) -> Work + Send + Sync>;
 #[derive(Debug, Default)]
 pub(crate) struct Switchboard {
     orders: Mutex<Orders>,
-    pub(crate) work: Notify,
+    /// The task has something to do.
+    work: Arc<Notify>,
     handlers: Mutex<Handlers>,
     next_token: AtomicU64,
 }
@@ -147,6 +148,11 @@ pub(crate) enum Caller {
 }
 
 impl Switchboard {
+    /// Without calls yet. The task is told by `work` when there are orders.
+    pub(crate) fn new(work: Arc<Notify>) -> Self {
+        Self { work, ..Self::default() }
+    }
+
     pub(crate) fn order(&self, order: Order) {
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         // One that nobody will carry out is dropped, and whoever waits for it learns that.

@@ -7,6 +7,7 @@ pub(crate) mod outbox;
 mod place;
 mod sender;
 pub(crate) mod stream;
+pub(crate) mod view;
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
@@ -34,6 +35,7 @@ use self::{
     inbox::Inboxes,
     outbox::Outboxes,
     stream::Desk,
+    view::View,
 };
 use crate::{driver::Command, faults::FaultTable};
 
@@ -56,7 +58,7 @@ struct Inner {
     local_addr: SocketAddr,
     max_message: usize,
     commands: mpsc::Sender<Command>,
-    view: watch::Receiver<Arc<[PeerView]>>,
+    view: Arc<View>,
     outboxes: Arc<Outboxes>,
     inboxes: Arc<Inboxes>,
     desk: Arc<Desk>,
@@ -198,16 +200,16 @@ impl Mesh {
 
     /// With how many peers it holds a confirmed session. 0 once it is down.
     pub fn peer_count(&self) -> usize {
-        self.peers().len()
+        if self.is_closed() { 0 } else { self.inner.view.count() }
     }
 
-    /// The peers it holds a confirmed session with, by id, as of the last session that came or went and the last
-    /// change of a verdict; for present figures ask [`stats`](Self::stats). Empty once it is down.
+    /// The peers it holds a confirmed session with, by id, each with its figures as of when its session came up or moved
+    /// and the last change of the verdict on it; for present figures ask [`stats`](Self::stats). Empty once it is down.
     pub fn peers(&self) -> Arc<[PeerView]> {
         if self.is_closed() {
             return Arc::from([]);
         }
-        Arc::clone(&self.inner.view.borrow())
+        self.inner.view.peers()
     }
 
     /// The peers it holds a confirmed session with, by id, with round-trip times and traffic as of now.

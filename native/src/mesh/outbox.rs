@@ -29,7 +29,7 @@ const SMALL: usize = 4_096;
 pub(crate) struct Outboxes {
     registry: Mutex<Registry>,
     /// An outbox is ready.
-    work: Notify,
+    work: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +74,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Outboxes {
+    /// None yet. The task is told by `work` when there is something in one.
+    pub(crate) fn new(work: Arc<Notify>) -> Self {
+        Self { work, ..Self::default() }
+    }
+
     /// The outbox of a peer there is a session with.
     pub(super) fn of(&self, peer: NodeId) -> Result<Arc<Outbox>, MeshError> {
         let registry = lock(&self.registry);
@@ -91,11 +96,6 @@ impl Outboxes {
             self.work.notify_one();
         }
         Ok(())
-    }
-
-    /// Waits until there may be something in [`take_ready`](Self::take_ready).
-    pub(crate) async fn work(&self) {
-        self.work.notified().await;
     }
 
     /// Moves the outboxes that have become ready to the end of `known`.

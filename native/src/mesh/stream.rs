@@ -26,7 +26,7 @@ pub const REFUSED: u64 = 2;
 pub(crate) struct Desk {
     registry: Mutex<Registry>,
     /// The task has something to do.
-    work: Notify,
+    work: Arc<Notify>,
     /// A stream waits to be accepted, or none ever will.
     arrival: Notify,
 }
@@ -82,9 +82,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Desk {
-    /// Waits until [`take_ready`](Self::take_ready) may have something.
-    pub(crate) async fn work(&self) {
-        self.work.notified().await;
+    /// Without streams yet. The task is told by `work` when it has something to do.
+    pub(crate) fn new(work: Arc<Notify>) -> Self {
+        Self { work, ..Self::default() }
     }
 
     pub(crate) fn take_ready(&self, ready: &mut Vec<Arc<Shared>>) {

@@ -122,6 +122,11 @@ impl Node {
         if crowded { Err(RejectReason::Overloaded) } else { Ok(()) }
     }
 
+    /// Whether this node has answered somebody and waits for message 3.
+    pub(super) fn has_answers(&self) -> bool {
+        !self.answers.by_ephemeral.is_empty()
+    }
+
     /// Whether there is a peer at the other end of `path`, or this node is dialing it. Nobody's failures there keep them out, as anybody
     /// can send under another's address.
     fn is_known(&self, path: Path) -> bool {

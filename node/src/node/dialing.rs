@@ -116,14 +116,15 @@ pub(super) struct HalfOpen {
 impl Node {
     /// Begins or goes on with queued dials while there is room.
     pub(super) fn start_dials(&mut self, now: Now) {
-        while self.dials_under_way() < self.config.handshake.max_dials {
+        while !self.queued_dials.is_empty() && self.dials_under_way() < self.config.handshake.max_dials {
             match self.queued_dials.pop_front() {
-                None => return,
+                None => break,
                 Some(Waiting::New(request)) if now.instant < request.end() => self.begin_dial(now, request),
                 Some(Waiting::New(request)) => self.time_out(&request),
                 Some(Waiting::Parked(index)) => self.resume_dial(now, index),
             }
         }
+        self.set_pace();
     }
 
     /// How many take up room.
@@ -135,6 +136,11 @@ impl Node {
             }
         };
         self.dials.iter().filter(|(_, index)| takes_room(index)).count()
+    }
+
+    /// Whether handshakes are under way that may lead to new sessions, or wait for their turn.
+    pub(super) fn shakes_hands(&self) -> bool {
+        !self.queued_dials.is_empty() || self.has_answers() || self.dials_under_way() > 0
     }
 
     /// The slots of the handshakes this node has begun over `path`.
@@ -351,13 +357,16 @@ impl Node {
                 self.end_dial(request, peer);
             }
         }
-        let (settled, waiting): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.queued_dials)
-            .into_iter()
-            .partition(|waiting| matches!(waiting, Waiting::New(request) if meant(request)));
-        self.queued_dials = waiting;
-        for waiting in &settled {
-            if let Waiting::New(request) = waiting {
-                self.end_dial(request, peer);
+        let is_meant = |waiting: &Waiting| matches!(waiting, Waiting::New(request) if meant(request));
+        // Seldom, and many may wait.
+        if self.queued_dials.iter().any(is_meant) {
+            let (settled, waiting): (VecDeque<_>, VecDeque<_>) =
+                std::mem::take(&mut self.queued_dials).into_iter().partition(is_meant);
+            self.queued_dials = waiting;
+            for waiting in &settled {
+                if let Waiting::New(request) = waiting {
+                    self.end_dial(request, peer);
+                }
             }
         }
         self.start_dials(now);

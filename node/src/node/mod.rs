@@ -85,7 +85,7 @@ pub struct Node {
     queued_dials: VecDeque<Waiting>,
     next_dial: u64,
     peers: BTreeMap<NodeId, Peer>,
-    /// How their lives are judged, now that there are so many.
+    /// How their lives are judged, now that there are so many, or soon will be.
     pace: LivenessConfig,
     calls: Calls,
     /// Over which paths the peers are reached.
@@ -271,6 +271,11 @@ impl Node {
         self.poll_connections(now, buffer)
     }
 
+    /// Whether [`poll_transmit`](Self::poll_transmit) has anything to do. Cheaper than to ask for the time first.
+    pub fn has_output(&self) -> bool {
+        !(self.outbox.is_empty() && self.dirty.is_empty())
+    }
+
     /// The next event.
     pub fn poll_event(&mut self) -> Option<NodeEvent> {
         self.events.pop_front()
@@ -284,19 +289,26 @@ impl Node {
 
     /// The peers with confirmed sessions, by id.
     pub fn peers(&self) -> impl Iterator<Item = PeerView> {
-        self.peers.iter().filter_map(|(&id, peer)| {
-            let Some(Slot::Session(session)) = self.slots.get(&peer.session) else { return None };
-            Some(PeerView {
-                id,
-                path: session.path,
-                role: session.role,
-                health: peer.liveness.health(),
-                heard: !peer.liveness.is_deaf(),
-                rtt: peer.liveness.rtt(),
-                since: peer.since,
-                rekeys: peer.rekeys,
-                traffic: peer.traffic(),
-            })
+        self.peers.iter().filter_map(|(&id, peer)| self.view(id, peer))
+    }
+
+    /// The peer with this id, if there is a confirmed session with it.
+    pub fn peer(&self, id: NodeId) -> Option<PeerView> {
+        self.view(id, self.peers.get(&id)?)
+    }
+
+    fn view(&self, id: NodeId, peer: &Peer) -> Option<PeerView> {
+        let Some(Slot::Session(session)) = self.slots.get(&peer.session) else { return None };
+        Some(PeerView {
+            id,
+            path: session.path,
+            role: session.role,
+            health: peer.liveness.health(),
+            heard: !peer.liveness.is_deaf(),
+            rtt: peer.liveness.rtt(),
+            since: peer.since,
+            rekeys: peer.rekeys,
+            traffic: peer.traffic(),
         })
     }
 

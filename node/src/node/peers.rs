@@ -167,7 +167,7 @@ impl Node {
             let connection = self.new_connection(now.instant, id, connection_id);
             let peer = Peer::new(now.instant, index, connection, connection_id, &self.pace);
             self.peers.insert(id, peer);
-            self.pace = self.config.liveness.for_peers(self.peers.len());
+            self.set_pace();
         }
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.connection.set_datagram(max_datagram);
@@ -188,6 +188,12 @@ impl Node {
         self.ping(now.instant, id);
         self.check_peer(now.instant, id);
         self.settle_dials(now, id, path);
+    }
+
+    /// Judges lives as suits so many peers. Those that are about to be dialed count already: where a big mesh comes up,
+    /// heartbeats at the pace of the small one it is yet would take the time that handshakes need.
+    pub(super) fn set_pace(&mut self) {
+        self.pace = self.config.liveness.for_peers(self.peers.len() + self.queued_dials.len());
     }
 
     fn new_connection(&self, now: Instant, peer: NodeId, connection_id: u64) -> Connection {
@@ -473,7 +479,7 @@ impl Node {
     /// Drops every session with `id`, replaced ones too. Whether there was one.
     fn drop_peer(&mut self, id: NodeId) -> bool {
         let Some(peer) = self.peers.remove(&id) else { return false };
-        self.pace = self.config.liveness.for_peers(self.peers.len());
+        self.set_pace();
         self.timers.clear(Timer::Peer(id));
         self.timers.clear(Timer::Rekey(id));
         self.timers.clear(Timer::Connection(id));

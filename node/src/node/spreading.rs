@@ -14,13 +14,17 @@ use crate::{
     identity::Identity,
     packet::Frame,
     record::{Content, Key, MAX_BODY, Outgoing, Publisher, RecordError, RecordKind, Spreading, Taken, Topic},
-    route::{Announcement, Route, RouteTable},
+    route::{Announcement, Delay, PATIENCE, Route, RouteTable},
     time::{Instant, Now},
     timers::Timer,
 };
 
-/// Changes of routes within this are told together.
+/// Changes of routes within this are told together, and within a millisecond more for each peer: looking all of them over
+/// costs that much more.
 const ROUTES_SETTLE: Duration = Duration::from_millis(20);
+
+/// While more links are about to come up, how often to look whether that is over.
+const GATHERING_PAUSE: Duration = Duration::from_millis(50);
 
 /// Where everyone is linked with everyone, a node with more links than this takes its time to announce them.
 const FEW_LINKS: usize = 8;
@@ -42,6 +46,10 @@ pub(super) struct Everyone {
     pub(super) index: CapabilityIndex,
     pub(super) routes: RouteTable,
     announcement: Announcement,
+    /// When the last direct session came up.
+    linked: Option<Instant>,
+    /// When to look whether what others say can be passed on now.
+    held_back: Option<Instant>,
     /// The distances last told.
     told: BTreeMap<NodeId, u16>,
     /// When changes of routes are to be told.
@@ -58,15 +66,17 @@ impl Everyone {
             index: CapabilityIndex::default(),
             routes: RouteTable::new(local),
             announcement: Announcement::default(),
+            linked: None,
+            held_back: None,
             told: BTreeMap::new(),
             tell: None,
         }
     }
 
     /// How long the announcement of links may take beyond the usual, if nobody waits for it: everyone known is linked
-    /// with everyone known.
+    /// with everyone known. Looks at everyone, so it is to be asked seldom.
     fn leisure(&self, local: NodeId) -> Option<Duration> {
-        let links = self.routes.direct().len();
+        let links = self.routes.direct_count();
         let others = || self.spreading.origins().filter(|origin| *origin != local);
         let settled = links > FEW_LINKS
             && others().all(|other| self.routes.is_direct(other))
@@ -84,8 +94,18 @@ impl Everyone {
         each(crate::audit::Gauge::new("links", self.routes.announcements().count(), origins));
     }
 
+    /// A record of `origin` is news: is somebody not linked with everyone, who waits to hear of this node's links?
+    fn reconsider(&mut self, origin: NodeId) {
+        let links = self.routes.direct_count();
+        let fewer = self.routes.announced(origin).is_some_and(|theirs| theirs.len() < links);
+        if fewer || !self.routes.is_direct(origin) {
+            self.announcement.reconsider();
+        }
+    }
+
     fn route_change(&mut self, now: Instant) {
-        self.tell.get_or_insert(now + ROUTES_SETTLE);
+        let peers = u32::try_from(self.routes.direct_count()).unwrap_or(u32::MAX);
+        self.tell.get_or_insert(now + ROUTES_SETTLE + Duration::from_millis(1) * peers);
     }
 }
 
@@ -184,8 +204,20 @@ impl Node {
     /// A direct session with `id` stands, and none stood before.
     pub(super) fn begin_spreading(&mut self, now: Now, id: NodeId) {
         self.everyone.spreading.connect(id);
+        self.everyone.linked = Some(now.instant);
+        if self.is_gathering(now.instant) {
+            self.everyone.spreading.postpone(now.instant + PATIENCE);
+        }
         self.set_link(now.instant, id, true);
         self.spread(now);
+    }
+
+    /// Whether more links are about to come up: handshakes are under way, and they do lead to links. Where many nodes come
+    /// to know each other at once, whatever is said about links meanwhile is soon wrong, and whoever seems to be far away
+    /// is soon near; and all of it would be said to everyone, by everyone, about everyone.
+    fn is_gathering(&self, now: Instant) -> bool {
+        let lately = self.everyone.linked.is_some_and(|linked| now < linked + PATIENCE);
+        lately && self.shakes_hands()
     }
 
     /// There is no direct session with `id` any more.
@@ -286,11 +318,46 @@ impl Node {
             }
             Content::Withdrawn => self.drop_capabilities(origin),
         }
+        self.everyone.reconsider(origin);
+        if self.everyone.held_back.is_none() && self.is_gathering(now.instant) {
+            self.everyone.held_back = Some(now.instant + GATHERING_PAUSE);
+        }
+        if self.everyone.held_back.is_none() {
+            self.pass_on(now.instant, origin);
+        }
+    }
+
+    /// Passes on what `origin` has said, once its links are known, to those who cannot have it.
+    fn pass_on(&mut self, now: Instant, origin: NodeId) {
         let Everyone { spreading, routes, .. } = &mut self.everyone;
         if routes.announced(origin).is_some() {
             let is_near = |node, peer| routes.announced(node).is_some_and(|links| links.contains(peer));
-            spreading.pass_on(now.instant, origin, is_near);
+            let is_left = |source, peer| routes.leaves_to_others(source, peer);
+            spreading.pass_on(now, origin, is_near, is_left);
         }
+    }
+
+    /// Passes on what was held back, unless there is reason to hold it back still.
+    fn pass_on_all(&mut self, now: Instant) {
+        if self.is_gathering(now) {
+            self.everyone.held_back = Some(now + GATHERING_PAUSE);
+            return;
+        }
+        self.everyone.held_back = None;
+        let origins: Vec<NodeId> = self.everyone.spreading.origins().collect();
+        for origin in origins {
+            self.pass_on(now, origin);
+        }
+    }
+
+    /// Whether the announcement of links, which is due, can wait.
+    fn put_announcement_off(&mut self, now: Instant) -> bool {
+        let delay = if self.is_gathering(now) {
+            Some(Delay::Gathering)
+        } else {
+            self.everyone.leisure(self.id()).map(Delay::Leisure)
+        };
+        delay.is_some_and(|delay| self.everyone.announcement.put_off(now, delay))
     }
 
     fn drop_capabilities(&mut self, node: NodeId) {
@@ -301,20 +368,24 @@ impl Node {
 
     /// The time for something here has come.
     pub(super) fn on_spreading_timeout(&mut self, now: Now) {
-        let local = self.id();
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now.instant);
         let everyone = &mut self.everyone;
         everyone.spreading.handle_timeout(now);
         for record in everyone.publisher.renew(now, &mut self.rng) {
             everyone.spreading.publish(now.instant, record);
         }
-        if everyone.announcement.due(everyone.leisure(local)).is_some_and(|due| due <= now.instant) {
+        if is_due(everyone.announcement.due()) && !self.put_announcement_off(now.instant) {
+            let everyone = &mut self.everyone;
             everyone.announcement.done(now.instant);
             let body = everyone.routes.direct().encode();
             if everyone.publisher.said(RecordKind::Links) != Some(&*body) {
                 self.publish(now, RecordKind::Links, body);
             }
         }
-        if self.everyone.tell.is_some_and(|at| at <= now.instant) {
+        if is_due(self.everyone.held_back) {
+            self.pass_on_all(now.instant);
+        }
+        if is_due(self.everyone.tell) {
             self.tell_routes();
         }
         self.spread(now);
@@ -381,7 +452,8 @@ impl Node {
             everyone.spreading.poll_timeout(),
             // With nobody to hear it, nothing needs to be said again; it is as soon as somebody comes.
             everyone.publisher.next_renewal().filter(|_| everyone.spreading.has_neighbours()),
-            everyone.announcement.due(everyone.leisure(self.id())),
+            everyone.announcement.due(),
+            everyone.held_back,
             everyone.tell,
         ];
         match times.into_iter().flatten().min() {

@@ -90,6 +90,10 @@ pub(crate) struct Spreading {
     former: VecDeque<(Instant, u64)>,
     last_change: Instant,
     last_comparison: Option<Instant>,
+    /// Nothing is compared before this.
+    postponed: Instant,
+    /// Not before this is there anything to compare. To know it exactly, all differences must be looked at.
+    look: Option<Instant>,
     gone: Vec<Key>,
 }
 
@@ -136,6 +140,8 @@ impl Spreading {
             former: VecDeque::new(),
             last_change: Instant::default(),
             last_comparison: None,
+            postponed: Instant::default(),
+            look: None,
             gone: Vec::new(),
         }
     }
@@ -172,6 +178,15 @@ impl Spreading {
         self.neighbours.remove(&peer);
         self.busy.remove(&peer);
         self.differing.remove(&peer);
+        if !self.differing.is_empty() {
+            // Those that differ may be the most now.
+            self.look = Some(Instant::default());
+        }
+    }
+
+    /// Compares nothing before `until`: so much is about to change that differences say little.
+    pub(crate) fn postpone(&mut self, until: Instant) {
+        self.postponed = self.postponed.max(until);
     }
 
     /// Takes a record of this node's own, for everyone.
@@ -225,14 +240,23 @@ impl Spreading {
     }
 
     /// Passes on what has come from `origin` and was not yet passed on, now that its links are known: to everyone but
-    /// those whom `is_near` says to be linked with it, or with whoever it came from.
-    pub(crate) fn pass_on(&mut self, now: Instant, origin: NodeId, is_near: impl Fn(NodeId, NodeId) -> bool) {
+    /// those whom `is_near` says to be linked with it, or with whoever it came from, and those whom others will serve to
+    /// whom the same has passed it on.
+    pub(crate) fn pass_on(
+        &mut self,
+        now: Instant,
+        origin: NodeId,
+        is_near: impl Fn(NodeId, NodeId) -> bool,
+        is_left_to_others: impl Fn(NodeId, NodeId) -> bool,
+    ) {
         for key in RecordKind::ALL.map(|kind| Key { origin, kind }) {
             let Some(held) = self.store.get_mut(key) else { continue };
             let Some(source) = held.source.filter(|_| std::mem::take(&mut held.waits)) else { continue };
             let has_it =
                 |peer| peer == origin || peer == source || is_near(origin, peer) || is_near(source, peer);
-            let others: Vec<NodeId> = self.neighbours.keys().copied().filter(|peer| !has_it(*peer)).collect();
+            let is_served = |peer| has_it(peer) || is_left_to_others(source, peer);
+            let others: Vec<NodeId> =
+                self.neighbours.keys().copied().filter(|peer| !is_served(*peer)).collect();
             for peer in others {
                 self.offer(now, key, peer);
             }
@@ -271,6 +295,9 @@ impl Spreading {
         }
         let difference = self.differing.entry(from).or_insert(Difference { theirs, since: now, heard: now });
         (difference.theirs, difference.heard) = (theirs, now);
+        let since = difference.since;
+        let earliest = self.earliest(since).max(now);
+        self.look = Some(self.look.map_or(earliest, |look| look.min(earliest)));
     }
 
     /// The content of a summary frame came in from a direct peer.
@@ -325,36 +352,43 @@ impl Spreading {
     /// When [`handle_timeout`](Self::handle_timeout) or [`poll_outgoing`](Self::poll_outgoing) next has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let burst = self.busy.iter().filter_map(|peer| self.neighbours.get(peer)).map(|it| it.burst.next());
-        let comparison = self.next_comparison().map(|(at, _)| at);
-        burst.chain(comparison).chain(self.store.next_expiry()).min()
+        burst.chain(self.look).chain(self.store.next_expiry()).min()
     }
 
     /// Drops what has had its time, and compares where it is time to.
     pub(crate) fn handle_timeout(&mut self, now: Now) {
         let expired = self.change(now.instant, |store| store.expire(now));
         self.gone.extend(expired);
-        if let Some((at, peer)) = self.next_comparison()
-            && at <= now.instant
-        {
-            self.compare(now.instant, peer);
+        if self.look.is_some_and(|at| at <= now.instant) {
+            if let Some((at, peer)) = self.next_comparison()
+                && at <= now.instant
+            {
+                self.compare(now.instant, peer);
+            }
+            self.look = self.next_comparison().map(|(at, _)| at);
         }
+    }
+
+    /// Before this nobody is compared with whose digest has differed since `since`, for how many others' ever it does.
+    fn earliest(&self, since: Instant) -> Instant {
+        let peers = u32::try_from(self.neighbours.len()).unwrap_or(u32::MAX);
+        let quiet = self.last_change + QUIET + Duration::from_millis(1) * peers;
+        let paused = self.last_comparison.map_or(Instant::default(), |last| last + PAUSE);
+        quiet.min(since + PATIENCE).max(paused).max(self.postponed)
     }
 
     fn next_comparison(&self) -> Option<(Instant, NodeId)> {
         let many = self.differing.len() * 2 >= self.neighbours.len();
-        let peers = u32::try_from(self.neighbours.len()).unwrap_or(u32::MAX);
-        let quiet = self.last_change + QUIET + Duration::from_millis(1) * peers;
-        let paused = self.last_comparison.map_or(Instant::default(), |last| last + PAUSE);
         let due = |(peer, difference): (&NodeId, &Difference)| {
             // What others were told before the last change says little about what they lack now.
             if !many && difference.heard < self.last_change {
                 return None;
             }
             let wait = if many { HASTE } else { RESTRAINT };
-            let settled = quiet.min(difference.since + PATIENCE).max(difference.since + wait);
+            let settled = self.earliest(difference.since).max(difference.since + wait);
             let again =
                 self.neighbours.get(peer)?.compared.as_ref().map_or(Instant::default(), |it| it.again);
-            Some((settled.max(paused).max(again), *peer))
+            Some((settled.max(again), *peer))
         };
         self.differing.iter().filter_map(due).min()
     }

@@ -99,7 +99,7 @@ impl Group {
             if member.links.contains_key(&key.origin) {
                 let links = &member.links;
                 let is_near = |a, b| links.get(&a).is_some_and(|links| links.contains(b));
-                member.spreading.pass_on(now.instant, key.origin, is_near);
+                member.spreading.pass_on(now.instant, key.origin, is_near, |_, _| false);
             }
         }
         Ok(taken)

@@ -7,6 +7,9 @@ use meshground_shared::NodeId;
 use super::Links;
 use crate::identity::keyed_hash;
 
+/// So many of those who have something pass it on to whoever lacks it.
+const COPIES: usize = 3;
+
 const CHOICE_LABEL: &[u8] = b"meshground route 1";
 
 /// How a node is reached.
@@ -71,6 +74,11 @@ impl RouteTable {
         self.direct.iter().copied().collect()
     }
 
+    /// How many of them there are.
+    pub(crate) fn direct_count(&self) -> usize {
+        self.direct.len()
+    }
+
     /// Whether this node is linked with `node`.
     pub(crate) fn is_direct(&self, node: NodeId) -> bool {
         self.direct.contains(&node)
@@ -79,6 +87,19 @@ impl RouteTable {
     /// What a node announces.
     pub(crate) fn announced(&self, node: NodeId) -> Option<&Links> {
         self.announced.get(&node)
+    }
+
+    /// Whether what `source` has sent to everyone it is linked with may be left to others of these to pass on to `peer`:
+    /// where most are linked with most, everyone would send the same to the few who are not. Those who announce wrong
+    /// links can keep something from nobody for longer than until digests are compared.
+    pub(crate) fn leaves_to_others(&self, source: NodeId, peer: NodeId) -> bool {
+        let Some(links) = self.announced(source) else { return false };
+        let theirs = self.announced(peer);
+        let own = duty(peer, self.local);
+        let goes_before = |node: &NodeId| {
+            duty(peer, *node) > own && *node != peer && theirs.is_none_or(|theirs| theirs.contains(*node))
+        };
+        links.iter().filter(goes_before).take(COPIES).count() == COPIES
     }
 
     /// What everybody announces.
@@ -164,6 +185,12 @@ fn preference(target: NodeId, hop: NodeId) -> (u64, NodeId) {
     (u64::from_le_bytes(*hash.first_chunk().expect("a hash is longer")), hop)
 }
 
+/// In which order nodes serve `peer`, the highest first. Ids are hashes already; this only has other peers served by
+/// others.
+fn duty(peer: NodeId, node: NodeId) -> (u64, NodeId) {
+    ((node.0 ^ peer.0.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15), node)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,6 +241,31 @@ mod tests {
         set(&mut table, 1, 2, true);
         assert_eq!(way(&mut table, 2), Some((1, 2)));
         assert_eq!(way(&mut table, 5), Some((1, 5)));
+    }
+
+    #[test]
+    fn of_many_who_could_pass_something_on_three_do() {
+        let (source, peer) = (NodeId(100), NodeId(200));
+        let between: Vec<NodeId> = (0..20).map(NodeId).collect();
+        let serving = |known: &[NodeId]| {
+            let serves = |local: &&NodeId| {
+                let mut table = RouteTable::new(**local);
+                assert!(!table.leaves_to_others(source, peer), "nothing is known of the source");
+                table.announce(source, Some(between.iter().copied().collect()));
+                if !known.is_empty() {
+                    table.announce(peer, Some(known.iter().copied().collect()));
+                }
+                !table.leaves_to_others(source, peer)
+            };
+            between.iter().filter(serves).copied().collect::<Vec<_>>()
+        };
+        assert_eq!(serving(&[]).len(), COPIES);
+        let linked = serving(&between[4..12]);
+        assert!(linked.iter().filter(|node| between[4..12].contains(node)).count() == COPIES);
+        assert!(
+            between[..2].iter().all(|node| serving(&between[..2]).contains(node)),
+            "these are all there are"
+        );
     }
 
     #[test]

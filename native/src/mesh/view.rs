@@ -1,0 +1,51 @@
+//! A node's peers, for whoever looks from outside its task.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use meshground_node::{NodeId, PeerView};
+
+/// The peers as they were last told: the task tells of each that changed, and they are put together when somebody asks.
+/// So a boot, in which nobody asks but every session is a change, costs each of them the same however many there are.
+#[derive(Debug, Default)]
+pub(crate) struct View(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    peers: BTreeMap<NodeId, PeerView>,
+    /// All of them, if nothing has changed since somebody asked.
+    all: Option<Arc<[PeerView]>>,
+}
+
+impl View {
+    /// These peers have changed, or are none any more.
+    pub(crate) fn update(&self, changed: impl IntoIterator<Item = (NodeId, Option<PeerView>)>) {
+        let mut known = self.lock();
+        for (id, peer) in changed {
+            match peer {
+                Some(peer) => known.peers.insert(id, peer),
+                None => known.peers.remove(&id),
+            };
+            known.all = None;
+        }
+    }
+
+    /// All of them, by id.
+    pub(super) fn peers(&self) -> Arc<[PeerView]> {
+        let mut known = self.lock();
+        let Known { peers, all } = &mut *known;
+        Arc::clone(all.get_or_insert_with(|| peers.values().cloned().collect()))
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.lock().peers.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        // What is guarded is consistent after every statement that could panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
