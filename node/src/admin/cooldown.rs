@@ -10,7 +10,7 @@ use meshground_shared::{DaemonId, GroupId, IceVerb, MigrationId};
 use crate::time::Instant;
 
 /// How long after one break-glass command the next of its kind and target is refused.
-pub(super) const COOLDOWN: Duration = Duration::from_secs(300);
+pub(super) const COOLDOWN: Duration = Duration::from_mins(5);
 
 /// The most targets that cool down at a time.
 const CAPACITY: usize = 4_096;

@@ -212,7 +212,7 @@ impl SignedCommand {
 
     /// The command as it travels, at most 8 KiB.
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_extend(&self.wire, vec![VERSION]).expect("a command of bytes and numbers can be encoded")
+        versioned(VERSION, &self.wire)
     }
 
     /// Reads a command. Its signatures are not checked yet.
@@ -235,6 +235,11 @@ impl SignedCommand {
         }
         Ok(Self { verb, wire })
     }
+}
+
+/// The encoding of what is made of bytes, numbers and names only, after its version.
+pub(super) fn versioned(version: u8, value: &impl Serialize) -> Vec<u8> {
+    postcard::to_extend(value, vec![version]).expect("bytes, numbers and names can be encoded")
 }
 
 /// Reads all of `bytes` as one value.
@@ -325,6 +330,26 @@ pub(super) mod tests {
             assert!(names.insert(verb.name()));
         }
         assert_eq!(names.len(), 16);
+    }
+
+    #[test]
+    fn verbs_are_numbered_as_the_protocol_says() {
+        for (number, verb) in every_verb().into_iter().enumerate() {
+            let (kind, number) = if number < 9 { (0, number) } else { (1, number - 9) };
+            let action = postcard::to_allocvec(&verb).unwrap();
+            assert_eq!((action[0], usize::from(action[1])), (kind, number), "{verb:?}");
+        }
+        let drain = postcard::to_allocvec(&every_verb()[0]).unwrap();
+        assert_eq!(drain, [[0, 0, 16].as_slice(), b"ffffffffffffffff"].concat());
+    }
+
+    #[test]
+    fn a_command_is_laid_out_as_the_protocol_says() {
+        let command = command(Verb::Ice(IceVerb::ThawCluster));
+        let (key, signature) = command.signatures().next().unwrap();
+        let radius = RadiusHash::of(&BlastRadius::default());
+        let expected: [&[u8]; 7] = [&[1, 2, 1, 1, 5], &[7; 16], &[1], &radius.0, &[1], &key, &signature];
+        assert_eq!(command.encode(), expected.concat());
     }
 
     #[test]

@@ -243,7 +243,9 @@ impl RadiusHash {
 fn list(bytes: &mut Vec<u8>, ids: impl Iterator<Item = u64>) {
     let ids: BTreeSet<u64> = ids.collect();
     bytes.extend_from_slice(&(ids.len() as u64).to_le_bytes());
-    ids.iter().for_each(|id| bytes.extend_from_slice(&id.to_le_bytes()));
+    for id in ids {
+        bytes.extend_from_slice(&id.to_le_bytes());
+    }
 }
 
 impl fmt::Debug for RadiusHash {

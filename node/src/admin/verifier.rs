@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How old a command may be.
-const MAX_AGE: Duration = Duration::from_secs(300);
+const MAX_AGE: Duration = Duration::from_mins(5);
 
 /// How far ahead of this node's clock a command may have been issued.
 const MAX_AHEAD: Duration = Duration::from_secs(30);

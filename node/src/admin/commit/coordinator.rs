@@ -95,10 +95,10 @@ impl AdminCommit {
         let awaited: BTreeSet<NodeId> =
             members.iter().filter(|member| **member != me).map(|member| member.node()).collect();
         match self.judge(now, command, picture, &members) {
-            Err(reason) => self.refuse_attempt(now, number, command, members, reason),
+            Err(reason) => self.refuse_attempt(now, number, command, &members, reason),
             Ok(prepared) if named.iter().any(|node| *node != me.node() && !awaited.contains(node)) => {
                 self.verifier.abort(&prepared);
-                self.refuse_attempt(now, number, command, members, Rejection::Unreachable);
+                self.refuse_attempt(now, number, command, &members, Rejection::Unreachable);
             }
             Ok(prepared) => {
                 let attempt = Attempt::new(me, number);
@@ -163,7 +163,7 @@ impl AdminCommit {
     fn call_off(&mut self, now: Now, number: u64, reason: Rejection) {
         let Some(voting) = self.voting.remove(&number) else { return };
         self.verifier.abort(&voting.prepared);
-        self.refuse_attempt(now, number, &voting.command, voting.members, reason);
+        self.refuse_attempt(now, number, &voting.command, &voting.members, reason);
     }
 
     fn refuse_attempt(
@@ -171,13 +171,14 @@ impl AdminCommit {
         now: Now,
         number: u64,
         command: &SignedCommand,
-        members: Vec<Member>,
+        members: &[Member],
         reason: Rejection,
     ) {
         let attempt = Attempt::new(self.me, number);
         self.reject(now, attempt, command, reason);
-        let message = Message::Abort { attempt, reason, members: members.clone(), command: command.encode() };
-        self.tell(now, number, Decision::Rejected(reason), &members, &message);
+        let message =
+            Message::Abort { attempt, reason, members: members.to_vec(), command: command.encode() };
+        self.tell(now, number, Decision::Rejected(reason), members, &message);
     }
 
     /// Tells a decision to the members other than this node.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use meshground_shared::{Decision, NodeId, Rejection};
 use serde::{Deserialize, Serialize};
 
-use crate::admin::envelope::whole;
+use crate::admin::envelope::{versioned, whole};
 
 /// The first byte of every message.
 const VERSION: u8 = 1;
@@ -96,7 +96,7 @@ pub(super) enum Standing {
 
 impl Message {
     pub(super) fn encode(&self) -> Vec<u8> {
-        postcard::to_extend(self, vec![VERSION]).expect("a message of bytes and numbers can be encoded")
+        versioned(VERSION, self)
     }
 
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, MessageError> {
@@ -150,6 +150,17 @@ mod tests {
     }
 
     #[test]
+    fn messages_are_laid_out_as_the_protocol_says() {
+        let kinds: Vec<u8> = every_message().iter().map(|message| message.encode()[1]).collect();
+        assert_eq!(kinds, [0, 1, 1, 2, 3, 4, 5, 6, 7, 7, 7]);
+        let attempt = Attempt::new(Member::new(NodeId(7), 8), 9);
+        let objects = |reason| Message::Vote { attempt, objection: Some(reason) }.encode();
+        assert_eq!(objects(Rejection::NotAuthorized), [VERSION, 1, 7, 8, 9, 1, 0]);
+        assert_eq!(objects(Rejection::IceCooldownActive).last(), Some(&6));
+        assert_eq!(objects(Rejection::Overloaded).last(), Some(&11));
+    }
+
+    #[test]
     fn the_longest_message_fits() {
         let members: Vec<_> =
             (0..MAX_MEMBERS as u64).map(|n| Member::new(NodeId(u64::MAX / 2 + n), u64::MAX)).collect();
@@ -183,6 +194,6 @@ mod tests {
                 assert_eq!(Message::parse(&bytes[..len]), Err(MessageError));
             }
         }
-        assert_eq!(Message::parse(&[VERSION; MAX_MESSAGE + 1]), Err(MessageError));
+        assert_eq!(Message::parse(&vec![VERSION; MAX_MESSAGE + 1]), Err(MessageError));
     }
 }

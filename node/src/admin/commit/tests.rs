@@ -10,7 +10,7 @@ use crate::admin::{AdminCommand, IceProposal, NodePicture, OperatorKey, Operator
 /// Nodes 1 to `count`, whose messages wait until they are carried.
 struct Nodes {
     now: Now,
-    nodes: Vec<AdminCommit>,
+    all: Vec<AdminCommit>,
     under_way: VecDeque<(NodeId, NodeId, Vec<u8>)>,
 }
 
@@ -19,7 +19,7 @@ impl Nodes {
         let ids = 1..=count;
         let nodes = ids.clone().map(|id| AdminCommit::new(NodeId(id), 1, verifier.clone())).collect();
         let now = Now { instant: Instant::from_micros(1), wall: WallTime(1_000_000_000) };
-        let mut nodes = Self { now, nodes, under_way: VecDeque::new() };
+        let mut nodes = Self { now, all: nodes, under_way: VecDeque::new() };
         for (a, b) in ids.clone().flat_map(|a| ids.clone().map(move |b| (a, b))) {
             nodes.at(a).on_peer_up(now, NodeId(b), 1);
         }
@@ -31,12 +31,12 @@ impl Nodes {
     }
 
     fn at(&mut self, id: u64) -> &mut AdminCommit {
-        &mut self.nodes[usize::try_from(id).unwrap() - 1]
+        &mut self.all[usize::try_from(id).unwrap() - 1]
     }
 
     fn picture(&self, id: u64) -> ClusterPicture {
         let mut picture = ClusterPicture::new(NodeId(id));
-        for id in 1..=self.nodes.len() as u64 {
+        for id in 1..=self.all.len() as u64 {
             let node = NodePicture { health: Health::Healthy, maintenance: Maintenance::Active };
             picture.nodes.insert(NodeId(id), node);
         }
@@ -65,7 +65,7 @@ impl Nodes {
 
     /// Gathers what the nodes have to send.
     fn gather(&mut self) {
-        for node in &mut self.nodes {
+        for node in &mut self.all {
             while let Some((to, bytes)) = node.poll_message() {
                 self.under_way.push_back((node.me.node(), to, bytes));
             }
@@ -92,7 +92,7 @@ impl Nodes {
     fn wait(&mut self, millis: u64) {
         let by = Duration::from_millis(millis);
         self.now = Now { instant: self.now.instant + by, wall: WallTime(self.now.wall.0 + millis * 1_000) };
-        for node in &mut self.nodes {
+        for node in &mut self.all {
             node.handle_timeout(self.now);
         }
     }

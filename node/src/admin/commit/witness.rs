@@ -18,7 +18,7 @@ use crate::time::{Instant, Now};
 
 /// The pauses before a coordinator that is there is asked whether all have it.
 const PATIENCE: Duration = Duration::from_secs(5);
-const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
+const LONGEST_PATIENCE: Duration = Duration::from_mins(1);
 
 /// The pauses before the others are asked again.
 const ASK_PAUSE: Duration = Duration::from_millis(200);
