@@ -36,7 +36,7 @@ impl View {
     pub(super) fn peers(&self) -> Arc<[PeerView]> {
         let mut known = self.lock();
         let Known { peers, all } = &mut *known;
-        Arc::clone(all.get_or_insert_with(|| peers.values().cloned().collect()))
+        Arc::clone(all.get_or_insert_with(|| peers.values().copied().collect()))
     }
 
     /// How many there are.
