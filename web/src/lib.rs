@@ -12,6 +12,8 @@
 mod app;
 mod components;
 mod dom;
+#[cfg(test)]
+mod fixtures;
 mod graph;
 mod link;
 mod names;

@@ -403,8 +403,10 @@ impl State {
         learn_cause(&event, recalled, &self.names, self.causes.make_mut());
         snapshot.make_mut().apply(&event);
         self.clock.observe(event.at_us, now_ms);
+        if self.names.lacks(&event) {
+            self.names.make_mut().learn(&event);
+        }
         match &event.kind {
-            EventKind::NodeStarted { .. } => self.names.make_mut().learn(&event),
             EventKind::ClusterConverged { nodes, took_us } => self.converged = Some((*nodes, *took_us)),
             EventKind::ClusterBooting { .. } | EventKind::ClusterStopped => {
                 self.converged = None;

@@ -218,9 +218,10 @@ fn slot(place: usize, nodes: usize) -> (Point, Point) {
 mod tests {
     use std::collections::BTreeMap;
 
-    use meshground_shared::{Epoch, NodeSnapshot, PeerSnapshot, PublicKey, Role};
+    use meshground_shared::{Epoch, NodeSnapshot, PeerSnapshot, Role};
 
     use super::*;
+    use crate::fixtures;
 
     fn mesh(nodes: u64) -> Snapshot {
         let mut snapshot = Snapshot::new(Epoch(1));
@@ -230,15 +231,8 @@ mod tests {
                 PeerSnapshot { address, role: Role::Initiator, health: Health::Healthy, since_us: 0 };
             let peers: BTreeMap<_, _> =
                 (0..nodes).filter(|&peer| peer != id).map(|peer| (NodeId(peer), session.clone())).collect();
-            let node = NodeSnapshot {
-                index: u32::try_from(id).unwrap(),
-                address,
-                public_key: PublicKey([0; 32]),
-                state: NodeState::Running,
-                started_us: 0,
-                peers,
-                faults: BTreeMap::new(),
-            };
+            let index = u32::try_from(id).unwrap();
+            let node = NodeSnapshot { peers, ..fixtures::member(index) };
             snapshot.nodes.insert(NodeId(id), node);
         }
         snapshot
