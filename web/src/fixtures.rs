@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use meshground_shared::{Maintenance, NodeSnapshot, NodeState, PublicKey};
+use meshground_shared::{
+    DaemonHealth, DaemonId, DaemonView, Lifecycle, Maintenance, NodeSnapshot, NodeState, PublicKey,
+};
 
 /// A member that runs, alone and with nothing on it.
 pub(crate) fn member(index: u32) -> NodeSnapshot {
@@ -19,5 +21,21 @@ pub(crate) fn member(index: u32) -> NodeSnapshot {
         cordoned: false,
         frozen_until_us: None,
         audit: Vec::new(),
+    }
+}
+
+/// A daemon that runs and is well.
+pub(crate) fn daemon(id: u64, name: &str) -> DaemonView {
+    DaemonView {
+        id: DaemonId(id),
+        name: name.to_owned(),
+        kind: Some(name.to_owned()),
+        lifecycle: Lifecycle::Running,
+        health: DaemonHealth::Healthy,
+        saturation: 0,
+        restarts: 0,
+        generation: 1,
+        member: None,
+        processed: 0,
     }
 }

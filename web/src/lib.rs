@@ -10,6 +10,7 @@
 #![allow(clippy::needless_pass_by_value)]
 
 mod app;
+mod audit;
 mod components;
 mod dom;
 #[cfg(test)]
@@ -23,6 +24,8 @@ mod state;
 mod text;
 mod theme;
 mod verdicts;
+mod work;
+mod workloads;
 
 /// Mounts the page into the document's `#app`.
 pub fn run() {

@@ -194,8 +194,9 @@ fn kind(kind: &EventKind) -> &'static str {
     }
 }
 
+/// The time of day here, to the millisecond.
 #[allow(clippy::cast_precision_loss)] // exact for 285 years from 1970
-fn time_of_day(wall_us: u64) -> String {
+pub(super) fn time_of_day(wall_us: u64) -> String {
     let date = js_sys::Date::new(&JsValue::from_f64(wall_us as f64 / 1e3));
     format!(
         "{:02}:{:02}:{:02}.{:03}",

@@ -7,12 +7,15 @@ use std::{
 };
 
 use meshground_shared::{
-    CommandId, LinkFault,
+    CommandId, EventKind, LinkFault,
     rpc::{
-        BootParams, ClearLink, ClearParams, ClusterBoot, ClusterShutdown, ClusterTopology, EventsSubscribe,
-        FaultClear, FaultParams, FaultSet, Id, Method, NoParams, NodeCrash, NodeParams, NodePause,
-        NodeRestart, NodeResume, NodeShutdown, NodeSpawn, Outcome, Push, Request, RestartParams, RpcError,
-        SUBPROTOCOL, ServerMessage, SessionHello, SubscribeParams, Topic, TopologyParams,
+        AdminExecute, BootParams, CancelParams, ClearLink, ClearParams, ClusterBoot, ClusterShutdown,
+        ClusterTopology, DEFAULT_GRACE_MS, DaemonDeliver, DaemonKinds, DaemonSpawn, DaemonStop,
+        DaemonStopParams, EventsSubscribe, ExecuteParams, FaultClear, FaultParams, FaultSet, GroupParams,
+        GroupPromote, GroupScale, GroupSpawn, GroupStop, IceExecute, IceExecuteParams, IceSimulate, Id,
+        Method, MigrationCancel, MigrationStart, NoParams, NodeCrash, NodeParams, NodePause, NodeRestart,
+        NodeResume, NodeShutdown, NodeSpawn, Outcome, Push, Request, RestartParams, RpcCall, RpcError,
+        SUBPROTOCOL, ServerMessage, SessionHello, SimulateParams, SubscribeParams, Topic, TopologyParams,
     },
 };
 use serde_json::Value;
@@ -23,8 +26,11 @@ use super::{Begun, Feed, Step, backoff};
 use crate::{
     dom::{self, Listener, Timer},
     state::{Action, Command, Failure, LinkState, Pending},
+    work::{Answer, Work},
 };
 
+/// The operator in whose name the playground signs.
+const OPERATOR: &str = "demo";
 /// Actions that arrive within this many milliseconds become one render.
 const GATHER_MS: f64 = 24.0;
 /// The same where a render takes long: a big mesh, a slow machine.
@@ -63,6 +69,8 @@ struct Link {
     failures: Cell<u32>,
     /// When the server was last heard, in the page's milliseconds.
     heard_ms: Cell<f64>,
+    /// Whether the server knows daemons.
+    has_daemons: Cell<bool>,
     /// When it was last asked whether it is still there.
     asked_ms: Cell<f64>,
     watch: RefCell<Option<Timer>>,
@@ -81,8 +89,12 @@ enum Call {
     /// Whether the server is still there.
     Probe,
     Subscribe,
+    /// What factories there are.
+    Kinds,
     Command {
         ticket: u64,
+        /// What was asked, where the answer says more than the events do.
+        work: Option<Work>,
     },
 }
 
@@ -104,6 +116,7 @@ impl Connection {
             next: Cell::new(1),
             failures: Cell::new(0),
             heard_ms: Cell::new(0.0),
+            has_daemons: Cell::new(false),
             asked_ms: Cell::new(0.0),
             watch: RefCell::default(),
             closed: Cell::new(false),
@@ -132,9 +145,11 @@ impl Connection {
     pub(crate) fn give(&self, command: Command) {
         let link = &self.0;
         let ticket = u64::try_from(link.next.get()).unwrap_or_default();
-        link.tell(Action::Sent(Pending { ticket, command }));
-        let call = Call::Command { ticket };
+        link.tell(Action::Sent(Pending { ticket, command: command.clone() }));
+        let work = if let Command::Work(work) = &command { Some(work.clone()) } else { None };
+        let call = Call::Command { ticket, work };
         match command {
+            Command::Work(work) => link.give_work(work, call),
             Command::Boot { nodes, replace, topology } => {
                 let params = BootParams { nodes, replace, topology: Some(topology) };
                 link.call::<ClusterBoot>(&params, call);
@@ -229,6 +244,42 @@ impl Link {
         replace_later(&self.timer, give_up);
     }
 
+    fn give_work(self: &Rc<Self>, work: Work, call: Call) {
+        match work {
+            Work::SpawnDaemon(params) => self.call::<DaemonSpawn>(&params, call),
+            Work::StopDaemon(daemon) => {
+                self.call::<DaemonStop>(&DaemonStopParams { daemon, grace_ms: DEFAULT_GRACE_MS }, call);
+            }
+            Work::Deliver(params) => self.call::<DaemonDeliver>(&params, call),
+            Work::Migrate(params) => self.call::<MigrationStart>(&params, call),
+            Work::CancelMigration(migration) => {
+                self.call::<MigrationCancel>(&CancelParams { migration }, call);
+            }
+            Work::SpawnGroup(params) => self.call::<GroupSpawn>(&params, call),
+            Work::ScaleGroup(params) => self.call::<GroupScale>(&params, call),
+            Work::StopGroup(group) => self.call::<GroupStop>(&GroupParams { group }, call),
+            Work::Promote(group) => self.call::<GroupPromote>(&GroupParams { group }, call),
+            Work::Call(params) => self.call::<RpcCall>(&params, call),
+            Work::Admin(verb) => {
+                let params = ExecuteParams { verb, via: None, operator: OPERATOR.to_owned() };
+                self.call::<AdminExecute>(&params, call);
+            }
+            Work::Simulate(verb) => self.call::<IceSimulate>(&SimulateParams { verb, via: None }, call),
+            Work::Ice(verb, simulation) => {
+                let params = IceExecuteParams { verb, simulation, operators: None, via: None };
+                self.call::<IceExecute>(&params, call);
+            }
+        }
+    }
+
+    /// Asks what factories there are: once it is known that there are any at all, and again for
+    /// every cluster.
+    fn ask_kinds(self: &Rc<Self>) {
+        if self.has_daemons.get() {
+            self.call::<DaemonKinds>(&NoParams {}, Call::Kinds);
+        }
+    }
+
     fn opened(self: &Rc<Self>) {
         self.hello(Call::Hello);
     }
@@ -301,7 +352,12 @@ impl Link {
             Push::Event(delivery) => {
                 let step = self.feed.borrow_mut().deliver(&delivery);
                 match step {
-                    Step::Fold => self.tell(Action::Event { event: delivery.event, now_ms: dom::now_ms() }),
+                    Step::Fold => {
+                        if matches!(delivery.event.kind, EventKind::ClusterConverged { .. }) {
+                            self.ask_kinds();
+                        }
+                        self.tell(Action::Event { event: delivery.event, now_ms: dom::now_ms() });
+                    }
                     Step::Skip => {}
                     Step::Resubscribe => self.subscribe(),
                 }
@@ -320,8 +376,10 @@ impl Link {
             Call::Hello => match read::<SessionHello>(value) {
                 Ok(hello) => {
                     self.feed.borrow_mut().greeted(hello.epoch);
+                    self.has_daemons.set(hello.methods.iter().any(|method| method == DaemonKinds::NAME));
                     self.tell(Action::Hello(hello));
                     self.subscribe();
+                    self.ask_kinds();
                 }
                 Err(why) => self.fail(Call::Hello, Failure::Unreadable(why)),
             },
@@ -349,9 +407,22 @@ impl Link {
                 }
                 Err(why) => self.fail(Call::Subscribe, Failure::Unreadable(why)),
             },
-            Call::Command { ticket } => {
-                // Every command's result carries its id; nothing else of it is needed
+            Call::Kinds => {
+                if let Ok(kinds) = read::<DaemonKinds>(value) {
+                    self.tell(Action::Learned(Answer::Kinds(kinds.kinds)));
+                }
+            }
+            Call::Command { ticket, work } => {
+                // Every command's result carries its id; of most nothing else is needed
                 // here, as the events say the rest.
+                match work.map_or(Ok(None), |work| work.read(value.clone())) {
+                    Ok(None) => {}
+                    Ok(Some(answer)) => self.tell(Action::Learned(answer)),
+                    Err(why) => {
+                        self.tell(Action::Answered { ticket, outcome: Err(Failure::Unreadable(why)) });
+                        return;
+                    }
+                }
                 let id = value.get("command").cloned().map(serde_json::from_value::<CommandId>);
                 let outcome = match id {
                     Some(Err(error)) => Err(Failure::Unreadable(error.to_string())),
@@ -365,7 +436,9 @@ impl Link {
 
     fn fail(self: &Rc<Self>, call: Call, failure: Failure) {
         match (call, failure) {
-            (Call::Command { ticket }, failure) => {
+            // A server that will not say has none to choose from.
+            (Call::Kinds, _) => {}
+            (Call::Command { ticket, .. }, failure) => {
                 self.tell(Action::Answered { ticket, outcome: Err(failure) });
             }
             (Call::Hello | Call::Probe | Call::Subscribe, Failure::Lost) => {}

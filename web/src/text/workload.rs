@@ -32,6 +32,15 @@ pub(crate) fn daemon_health(health: DaemonHealth) -> &'static str {
     }
 }
 
+/// What a daemon says of itself, for colours and marks.
+pub(crate) fn health_tone(health: DaemonHealth) -> Tone {
+    match health {
+        DaemonHealth::Healthy => Tone::Good,
+        DaemonHealth::Degraded => Tone::Warn,
+        DaemonHealth::Unhealthy => Tone::Bad,
+    }
+}
+
 /// How a daemon is, for colours and marks.
 pub(crate) fn daemon_tone(lifecycle: Lifecycle, health: DaemonHealth) -> Tone {
     match (lifecycle, health) {
@@ -244,7 +253,10 @@ mod tests {
     use meshground_shared::{CommandId, DaemonId, Event, EventKind, GroupId, MigrationId, NodeId, PublicKey};
 
     use super::*;
-    use crate::text::{sentence, tone};
+    use crate::{
+        fixtures,
+        text::{sentence, tone},
+    };
 
     const COUNTER: DaemonId = DaemonId(0x3f2a << 48 | 7);
 
@@ -381,18 +393,7 @@ mod tests {
     }
 
     fn counter() -> DaemonView {
-        DaemonView {
-            id: COUNTER,
-            name: "counter".into(),
-            kind: Some("counter".into()),
-            lifecycle: Lifecycle::Running,
-            health: DaemonHealth::Healthy,
-            saturation: 0,
-            restarts: 0,
-            generation: 1,
-            member: None,
-            processed: 0,
-        }
+        fixtures::daemon(COUNTER.0, "counter")
     }
 
     fn web() -> GroupView {
