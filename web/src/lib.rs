@@ -11,6 +11,7 @@
 
 mod app;
 mod audit;
+mod command;
 mod components;
 mod dom;
 #[cfg(test)]

@@ -3,22 +3,26 @@
 //! It folds the server's snapshot and events with the same code as the server, and
 //! holds no browser object, so that all of it is tested natively.
 
+mod causes;
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     rc::Rc,
 };
 
 use meshground_shared::{
-    ClusterPhase, CommandId, Event, EventKind, MigrationPhase, NodeId, NodeSnapshot, Snapshot, StopReason,
-    Telemetry, Topology, Verb,
+    ClusterPhase, CommandId, Event, EventKind, NodeId, NodeSnapshot, Snapshot, Telemetry,
     rpc::{DaemonSpawn, Hello, Method, RpcError, Subscribed},
 };
 use yew::Reducible;
 
+pub(crate) use crate::command::Command;
 use crate::{
     names::Names,
     shared_ref::Shared,
-    work::{Answer, Answers, Work},
+    work::{Answer, Answers},
 };
 
 /// Events kept for the log panel.
@@ -27,8 +31,6 @@ pub(crate) const LOG_CAPACITY: usize = 500;
 pub(crate) const CALLS_KEPT: usize = 100;
 /// Notices shown at a time; an older one makes room.
 const MAX_NOTICES: usize = 3;
-/// Commands whose names are remembered for the log's cause chips.
-const MAX_CAUSES: usize = 200;
 
 /// The link to the server.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -61,89 +63,6 @@ impl LinkState {
             Self::Live => "live",
             Self::Reconnecting { .. } => "reconnecting",
             Self::Gone { .. } => "gone",
-        }
-    }
-}
-
-/// Something a person asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Command {
-    /// Boot a cluster, in place of a running one where `replace`.
-    Boot {
-        /// How many nodes.
-        nodes: u32,
-        /// Whether a running cluster makes way.
-        replace: bool,
-        /// Who is linked with whom.
-        topology: Topology,
-    },
-    /// Link the nodes in another way.
-    Relink(Topology),
-    /// Shut the cluster down.
-    Stop,
-    /// Add a node.
-    Spawn,
-    /// Let a node leave.
-    Shutdown(NodeId),
-    /// Let a node vanish.
-    Crash(NodeId),
-    /// Start a node again.
-    Restart(NodeId),
-    /// Start a node again as somebody else.
-    Replace(NodeId),
-    /// Let a node stand still.
-    Pause(NodeId),
-    /// Let a paused node go on.
-    Resume(NodeId),
-    /// Cut the link between two nodes, both ways.
-    Cut(NodeId, NodeId),
-    /// Mend the link between two nodes, both ways.
-    Heal(NodeId, NodeId),
-    /// Mend every link.
-    HealAll,
-    /// Do something with what runs on nodes.
-    Work(Work),
-}
-
-impl Command {
-    /// The node it is about, if one.
-    pub(crate) fn node(&self) -> Option<NodeId> {
-        match self {
-            // A link's own buttons tell when they wait; its ends go on being usable.
-            Self::Cut(..)
-            | Self::Heal(..)
-            | Self::HealAll
-            | Self::Boot { .. }
-            | Self::Relink(_)
-            | Self::Stop
-            | Self::Spawn
-            | Self::Work(_) => None,
-            Self::Shutdown(node)
-            | Self::Crash(node)
-            | Self::Restart(node)
-            | Self::Replace(node)
-            | Self::Pause(node)
-            | Self::Resume(node) => Some(*node),
-        }
-    }
-
-    /// One word for the log's cause chip.
-    pub(crate) fn word(&self) -> &'static str {
-        match self {
-            Self::Boot { replace: false, .. } => "boot",
-            Self::Boot { replace: true, .. } => "reboot",
-            Self::Stop => "stop",
-            Self::Spawn => "spawn",
-            Self::Shutdown(_) => "shutdown",
-            Self::Crash(_) => "crash",
-            Self::Restart(_) => "restart",
-            Self::Replace(_) => "replace",
-            Self::Pause(_) => "pause",
-            Self::Resume(_) => "resume",
-            Self::Relink(_) => "topology",
-            Self::Cut(..) => "cut",
-            Self::Heal(..) | Self::HealAll => "heal",
-            Self::Work(work) => work.word(),
         }
     }
 }
@@ -445,7 +364,7 @@ impl State {
     fn fold(&mut self, event: Event, now_ms: f64) {
         let Some(snapshot) = &mut self.snapshot else { return };
         let recalled = event.seq <= snapshot.seq;
-        learn_cause(&event, recalled, &self.names, self.causes.make_mut());
+        causes::learn(&event, recalled, &self.names, self.causes.make_mut());
         snapshot.make_mut().apply(&event);
         self.clock.observe(event.at_us, now_ms);
         if self.names.lacks(&event) {
@@ -488,11 +407,11 @@ impl State {
         let command = self.pending.remove(place).command;
         match outcome {
             Ok(Some(id)) => {
-                remember_cause(id, command.word(), self.causes.make_mut());
+                causes::remember(id, command.word(), self.causes.make_mut());
             }
             Ok(None) => {}
             Err(failure) => {
-                let title = self.title_of(&command);
+                let title = command.failure(&self.names);
                 match failure {
                     Failure::Refused(error) => {
                         self.notify(&title, error.message, &error.data.hint, &error.data.name);
@@ -512,34 +431,6 @@ impl State {
                 }
             }
         }
-    }
-
-    fn title_of(&self, command: &Command) -> String {
-        match command {
-            Command::Boot { nodes: 1, .. } => "Could not boot 1 node".to_owned(),
-            Command::Boot { nodes, .. } => format!("Could not boot {nodes} nodes"),
-            Command::Stop => "Could not shut the cluster down".to_owned(),
-            Command::Spawn => "Could not spawn a node".to_owned(),
-            Command::Shutdown(node) => format!("Could not shut {} down", self.names.name(*node)),
-            Command::Crash(node) => format!("Could not crash {}", self.names.name(*node)),
-            Command::Restart(node) => format!("Could not restart {}", self.names.name(*node)),
-            Command::Replace(node) => {
-                format!("Could not restart {} as somebody else", self.names.name(*node))
-            }
-            Command::Pause(node) => format!("Could not pause {}", self.names.name(*node)),
-            Command::Resume(node) => format!("Could not resume {}", self.names.name(*node)),
-            Command::Relink(topology) => {
-                format!("Could not link the nodes as a {}", crate::text::shape(*topology))
-            }
-            Command::Cut(a, b) => self.title_of_link("cut", *a, *b),
-            Command::Heal(a, b) => self.title_of_link("mend", *a, *b),
-            Command::HealAll => "Could not mend every link".to_owned(),
-            Command::Work(work) => format!("Could not {}", work.title(&self.names)),
-        }
-    }
-
-    fn title_of_link(&self, verb: &str, a: NodeId, b: NodeId) -> String {
-        format!("Could not {verb} the link between {} and {}", self.names.name(a), self.names.name(b))
     }
 
     fn notify(&mut self, title: &str, message: String, hint: &str, name: &str) {
@@ -563,53 +454,3 @@ fn keep(log: &mut VecDeque<Rc<Event>>, event: Rc<Event>, at_most: usize) {
     }
     log.push_back(event);
 }
-
-/// Tells from the first events of a command which one it was: those of other clients,
-/// and of this page before it was reloaded, say so nowhere else. Of what is recalled
-/// the first events may be missing, and its nodes are known already.
-fn learn_cause(event: &Event, recalled: bool, names: &Names, causes: &mut BTreeMap<CommandId, &'static str>) {
-    let Some(id) = event.cause else { return };
-    let word = match (&event.kind, causes.get(&id).copied()) {
-        (EventKind::ClusterBooting { .. }, Some("stop")) => "reboot",
-        (EventKind::NodeStarted { .. }, Some("shutdown")) => "restart",
-        (EventKind::ClusterBooting { .. }, None) => "boot",
-        (EventKind::ClusterStopping, None) => "stop",
-        (EventKind::TopologyChanged { .. }, None) => "topology",
-        (EventKind::NodePaused, None) => "pause",
-        (EventKind::NodeResumed, None) => "resume",
-        (EventKind::FaultChanged { fault: Some(fault), .. }, None) => {
-            if fault.cut {
-                "cut"
-            } else {
-                "fault"
-            }
-        }
-        (EventKind::FaultChanged { fault: None, .. }, None) => "heal",
-        (EventKind::AdminDecided { entry }, None) => match entry.verb {
-            Verb::Admin(_) => "admin",
-            Verb::Ice(_) => "ice",
-        },
-        (EventKind::CallFinished { .. }, None) => "call",
-        (EventKind::MigrationChanged { migration }, None) if migration.phase == MigrationPhase::Snapshot => {
-            "migrate"
-        }
-        (EventKind::NodeStopped { reason: StopReason::Replaced }, None) => "replace",
-        (EventKind::NodeStopped { reason: StopReason::Crash }, None) => "crash",
-        (EventKind::NodeStopped { reason: StopReason::Shutdown }, None) if !recalled => "shutdown",
-        (EventKind::NodeStarted { .. }, None) if !recalled => {
-            if event.node.is_some_and(|node| names.knows(node)) { "restart" } else { "spawn" }
-        }
-        _ => return,
-    };
-    remember_cause(id, word, causes);
-}
-
-fn remember_cause(id: CommandId, word: &'static str, causes: &mut BTreeMap<CommandId, &'static str>) {
-    causes.insert(id, word);
-    while causes.len() > MAX_CAUSES {
-        causes.pop_first();
-    }
-}
-
-#[cfg(test)]
-mod tests;

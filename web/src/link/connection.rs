@@ -7,15 +7,10 @@ use std::{
 };
 
 use meshground_shared::{
-    CommandId, EventKind, LinkFault,
+    CommandId, EventKind,
     rpc::{
-        AdminExecute, BootParams, CancelParams, ClearLink, ClearParams, ClusterBoot, ClusterShutdown,
-        ClusterTopology, DEFAULT_GRACE_MS, DaemonDeliver, DaemonKinds, DaemonSpawn, DaemonStop,
-        DaemonStopParams, EventsSubscribe, ExecuteParams, FaultClear, FaultParams, FaultSet, GroupParams,
-        GroupPromote, GroupScale, GroupSpawn, GroupStop, IceExecute, IceExecuteParams, IceSimulate, Id,
-        Method, MigrationCancel, MigrationStart, NoParams, NodeCrash, NodeParams, NodePause, NodeRestart,
-        NodeResume, NodeShutdown, NodeSpawn, Outcome, Push, Request, RestartParams, RpcCall, RpcError,
-        SUBPROTOCOL, ServerMessage, SessionHello, SimulateParams, SubscribeParams, Topic, TopologyParams,
+        DaemonKinds, EventsSubscribe, Id, Method, NoParams, Outcome, Push, Request, RpcError, SUBPROTOCOL,
+        ServerMessage, SessionHello, SubscribeParams, Topic,
     },
 };
 use serde_json::Value;
@@ -29,8 +24,6 @@ use crate::{
     work::{Answer, Work},
 };
 
-/// The operator in whose name the playground signs.
-const OPERATOR: &str = "demo";
 /// Actions that arrive within this many milliseconds become one render.
 const GATHER_MS: f64 = 24.0;
 /// The same where a render takes long: a big mesh, a slow machine.
@@ -52,7 +45,7 @@ const GRACE_MS: f64 = 10_000.0;
 #[derive(Clone)]
 pub(crate) struct Connection(Rc<Link>);
 
-struct Link {
+pub(super) struct Link {
     url: String,
     report: Box<dyn Fn(Vec<Action>)>,
     gathered: RefCell<Vec<Action>>,
@@ -83,7 +76,7 @@ struct Socket {
 }
 
 /// What an answer is for.
-enum Call {
+pub(super) enum Call {
     /// Who is there; subscribing comes next.
     Hello,
     /// Whether the server is still there.
@@ -148,35 +141,7 @@ impl Connection {
         link.tell(Action::Sent(Pending { ticket, command: command.clone() }));
         let work = if let Command::Work(work) = &command { Some(work.clone()) } else { None };
         let call = Call::Command { ticket, work };
-        match command {
-            Command::Work(work) => link.give_work(work, call),
-            Command::Boot { nodes, replace, topology } => {
-                let params = BootParams { nodes, replace, topology: Some(topology) };
-                link.call::<ClusterBoot>(&params, call);
-            }
-            Command::Relink(topology) => link.call::<ClusterTopology>(&TopologyParams { topology }, call),
-            Command::Stop => link.call::<ClusterShutdown>(&NoParams {}, call),
-            Command::Spawn => link.call::<NodeSpawn>(&NoParams {}, call),
-            Command::Shutdown(node) => link.call::<NodeShutdown>(&NodeParams { node }, call),
-            Command::Crash(node) => link.call::<NodeCrash>(&NodeParams { node }, call),
-            Command::Restart(node) => {
-                link.call::<NodeRestart>(&RestartParams { node, fresh_identity: false }, call);
-            }
-            Command::Replace(node) => {
-                link.call::<NodeRestart>(&RestartParams { node, fresh_identity: true }, call);
-            }
-            Command::Pause(node) => link.call::<NodePause>(&NodeParams { node }, call),
-            Command::Resume(node) => link.call::<NodeResume>(&NodeParams { node }, call),
-            Command::Cut(from, to) => {
-                let params = FaultParams { from, to, both_ways: true, fault: LinkFault::CUT };
-                link.call::<FaultSet>(&params, call);
-            }
-            Command::Heal(from, to) => {
-                let link_meant = ClearLink { from, to, both_ways: true };
-                link.call::<FaultClear>(&ClearParams { link: Some(link_meant) }, call);
-            }
-            Command::HealAll => link.call::<FaultClear>(&ClearParams::default(), call),
-        }
+        link.carry_out(command, call);
     }
 
     /// Ends the link for good.
@@ -244,34 +209,6 @@ impl Link {
         replace_later(&self.timer, give_up);
     }
 
-    fn give_work(self: &Rc<Self>, work: Work, call: Call) {
-        match work {
-            Work::SpawnDaemon(params) => self.call::<DaemonSpawn>(&params, call),
-            Work::StopDaemon(daemon) => {
-                self.call::<DaemonStop>(&DaemonStopParams { daemon, grace_ms: DEFAULT_GRACE_MS }, call);
-            }
-            Work::Deliver(params) => self.call::<DaemonDeliver>(&params, call),
-            Work::Migrate(params) => self.call::<MigrationStart>(&params, call),
-            Work::CancelMigration(migration) => {
-                self.call::<MigrationCancel>(&CancelParams { migration }, call);
-            }
-            Work::SpawnGroup(params) => self.call::<GroupSpawn>(&params, call),
-            Work::ScaleGroup(params) => self.call::<GroupScale>(&params, call),
-            Work::StopGroup(group) => self.call::<GroupStop>(&GroupParams { group }, call),
-            Work::Promote(group) => self.call::<GroupPromote>(&GroupParams { group }, call),
-            Work::Call(params) => self.call::<RpcCall>(&params, call),
-            Work::Admin(verb) => {
-                let params = ExecuteParams { verb, via: None, operator: OPERATOR.to_owned() };
-                self.call::<AdminExecute>(&params, call);
-            }
-            Work::Simulate(verb) => self.call::<IceSimulate>(&SimulateParams { verb, via: None }, call),
-            Work::Ice(verb, simulation) => {
-                let params = IceExecuteParams { verb, simulation, operators: None, via: None };
-                self.call::<IceExecute>(&params, call);
-            }
-        }
-    }
-
     /// Asks what factories there are: once it is known that there are any at all, and again for
     /// every cluster.
     fn ask_kinds(self: &Rc<Self>) {
@@ -294,7 +231,8 @@ impl Link {
         self.call::<EventsSubscribe>(&SubscribeParams { topics, resume }, Call::Subscribe);
     }
 
-    fn call<M: Method>(self: &Rc<Self>, params: &M::Params, call: Call) {
+    /// Asks the server; the answer is for `call`.
+    pub(super) fn call<M: Method>(self: &Rc<Self>, params: &M::Params, call: Call) {
         let id = self.next.replace(self.next.get() + 1);
         let request =
             Request::new::<M>(Id::Number(id), params).and_then(|request| serde_json::to_string(&request));
