@@ -76,8 +76,13 @@ impl Names {
 
     /// `group web`, or its first digits.
     pub(crate) fn group(&self, id: GroupId) -> String {
+        format!("group {}", self.group_alone(id))
+    }
+
+    /// `web`, where it is clear that a group is meant.
+    pub(crate) fn group_alone(&self, id: GroupId) -> String {
         let name = self.groups.get(&id).filter(|name| !name.is_empty());
-        format!("group {}", name.map_or_else(|| id.to_string()[..4].to_owned(), Clone::clone))
+        name.map_or_else(|| id.to_string()[..4].to_owned(), Clone::clone)
     }
 }
 

@@ -43,8 +43,12 @@ pub(crate) fn tone(kind: &EventKind) -> Tone {
         EventKind::ClusterConverged { .. }
         | EventKind::NodeStarted { .. }
         | EventKind::NodeResumed
-        | EventKind::FaultChanged { fault: None, .. } => Tone::Good,
-        EventKind::ClusterFailed { .. } => Tone::Bad,
+        | EventKind::FaultChanged { fault: None, .. }
+        | EventKind::FreezeChanged { remaining_ms: None }
+        | EventKind::CallFinished { outcome: CallOutcome::Ok, .. } => Tone::Good,
+        EventKind::ClusterFailed { .. } | EventKind::CallFinished { outcome: CallOutcome::Error(_), .. } => {
+            Tone::Bad
+        }
         EventKind::NodeStopped { reason } => match reason {
             StopReason::Crash => Tone::Bad,
             StopReason::Shutdown | StopReason::Replaced => Tone::Plain,
@@ -61,6 +65,7 @@ pub(crate) fn tone(kind: &EventKind) -> Tone {
         },
         EventKind::NodePaused
         | EventKind::FaultChanged { fault: Some(_), .. }
+        | EventKind::FreezeChanged { remaining_ms: Some(_) }
         | EventKind::DatagramRejected { .. } => Tone::Warn,
         EventKind::ClusterBooting { .. }
         | EventKind::TopologyChanged { .. }
@@ -73,11 +78,7 @@ pub(crate) fn tone(kind: &EventKind) -> Tone {
         EventKind::GroupChanged { group } => workload::group_tone(group.health),
         EventKind::MigrationChanged { migration } => workload::phase_tone(migration.phase),
         EventKind::MaintenanceChanged { state, cordoned } => workload::maintenance_tone(*state, *cordoned),
-        EventKind::FreezeChanged { remaining_ms: Some(_) } => Tone::Warn,
-        EventKind::FreezeChanged { remaining_ms: None } => Tone::Good,
         EventKind::AdminDecided { entry } => admin::decision_tone(entry.decision),
-        EventKind::CallFinished { outcome: CallOutcome::Ok, .. } => Tone::Good,
-        EventKind::CallFinished { outcome: CallOutcome::Error(_), .. } => Tone::Bad,
     }
 }
 

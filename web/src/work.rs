@@ -53,13 +53,12 @@ impl Work {
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::SpawnDaemon(_) => "spawn",
-            Self::StopDaemon(_) => "stop",
+            Self::StopDaemon(_) | Self::StopGroup(_) => "stop",
             Self::Deliver(_) => "deliver",
             Self::Migrate(_) => "migrate",
             Self::CancelMigration(_) => "cancel",
             Self::SpawnGroup(_) => "group",
             Self::ScaleGroup(_) => "scale",
-            Self::StopGroup(_) => "stop",
             Self::Promote(_) => "promote",
             Self::Call(_) => "call",
             Self::Admin(_) => "admin",

@@ -49,7 +49,7 @@ pub(crate) fn DaemonTable(props: &DeskProps) -> Html {
         };
         let place = daemon.member.map_or_else(
             || html! { <span class="none">{ "–" }</span> },
-            |member| format!("{}, {}", desk.names.group(member.group), member.index).into(),
+            |member| format!("{} · {}", desk.names.group_alone(member.group), member.index).into(),
         );
         let detail = format!("daemon-{node}-{}", daemon.id);
         html! {
@@ -75,7 +75,7 @@ pub(crate) fn DaemonTable(props: &DeskProps) -> Html {
                         >
                             { if open { "Less" } else { "More" } }
                         </button>
-                        { desk.button(stop, true) }
+                        <span class="wide">{ desk.button(stop, true) }</span>
                     </td>
                 </tr>
                 if open {
@@ -189,6 +189,12 @@ fn Detail(props: &DetailProps) -> Html {
             desk.give(Work::Deliver(DeliverParams { daemon: id, payload, via: None }));
         })
     };
+    let stop = RowButton {
+        work: Work::StopDaemon(id),
+        test: "daemon-stop-below",
+        label: "Stop",
+        name: format!("Stop {}", desk.names.daemon(id)),
+    };
     let migrating = desk.is_pending(|work| matches!(work, Work::Migrate(params) if params.daemon == id));
     let delivering = desk.is_pending(|work| matches!(work, Work::Deliver(params) if params.daemon == id));
     let answer = desk.answers.delivered.get(&id).map(|delivered| {
@@ -208,6 +214,7 @@ fn Detail(props: &DetailProps) -> Html {
                 { typed("Payload", "daemon-payload", &payload, "any text", None) }
                 { desk.submit("daemon-deliver", "Deliver", delivering, true) }
             </form>
+            <div class="work-form narrow-only">{ desk.button(stop, true) }</div>
             <p class="answer" role="status" data-testid="daemon-answer">
                 if let Some((processed, outputs)) = answer {
                     { format!("Event {processed}: it put out ") }<code>{ outputs }</code>

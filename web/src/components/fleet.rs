@@ -8,7 +8,7 @@ use yew::prelude::*;
 use super::{
     audit_table::AuditTable, call_table::CallTable, daemon_table::DaemonTable, desk::Desk,
     group_table::GroupTable, migration_table::MigrationTable, node_table::NodeTable,
-    session_table::SessionTable,
+    session_table::SessionTable, tick::use_now,
 };
 use crate::{dom, shared_ref::Shared, state::Rtts};
 
@@ -47,6 +47,11 @@ const MESH_TABS: usize = 2;
 #[component]
 pub(crate) fn Fleet(props: &FleetProps) -> Html {
     let open = use_state_eq(|| "nodes");
+    let now_ms = use_now(1_000.0);
+    // Gauges set the clock ten times a second; tables only count seconds.
+    #[allow(clippy::cast_possible_truncation)] // whole seconds
+    let clock = use_memo((now_ms as i64, props.desk.snapshot.clone()), |_| props.desk.clock);
+    let desk = Desk { clock: *clock, ..props.desk.clone() };
     let tabs = if props.has_daemons { &TABS[..] } else { &TABS[..MESH_TABS] };
     let open_now = tabs.iter().find(|(name, _)| *name == *open).map_or("nodes", |(name, _)| *name);
     let tab_button = |(place, &(name, label)): (usize, &Tab)| {
@@ -82,12 +87,13 @@ pub(crate) fn Fleet(props: &FleetProps) -> Html {
                 key={name} id={format!("panel-{name}")} class="scroll" role="tabpanel"
                 aria-labelledby={format!("tab-{name}")} hidden={!open}
             >
-                { table(name, open, props) }
+                { table(name, open, &desk, props) }
             </div>
         }
     };
+    let tall = TABS[MESH_TABS..].iter().any(|(name, _)| *name == open_now);
     html! {
-        <section class="panel fleet" aria-label="The cluster in words">
+        <section class={classes!("panel", "fleet", tall.then_some("tall"))} aria-label="The cluster in words">
             <div class="panel-head tabs" role="tablist" aria-label="Tables">
                 { for tabs.iter().enumerate().map(tab_button) }
             </div>
@@ -119,8 +125,8 @@ fn count(tab: &str, props: &FleetProps) -> Option<usize> {
     (many > 0).then_some(many)
 }
 
-fn table(tab: &str, open: bool, props: &FleetProps) -> Html {
-    let desk = props.desk.clone();
+fn table(tab: &str, open: bool, desk: &Desk, props: &FleetProps) -> Html {
+    let desk = desk.clone();
     match tab {
         "nodes" => html! {
             <NodeTable

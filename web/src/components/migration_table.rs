@@ -76,7 +76,7 @@ fn row(desk: &Desk, migration: &MigrationSnapshot, now_ms: f64) -> Html {
             </td>
             <td>
                 { mark(workload::phase_tone(view.phase), workload::phase(view.phase)) }
-                if view.retries > 0 { <span class="aside">{ format!("{} again", view.retries) }</span> }
+                if view.retries > 0 { <span class="aside">{ format!("retried {}×", view.retries) }</span> }
                 if let Some(reason) = &view.reason { <p class="lacking">{ reason }</p> }
             </td>
             <td>{ progress(migration, &name) }</td>

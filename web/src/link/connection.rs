@@ -374,12 +374,11 @@ impl Link {
 
     fn fail(self: &Rc<Self>, call: Call, failure: Failure) {
         match (call, failure) {
-            // A server that will not say has none to choose from.
-            (Call::Kinds, _) => {}
             (Call::Command { ticket, .. }, failure) => {
                 self.tell(Action::Answered { ticket, outcome: Err(failure) });
             }
-            (Call::Hello | Call::Probe | Call::Subscribe, Failure::Lost) => {}
+            // A server that will not say what factories there are has none to choose from.
+            (Call::Kinds, _) | (Call::Hello | Call::Probe | Call::Subscribe, Failure::Lost) => {}
             (Call::Hello | Call::Probe | Call::Subscribe, Failure::Refused(RpcError { message, .. })) => {
                 self.refuse(message);
             }

@@ -105,7 +105,11 @@ pub(crate) fn radius(radius: &BlastRadius) -> String {
         format!("It touches {}", touched.join(", "))
     };
     if radius.drain_delay_ms > 0 {
-        said.push_str(&format!(", and delays drains by {}", duration(radius.drain_delay_ms * 1_000)));
+        let delay = match radius.drain_delay_ms {
+            ms @ ..10_000 => duration(ms * 1_000),
+            ms => lasting(ms),
+        };
+        said = format!("{said}, and delays drains by {delay}");
     }
     said
 }
@@ -180,5 +184,7 @@ mod tests {
             ..BlastRadius::default()
         };
         assert_eq!(radius(&touched), "It touches 2 nodes, 1 daemon, and delays drains by 2.50 s");
+        let longer = BlastRadius { drain_delay_ms: 30_000, ..BlastRadius::default() };
+        assert_eq!(radius(&longer), "It touches nothing, and delays drains by 30 s");
     }
 }

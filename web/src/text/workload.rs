@@ -186,7 +186,7 @@ pub(super) fn migration_changed(migration: &MigrationView, names: &Names) -> Str
                 format!("{who} moves from {source} to {target}: {}", phase(under_way).to_lowercase());
             if under_way == MigrationPhase::Transfer && migration.bytes_total > 0 {
                 let (done, total) = (bytes(migration.bytes_done), bytes(migration.bytes_total));
-                said.push_str(&format!(", {done} of {total}"));
+                said = format!("{said}, {done} of {total}");
             }
             said
         }
