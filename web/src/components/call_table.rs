@@ -53,7 +53,7 @@ pub(crate) fn CallTable(props: &CallTableProps) -> Html {
                 <td class="medium">{ time_of_day(event.wall_us) }</td>
                 <td class="way">
                     if let Some(from) = event.node { { desk.node(from) } }
-                    <span class="sr-only">{ "to" }</span><span aria-hidden="true">{ "→" }</span>{ desk.node(*peer) }
+                    { desk.onwards(*peer) }
                 </td>
                 <td><code>{ method }</code></td>
                 <td>

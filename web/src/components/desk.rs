@@ -93,6 +93,15 @@ impl Desk {
         }
     }
 
+    /// The node that a way leads to, behind an arrow that stays with it.
+    pub(crate) fn onwards(&self, id: NodeId) -> Html {
+        html! {
+            <span class="onwards">
+                <span class="sr-only">{ "to" }</span><span aria-hidden="true">{ "→ " }</span>{ self.node(id) }
+            </span>
+        }
+    }
+
     /// The nodes that run, to choose from.
     pub(crate) fn nodes(&self) -> Vec<(String, String)> {
         let mut nodes: Vec<_> = (self.snapshot.iter())

@@ -19,8 +19,8 @@ pub(crate) fn Legend(props: &LegendProps) -> Html {
             <li><span class="swatch unreachable" aria-hidden="true" />{ "Unreachable" }</li>
             <li><span class="swatch half" aria-hidden="true" />{ "One-sided" }</li>
             if props.work {
-                <li><span class="swatch daemons" aria-hidden="true" />{ "Daemons" }</li>
-                <li><span class="swatch no-entry" aria-hidden="true" />{ "Takes no work" }</li>
+                <li class="wide"><span class="swatch daemons" aria-hidden="true" />{ "Daemons" }</li>
+                <li class="wide"><span class="swatch no-entry" aria-hidden="true" />{ "Takes no work" }</li>
             }
         </ul>
     }

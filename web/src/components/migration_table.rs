@@ -71,8 +71,8 @@ fn row(desk: &Desk, migration: &MigrationSnapshot, now_ms: f64) -> Html {
         >
             <th scope="row">{ capital(&name) }</th>
             <td class="way">
-                { desk.node(view.source) }<span class="sr-only">{ "to" }</span>
-                <span aria-hidden="true">{ "→" }</span>{ desk.node(view.target) }
+                { desk.node(view.source) }
+                { desk.onwards(view.target) }
             </td>
             <td>
                 { mark(workload::phase_tone(view.phase), workload::phase(view.phase)) }
