@@ -12,7 +12,7 @@ use super::{
 use crate::{
     audit::{self, Row},
     names::Names,
-    text::{Tone, admin, capital},
+    text::{Tone, admin},
 };
 
 const COLUMNS: usize = 4;
@@ -93,15 +93,7 @@ fn short(name: &str) -> String {
 
 /// What became of the last command that this page signed.
 fn decided(desk: &Desk) -> Html {
-    let said = desk.answers.decided.as_ref().map(|decided| {
-        let (verb, decided) = &**decided;
-        let applied = decided.nodes.iter().filter(|node| node.decision == Decision::Applied).count();
-        format!(
-            "{}: {}, on {applied} of {}",
-            capital(&admin::verb(verb, &desk.names)),
-            admin::decision(decided.decision).to_lowercase(),
-            crate::text::count(u32::try_from(decided.nodes.len()).unwrap_or(u32::MAX), "node"),
-        )
-    });
+    let said =
+        (desk.answers.decided.as_ref()).map(|decided| admin::answered(&decided.0, &decided.1, &desk.names));
     html! { <p class="answer standing" role="status" data-testid="admin-answer">{ said }</p> }
 }

@@ -7,11 +7,7 @@ use meshground_shared::{
 use yew::prelude::*;
 
 use super::desk::{Desk, RowButton, choice, chosen, mark, no_rows, on_submit, typed};
-use crate::{
-    text::{capital, workload},
-    work::Work,
-    workloads,
-};
+use crate::{text::workload, work::Work, workloads};
 
 /// What the tables of workloads are given.
 #[derive(Properties, PartialEq)]
@@ -58,7 +54,7 @@ pub(crate) fn DaemonTable(props: &DeskProps) -> Html {
                     key={format!("{node}{}", daemon.id)} data-testid="daemon-row" data-daemon={daemon.id.to_string()}
                     data-node={node.to_string()} data-lifecycle={slug(daemon)}
                 >
-                    <th scope="row" title={daemon.id.to_string()}>{ capital(&name) }</th>
+                    <th scope="row" title={daemon.id.to_string()}>{ &name }</th>
                     <td>{ desk.node(node) }</td>
                     <td class="wide">{ daemon.kind.clone().unwrap_or_else(|| "–".to_owned()) }</td>
                     <td>{ mark(workload::daemon_tone(daemon.lifecycle, <_>::default()), workload::lifecycle(daemon.lifecycle)) }</td>

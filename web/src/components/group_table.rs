@@ -54,7 +54,7 @@ pub(crate) fn GroupTable(props: &DeskProps) -> Html {
         };
         html! {
             <tr key={id.to_string()} data-testid="group-row" data-group={id.to_string()}>
-                <th scope="row" title={id.to_string()}>{ capital(&group.name) }</th>
+                <th scope="row" title={id.to_string()}>{ &group.name }</th>
                 <td>
                     { workload::group_kind(group.kind) }
                     <span class="aside wide">{ &group.daemon }</span>
@@ -156,7 +156,7 @@ fn SpawnForm(props: &FormProps) -> Html {
     let forked = chosen_kind == GroupKind::Fork;
     let parents: Vec<(String, String)> = (desk.snapshot.iter())
         .flat_map(|snapshot| workloads::daemons(snapshot))
-        .map(|(_, daemon)| (daemon.id.to_string(), capital(&desk.names.daemon(daemon.id))))
+        .map(|(_, daemon)| (daemon.id.to_string(), desk.names.daemon(daemon.id)))
         .collect();
     let begun_from = chosen(&parent, &parents).parse().ok().filter(|_| forked);
     let params = whole(&count, (1, MAX_COUNT))

@@ -9,7 +9,7 @@ use super::{
     tick::use_now,
 };
 use crate::{
-    text::{self, capital, workload},
+    text::{self, workload},
     work::Work,
     workloads,
 };
@@ -69,7 +69,7 @@ fn row(desk: &Desk, migration: &MigrationSnapshot, now_ms: f64) -> Html {
             key={view.id.to_string()} data-testid="migration-row" data-migration={view.id.to_string()}
             data-over={if over { "true" } else { "false" }}
         >
-            <th scope="row">{ capital(&name) }</th>
+            <th scope="row">{ &name }</th>
             <td class="way">
                 { desk.node(view.source) }
                 { desk.onwards(view.target) }

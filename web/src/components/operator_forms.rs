@@ -4,7 +4,7 @@ use yew::prelude::*;
 
 use super::desk::{Desk, choice, chosen, on_submit, typed, whole};
 use crate::{
-    text::{admin, capital, workload},
+    text::{admin, workload},
     work::{ADMIN_VERBS, Aim, Choice, ICE_VERBS, Target, Work, admin_verb, ice_verb},
     workloads,
 };
@@ -158,7 +158,7 @@ fn groups(desk: &Desk) -> Vec<(String, String)> {
 fn daemons(desk: &Desk) -> Vec<(String, String)> {
     (desk.snapshot.iter())
         .flat_map(|snapshot| workloads::daemons(snapshot))
-        .map(|(_, daemon)| (daemon.id.to_string(), capital(&desk.names.daemon(daemon.id))))
+        .map(|(_, daemon)| (daemon.id.to_string(), desk.names.daemon(daemon.id)))
         .collect()
 }
 
@@ -168,7 +168,7 @@ fn migrations(desk: &Desk) -> Vec<(String, String)> {
         .filter(|migration| !migration.view.phase.is_over())
         .map(|migration| {
             let view = &migration.view;
-            let name = capital(&desk.names.daemon(view.daemon));
+            let name = desk.names.daemon(view.daemon);
             (view.id.to_string(), format!("{name}, {}", workload::phase(view.phase).to_lowercase()))
         })
         .collect()

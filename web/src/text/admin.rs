@@ -1,6 +1,8 @@
 //! Signed commands in words.
 
-use meshground_shared::{AdminVerb, AuditEntry, BlastRadius, Decision, IceVerb, Rejection, Verb};
+use meshground_shared::{
+    AdminVerb, AuditEntry, BlastRadius, Decision, IceVerb, Rejection, Verb, rpc::Decided,
+};
 
 use super::{Tone, capital, count, duration, lasting};
 use crate::names::Names;
@@ -81,6 +83,19 @@ pub(super) fn decided(who: &str, entry: &AuditEntry, names: &Names) -> String {
     }
 }
 
+/// What became of a command that this page gave: `Drain node 2: applied, by 1 of 1 node`.
+pub(crate) fn answered(what: &Verb, decided: &Decided, names: &Names) -> String {
+    let applied = decided.nodes.iter().filter(|node| node.decision == Decision::Applied).count();
+    let asked = count(u32::try_from(decided.nodes.len()).unwrap_or(u32::MAX), "node");
+    let what = verb_capital(what, names);
+    match decided.decision {
+        Decision::Applied => format!("{what}: applied, by {applied} of {asked}"),
+        Decision::Rejected(why) => {
+            format!("{what}: rejected, {}; applied by {applied} of {asked}", rejection(why))
+        }
+    }
+}
+
 /// `ada, bob and eve`, or that there is nobody.
 pub(crate) fn operators(names: &[String]) -> String {
     match names {
@@ -121,7 +136,9 @@ pub(crate) fn verb_capital(what: &Verb, names: &Names) -> String {
 
 #[cfg(test)]
 mod tests {
-    use meshground_shared::{DaemonId, Event, EventKind, GroupId, MigrationId, NodeId};
+    use meshground_shared::{
+        CommandId, DaemonId, Event, EventKind, GroupId, MigrationId, NodeId, rpc::NodeDecision,
+    };
 
     use super::*;
     use crate::text::{sentence, tone};
@@ -156,6 +173,27 @@ mod tests {
             )
         );
         assert!(told(entry(Decision::Rejected(Rejection::NotAuthorized), &[])).0.contains("nobody signed"));
+    }
+
+    #[test]
+    fn an_answer_says_how_many_of_those_asked_did_it() {
+        let told = |decisions: &[Decision]| {
+            let nodes =
+                (1..).zip(decisions).map(|(id, &decision)| NodeDecision { node: NodeId(id), decision });
+            let rejected = decisions.iter().find(|decision| **decision != Decision::Applied);
+            let decided = Decided {
+                command: CommandId(7),
+                decision: rejected.copied().unwrap_or(Decision::Applied),
+                nonce: String::new(),
+                nodes: nodes.collect(),
+            };
+            answered(&Verb::Ice(IceVerb::ThawCluster), &decided, &Names::default())
+        };
+        assert_eq!(told(&[Decision::Applied; 3]), "Thaw the cluster: applied, by 3 of 3 nodes");
+        assert_eq!(
+            told(&[Decision::Applied, Decision::Rejected(Rejection::IceCooldownActive)]),
+            "Thaw the cluster: rejected, cooling down; applied by 1 of 2 nodes"
+        );
     }
 
     #[test]
