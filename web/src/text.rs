@@ -1,7 +1,11 @@
 //! Figures and events in words.
 
+pub(crate) mod admin;
+pub(crate) mod workload;
+
 use meshground_shared::{
-    Event, EventKind, Health, LinkFault, RejectReason, Role, SessionEnd, StopReason, Topology, Traffic,
+    CallOutcome, Event, EventKind, Health, LinkFault, RejectReason, Role, SessionEnd, StopReason, Topology,
+    Traffic,
 };
 
 use crate::names::Names;
@@ -41,8 +45,12 @@ pub(crate) fn tone(kind: &EventKind) -> Tone {
         | EventKind::NodeStarted { .. }
         | EventKind::NodeResumed
         | EventKind::OneWay { deaf: false, .. }
-        | EventKind::FaultChanged { fault: None, .. } => Tone::Good,
-        EventKind::ClusterFailed { .. } => Tone::Bad,
+        | EventKind::FaultChanged { fault: None, .. }
+        | EventKind::FreezeChanged { remaining_ms: None }
+        | EventKind::CallFinished { outcome: CallOutcome::Ok, .. } => Tone::Good,
+        EventKind::ClusterFailed { .. } | EventKind::CallFinished { outcome: CallOutcome::Error(_), .. } => {
+            Tone::Bad
+        }
         EventKind::NodeStopped { reason } => match reason {
             StopReason::Crash => Tone::Bad,
             StopReason::Shutdown | StopReason::Replaced => Tone::Plain,
@@ -60,11 +68,20 @@ pub(crate) fn tone(kind: &EventKind) -> Tone {
         EventKind::NodePaused
         | EventKind::OneWay { deaf: true, .. }
         | EventKind::FaultChanged { fault: Some(_), .. }
+        | EventKind::FreezeChanged { remaining_ms: Some(_) }
         | EventKind::DatagramRejected { .. } => Tone::Warn,
         EventKind::ClusterBooting { .. }
         | EventKind::TopologyChanged { .. }
         | EventKind::ClusterStopping
-        | EventKind::ClusterStopped => Tone::Plain,
+        | EventKind::ClusterStopped
+        | EventKind::GroupGone { .. } => Tone::Plain,
+        EventKind::DaemonChanged { daemon } => workload::daemon_tone(daemon.lifecycle, daemon.health),
+        EventKind::DaemonGone { reason, .. } => workload::end_tone(*reason),
+        EventKind::DaemonLog { level, .. } => workload::log_tone(*level),
+        EventKind::GroupChanged { group } => workload::group_tone(group.health),
+        EventKind::MigrationChanged { migration } => workload::phase_tone(migration.phase),
+        EventKind::MaintenanceChanged { state, cordoned } => workload::maintenance_tone(*state, *cordoned),
+        EventKind::AdminDecided { entry } => admin::decision_tone(entry.decision),
     }
 }
 
@@ -130,6 +147,28 @@ pub(crate) fn sentence(event: &Event, names: &Names) -> String {
         EventKind::DatagramRejected { address, reason, count: many } => {
             let many = u32::try_from(*many).unwrap_or(u32::MAX);
             format!("{who} rejected {} from {address}: {}", count(many, "datagram"), rejection(*reason))
+        }
+        EventKind::DaemonChanged { daemon } => workload::daemon_changed(daemon, &lower(&who), names),
+        EventKind::DaemonGone { daemon, reason } => {
+            workload::daemon_gone(&names.daemon(*daemon), &lower(&who), *reason)
+        }
+        EventKind::DaemonLog { daemon, text, .. } => {
+            format!("{} on {}: {text}", capital(&names.daemon(*daemon)), lower(&who))
+        }
+        EventKind::GroupChanged { group } => workload::group_changed(group),
+        EventKind::GroupGone { group } => format!("{} is no more", capital(&names.group(*group))),
+        EventKind::MigrationChanged { migration } => workload::migration_changed(migration, names),
+        EventKind::MaintenanceChanged { state, cordoned } => {
+            workload::maintenance_changed(&who, *state, *cordoned)
+        }
+        EventKind::FreezeChanged { remaining_ms: None } => format!("{who} is no longer frozen"),
+        EventKind::FreezeChanged { remaining_ms: Some(ms) } => {
+            format!("{who} is frozen for at most {}", lasting(*ms))
+        }
+        EventKind::AdminDecided { entry } => admin::decided(&who, entry, names),
+        EventKind::CallFinished { peer, method, outcome, took_us, request_bytes, response_bytes } => {
+            let sizes = (*request_bytes, *response_bytes);
+            workload::call_finished(&who, &names.name(*peer), method, outcome, *took_us, sizes)
         }
     }
 }
@@ -271,12 +310,19 @@ pub(crate) fn age(us: f64) -> String {
     }
 }
 
+/// How long something lasts, from its milliseconds.
+#[allow(clippy::cast_precision_loss)] // shown in seconds
+pub(crate) fn lasting(ms: u64) -> String {
+    age(ms as f64 * 1e3)
+}
+
 fn lower(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
-fn capital(text: &str) -> String {
+/// A text as the beginning of a sentence.
+pub(crate) fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
