@@ -55,7 +55,7 @@ pub(crate) fn GroupTable(props: &DeskProps) -> Html {
         html! {
             <tr key={id.to_string()} data-testid="group-row" data-group={id.to_string()}>
                 <th scope="row" title={id.to_string()}>{ &group.name }</th>
-                <td>
+                <td class="medium">
                     { workload::group_kind(group.kind) }
                     <span class="aside wide">{ &group.daemon }</span>
                 </td>
@@ -87,7 +87,7 @@ pub(crate) fn GroupTable(props: &DeskProps) -> Html {
                 <thead>
                     <tr>
                         <th scope="col">{ "Group" }</th>
-                        <th scope="col">{ "Kind" }</th>
+                        <th scope="col" class="medium">{ "Kind" }</th>
                         <th scope="col" class="number"><abbr title="How many members it is to have">{ "Members" }</abbr></th>
                         <th scope="col">{ "Health" }</th>
                         <th scope="col">{ "Who and where" }</th>
