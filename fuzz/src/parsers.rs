@@ -93,7 +93,7 @@ fn signed_record(input: &mut Input<'_>) {
     let at = usize::try_from(input.number() % 16_384).unwrap_or_default();
     let change = input.byte();
     let fields = vectors::RecordFields {
-        kind: 1 + u8::try_from(input.choice(2)).unwrap_or_default(),
+        kind: 1 + u8::try_from(input.choice(vectors::RECORD_KINDS)).unwrap_or_default(),
         origin: Identity::from_seed(seed).node_id(),
         incarnation: input.number(),
         version: input.number(),

@@ -261,7 +261,7 @@ pub fn response<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Option<Answer> {
 /// A record's fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordFields {
-    /// 1 for capabilities, 2 for links.
+    /// What it is about, as it travels: from 1, in the order of PROTOCOL.md.
     pub kind: u8,
     /// Its origin.
     pub origin: NodeId,
@@ -297,9 +297,12 @@ pub fn record(bytes: &[u8]) -> Option<RecordFields> {
     })
 }
 
+/// How many kinds of records there are.
+pub const RECORD_KINDS: usize = RecordKind::ALL.len();
+
 /// A record of the identity that grows from `seed`; origin and verdicts are not read from `fields`.
 pub fn sign_record(seed: [u8; 32], fields: &RecordFields) -> Vec<u8> {
-    let kind = RecordKind::ALL[usize::from(fields.kind == 2)];
+    let kind = RecordKind::ALL[usize::from(fields.kind.saturating_sub(1)) % RECORD_KINDS];
     let stamp = Stamp { incarnation: fields.incarnation, version: fields.version };
     let (issued, ttl) = (WallTime(fields.issued), Duration::from_secs(fields.ttl));
     Record::sign(&Identity::from_seed(seed), kind, stamp, issued, ttl, &fields.body).bytes().to_vec()
