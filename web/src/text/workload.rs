@@ -333,7 +333,7 @@ mod tests {
         };
         assert_eq!(
             said(at(MigrationPhase::Complete, None)),
-            "Counter 3f2a moved from node 1 to node 2 in 1.50 s, 4.0 MiB"
+            "Counter 3f2a moved from node 1 to node 2 in 1.50 s, 4.2 MB"
         );
         assert_eq!(
             said(at(MigrationPhase::Failed, Some("the target crashed"))),
