@@ -188,6 +188,32 @@ pub enum EventKind {
         /// What, and how.
         entry: AuditEntry,
     },
+    /// A call that a command had `node` make over the mesh is over. It changes nothing in the
+    /// snapshot.
+    CallFinished {
+        /// The one called.
+        peer: NodeId,
+        /// The method called.
+        method: String,
+        /// How it ended.
+        outcome: CallOutcome,
+        /// Microseconds from the question to the end, by the caller's clock.
+        took_us: u64,
+        /// Bytes of the question's body.
+        request_bytes: u64,
+        /// Bytes of the answer's body; 0 if there was none.
+        response_bytes: u64,
+    },
+}
+
+/// How a call from node to node ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallOutcome {
+    /// With an answer.
+    Ok,
+    /// Without one: why, for a person, at most 1,024 bytes.
+    Error(String),
 }
 
 /// A failure detector's verdict on a peer.

@@ -103,49 +103,105 @@ id! {
     MigrationId
 }
 
-/// A node's 32-byte X25519 Noise static public key.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PublicKey(pub [u8; 32]);
+macro_rules! bytes32 {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub [u8; 32]);
 
-impl fmt::Display for PublicKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for PublicKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PublicKey({self})")
-    }
-}
-
-impl FromStr for PublicKey {
-    type Err = ParseIdError;
-
-    fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        if text.len() != 64 || !is_lower_hex(text) {
-            return Err(parse_error(64, text));
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_hex(&self.0, f)
+            }
         }
-        let mut key = [0; 32];
-        for (byte, digits) in key.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let digits = std::str::from_utf8(digits).map_err(|_| parse_error(64, text))?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| parse_error(64, text))?;
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
         }
-        Ok(Self(key))
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+
+            fn from_str(text: &str) -> Result<Self, ParseIdError> {
+                let bytes = parse_hex(text).and_then(|bytes| bytes.try_into().ok());
+                bytes.map(Self).ok_or_else(|| parse_error(64, text))
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(de::Error::custom)
+            }
+        }
+    };
+}
+
+bytes32! {
+    /// A node's 32-byte X25519 Noise static public key.
+    PublicKey
+}
+
+bytes32! {
+    /// The hash of a simulated blast radius. A break-glass command that names another one than it
+    /// has is rejected.
+    SimulationHash
+}
+
+/// Bytes of any number, as two lower-case hexadecimal digits each.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Hex(pub Vec<u8>);
+
+/// Why a string is no [`Hex`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected an even number of lower-case hexadecimal digits")]
+pub struct ParseHexError;
+
+impl fmt::Display for Hex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(&self.0, f)
     }
 }
 
-impl Serialize for PublicKey {
+impl FromStr for Hex {
+    type Err = ParseHexError;
+
+    fn from_str(text: &str) -> Result<Self, ParseHexError> {
+        parse_hex(text).map(Self).ok_or(ParseHexError)
+    }
+}
+
+impl Serialize for Hex {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for PublicKey {
+impl<'de> Deserialize<'de> for Hex {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
         text.parse().map_err(de::Error::custom)
     }
+}
+
+fn write_hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+fn parse_hex(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) || !is_lower_hex(text) {
+        return None;
+    }
+    let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    text.as_bytes().chunks_exact(2).map(byte).collect()
 }
 
 #[cfg(test)]
@@ -175,5 +231,16 @@ mod tests {
         let key = PublicKey(std::array::from_fn(|i| u8::try_from(i * 7).unwrap()));
         assert_eq!(key.to_string().parse::<PublicKey>().unwrap(), key);
         assert!("00".parse::<PublicKey>().is_err());
+    }
+
+    #[test]
+    fn bytes_travel_as_two_lower_case_digits_each() {
+        let bytes = Hex(vec![0, 0x2a, 0xff]);
+        assert_eq!(serde_json::to_string(&bytes).unwrap(), "\"002aff\"");
+        assert_eq!("002aff".parse::<Hex>().unwrap(), bytes);
+        assert_eq!("".parse::<Hex>().unwrap(), Hex::default());
+        for text in ["0", "0A", "zz", "+1", "é"] {
+            assert!(text.parse::<Hex>().is_err(), "{text:?} was taken for bytes");
+        }
     }
 }

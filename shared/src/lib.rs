@@ -30,10 +30,10 @@ pub mod topology;
 
 pub use admin::{AdminVerb, AuditEntry, BlastRadius, Decision, IceVerb, Maintenance, Rejection, Verb};
 pub use daemon::{DaemonEnd, DaemonHealth, DaemonView, Lifecycle, LogLevel, Member};
-pub use event::{Event, EventKind, Health, RejectReason, Role, SessionEnd, StopReason};
+pub use event::{CallOutcome, Event, EventKind, Health, RejectReason, Role, SessionEnd, StopReason};
 pub use fault::{FaultError, FaultyLink, LinkFault};
 pub use group::{GroupHealth, GroupKind, GroupMember, GroupView};
-pub use id::{CommandId, DaemonId, Epoch, GroupId, MigrationId, NodeId, PublicKey};
+pub use id::{CommandId, DaemonId, Epoch, GroupId, Hex, MigrationId, NodeId, PublicKey, SimulationHash};
 pub use migration::{MigrationPhase, MigrationView};
 pub use snapshot::{ClusterPhase, Edge, MigrationSnapshot, NodeSnapshot, NodeState, PeerSnapshot, Snapshot};
 pub use telemetry::{LinkSample, Telemetry};

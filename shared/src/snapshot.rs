@@ -189,7 +189,9 @@ impl Snapshot {
                 self.groups.clear();
                 self.migrations.clear();
             }
-            EventKind::DatagramRejected { .. } | EventKind::DaemonLog { .. } => {}
+            EventKind::DatagramRejected { .. }
+            | EventKind::DaemonLog { .. }
+            | EventKind::CallFinished { .. } => {}
             EventKind::GroupChanged { group } => {
                 self.groups.insert(group.id, group.clone());
             }

@@ -1,12 +1,20 @@
 //! The contract, as a client in another language meets it.
 
 use meshground_shared::{
-    CommandId, Epoch, Event, EventKind, Health, NodeId, PublicKey, Role, Snapshot, StopReason,
+    AdminVerb, BlastRadius, CallOutcome, CommandId, DaemonId, Decision, Epoch, Event, EventKind, GroupId,
+    GroupKind, GroupMember, Health, Hex, IceVerb, MigrationId, NodeId, PublicKey, Rejection, Role,
+    SimulationHash, Snapshot, StopReason,
     rpc::{
-        Delivery, ErrorCode, Id, NodeParams, NodeShutdown, Notification, Outcome, Push, Request, Response,
-        RpcError, ServerMessage,
+        AdminAudit, AdminExecute, AdminSubmit, AuditParams, CallParams, Called, CancelParams, DaemonDeliver,
+        DaemonKinds, DaemonSpawn, DaemonSpawnParams, DaemonSpawned, DaemonStop, DaemonStopParams, Decided,
+        DeliverParams, Delivered, Delivery, ErrorCode, ExecuteParams, GroupParams, GroupPromote, GroupScale,
+        GroupSpawn, GroupSpawnParams, GroupSpawned, GroupStop, IceExecute, IceExecuteParams, IceSimulate, Id,
+        KindInfo, Kinds, METHODS, Method, MigrateParams, MigrationCancel, MigrationStart, MigrationStarted,
+        NodeDecision, NodeParams, NodeShutdown, Notification, Outcome, Push, Request, Response, RpcCall,
+        RpcError, ScaleParams, ServerMessage, SimulateParams, Simulated, SubmitParams, WORKLOAD_METHODS,
     },
 };
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 const A: NodeId = NodeId(1);
@@ -149,4 +157,230 @@ fn an_outcome_is_unambiguous_to_a_reader() {
     let json = json!({"jsonrpc": "2.0", "id": 1, "result": null});
     let response: Response = serde_json::from_value(json).unwrap();
     assert_eq!(response.outcome, Outcome::Result(Value::Null));
+}
+
+/// Each request here is the whole of a method's wire form: what a client writes is what the type
+/// reads, defaults filled in, and what the type writes.
+#[test]
+fn what_is_asked_of_daemons_groups_and_migrations_reads_as_it_is_written() {
+    asks::<DaemonKinds>(&json!({}), &json!({}));
+    let spawn = DaemonSpawnParams { node: A, kind: "counter".into(), args: String::new() };
+    asks_for::<DaemonSpawn>(&json!({"node": "0000000000000001", "kind": "counter"}), &spawn);
+    let args = json!({"node": "0000000000000001", "kind": "counter", "args": "7"});
+    asks_for::<DaemonSpawn>(&args, &DaemonSpawnParams { args: "7".into(), ..spawn });
+    asks::<DaemonStop>(
+        &json!({"daemon": "0000000000000009"}),
+        &json!({"daemon": "0000000000000009", "grace_ms": 2000}),
+    );
+    let stop = DaemonStopParams { daemon: DaemonId(9), grace_ms: 50 };
+    asks_for::<DaemonStop>(&json!({"daemon": "0000000000000009", "grace_ms": 50}), &stop);
+    let deliver = DeliverParams { daemon: DaemonId(9), payload: "tick".into(), via: Some(B) };
+    asks_for::<DaemonDeliver>(
+        &json!({"daemon": "0000000000000009", "payload": "tick", "via": "0000000000000002"}),
+        &deliver,
+    );
+    let group = GroupSpawnParams {
+        kind: GroupKind::Fork,
+        daemon: "counter".into(),
+        count: 3,
+        name: Some("web".into()),
+        anchor: Some(A),
+        parent: Some(DaemonId(9)),
+        args: String::new(),
+    };
+    asks_for::<GroupSpawn>(
+        &json!({
+            "kind": "fork", "daemon": "counter", "count": 3, "name": "web",
+            "anchor": "0000000000000001", "parent": "0000000000000009",
+        }),
+        &group,
+    );
+    asks::<GroupSpawn>(
+        &json!({"kind": "standby", "daemon": "counter", "count": 2}),
+        &json!({"kind": "standby", "daemon": "counter", "count": 2}),
+    );
+    let scale = ScaleParams { group: GroupId(5), count: 4 };
+    asks_for::<GroupScale>(&json!({"group": "0000000000000005", "count": 4}), &scale);
+    asks_for::<GroupStop>(&json!({"group": "0000000000000005"}), &GroupParams { group: GroupId(5) });
+    asks_for::<GroupPromote>(&json!({"group": "0000000000000005"}), &GroupParams { group: GroupId(5) });
+    let start = MigrateParams { daemon: DaemonId(9), to: B };
+    asks_for::<MigrationStart>(&json!({"daemon": "0000000000000009", "to": "0000000000000002"}), &start);
+    let cancel = CancelParams { migration: MigrationId(6) };
+    asks_for::<MigrationCancel>(&json!({"migration": "0000000000000006"}), &cancel);
+}
+
+#[test]
+fn what_is_asked_of_calls_and_operators_reads_as_it_is_written() {
+    let call = CallParams { from: A, to: B, method: "echo".into(), body: String::new(), deadline_ms: 5_000 };
+    asks::<RpcCall>(
+        &json!({"from": "0000000000000001", "to": "0000000000000002", "method": "echo"}),
+        &serde_json::to_value(call).unwrap(),
+    );
+    let drain = ExecuteParams { verb: AdminVerb::Drain { node: A }, via: None, operator: "demo".into() };
+    asks::<AdminExecute>(
+        &json!({"verb": {"drain": {"node": "0000000000000001"}}}),
+        &serde_json::to_value(drain).unwrap(),
+    );
+    let submit = SubmitParams { envelope: Hex(vec![0xab, 1]), via: Some(A) };
+    asks_for::<AdminSubmit>(&json!({"envelope": "ab01", "via": "0000000000000001"}), &submit);
+    let audit = AuditParams { verb: Some("drain".into()), limit: Some(3), ..AuditParams::default() };
+    asks_for::<AdminAudit>(&json!({"verb": "drain", "limit": 3}), &audit);
+    let simulate = SimulateParams { verb: IceVerb::ThawCluster, via: None };
+    asks_for::<IceSimulate>(&json!({"verb": "thaw_cluster"}), &simulate);
+    let execute = IceExecuteParams {
+        verb: IceVerb::FreezeCluster { ttl_ms: 1_000 },
+        simulation: SimulationHash([0x1f; 32]),
+        operators: Some(vec!["ada".into(), "bob".into()]),
+        via: None,
+    };
+    asks_for::<IceExecute>(
+        &json!({
+            "verb": {"freeze_cluster": {"ttl_ms": 1000}}, "simulation": "1f".repeat(32),
+            "operators": ["ada", "bob"],
+        }),
+        &execute,
+    );
+}
+
+#[test]
+fn what_is_answered_about_workloads_reads_as_it_is_written() {
+    answers(
+        &json!({"kinds": [{"kind": "counter", "about": "counts"}]}),
+        &Kinds { kinds: vec![KindInfo { kind: "counter".into(), about: "counts".into() }] },
+    );
+    answers(
+        &json!({"command": "0000000000000007", "daemon": "0000000000000009", "node": "0000000000000001", "took_us": 4}),
+        &DaemonSpawned { command: CommandId(7), daemon: DaemonId(9), node: A, took_us: 4 },
+    );
+    answers(
+        &json!({"command": "0000000000000007", "processed": 12, "outputs": ["12"], "took_us": 4}),
+        &Delivered { command: CommandId(7), processed: 12, outputs: vec!["12".into()], took_us: 4 },
+    );
+    let member = GroupMember { daemon: DaemonId(9), node: None, running: false, synced: Some(3) };
+    answers(
+        &json!({
+            "command": "0000000000000007", "group": "0000000000000005", "took_us": 4,
+            "members": [{"daemon": "0000000000000009", "node": null, "running": false, "synced": 3}],
+        }),
+        &GroupSpawned { command: CommandId(7), group: GroupId(5), members: vec![member], took_us: 4 },
+    );
+    answers(
+        &json!({"command": "0000000000000007", "migration": "0000000000000006"}),
+        &MigrationStarted { command: CommandId(7), migration: MigrationId(6) },
+    );
+    answers(
+        &json!({"command": "0000000000000007", "body": "hi", "took_us": 4}),
+        &Called { command: CommandId(7), body: "hi".into(), took_us: 4 },
+    );
+    let rejected = Decision::Rejected(Rejection::Unreachable);
+    answers(
+        &json!({
+            "command": "0000000000000007", "decision": {"rejected": "unreachable"}, "nonce": "0f".repeat(16),
+            "nodes": [
+                {"node": "0000000000000001", "decision": "applied"},
+                {"node": "0000000000000002", "decision": {"rejected": "unreachable"}},
+            ],
+        }),
+        &Decided {
+            command: CommandId(7),
+            decision: rejected,
+            nonce: "0f".repeat(16),
+            nodes: vec![
+                NodeDecision { node: A, decision: Decision::Applied },
+                NodeDecision { node: B, decision: rejected },
+            ],
+        },
+    );
+    let radius = BlastRadius { nodes: vec![A], drain_delay_ms: 5, ..BlastRadius::default() };
+    answers(
+        &json!({
+            "radius": {
+                "nodes": ["0000000000000001"], "replicas": [], "daemons": [], "drain_delay_ms": 5, "warnings": [],
+            },
+            "simulation": "1f".repeat(32),
+        }),
+        &Simulated { radius, simulation: SimulationHash([0x1f; 32]) },
+    );
+}
+
+#[test]
+fn no_method_about_workloads_takes_a_parameter_it_does_not_know() {
+    fn refuses<M: Method>() {
+        let error = serde_json::from_value::<M::Params>(json!({"misspelt": 1})).err();
+        let error = error.unwrap_or_else(|| panic!("{} took it", M::NAME)).to_string();
+        assert!(error.contains("unknown field `misspelt`"), "{}: {error}", M::NAME);
+    }
+    refuses::<DaemonKinds>();
+    refuses::<DaemonSpawn>();
+    refuses::<DaemonStop>();
+    refuses::<DaemonDeliver>();
+    refuses::<GroupSpawn>();
+    refuses::<GroupScale>();
+    refuses::<GroupStop>();
+    refuses::<GroupPromote>();
+    refuses::<MigrationStart>();
+    refuses::<MigrationCancel>();
+    refuses::<RpcCall>();
+    refuses::<AdminExecute>();
+    refuses::<AdminSubmit>();
+    refuses::<AdminAudit>();
+    refuses::<IceSimulate>();
+    refuses::<IceExecute>();
+}
+
+#[test]
+fn no_two_methods_share_a_name_and_no_two_errors_a_code() {
+    let mut names: Vec<&str> = [METHODS, WORKLOAD_METHODS].concat();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), METHODS.len() + WORKLOAD_METHODS.len());
+    for (at, one) in ErrorCode::ALL.iter().enumerate() {
+        for other in &ErrorCode::ALL[at + 1..] {
+            assert!(one.code() != other.code() && one.name() != other.name(), "{one:?}, {other:?}");
+        }
+    }
+}
+
+#[test]
+fn a_finished_call_travels_flat_and_changes_nothing_but_the_place_in_the_log() {
+    let call = |outcome| EventKind::CallFinished {
+        peer: B,
+        method: "echo".into(),
+        outcome,
+        took_us: 250,
+        request_bytes: 2,
+        response_bytes: 0,
+    };
+    let json = serde_json::to_value(event(5, A, call(CallOutcome::Error("no such method".into())))).unwrap();
+    assert_eq!(
+        json,
+        json!({
+            "seq": 5, "at_us": 50, "wall_us": 0, "node": "0000000000000001", "cause": "0000000000000007",
+            "kind": "call_finished", "peer": "0000000000000002", "method": "echo",
+            "outcome": {"error": "no such method"}, "took_us": 250, "request_bytes": 2, "response_bytes": 0,
+        })
+    );
+    assert_eq!(serde_json::to_value(CallOutcome::Ok).unwrap(), json!("ok"));
+    let before = two_nodes();
+    let mut after = before.clone();
+    after.apply(&event(5, A, call(CallOutcome::Ok)));
+    assert_eq!(after, Snapshot { seq: 5, at_us: 50, ..before });
+}
+
+/// That `M` reads `given` and writes it as `full`.
+fn asks<M: Method>(given: &Value, full: &Value) {
+    let params: M::Params = serde_json::from_value(given.clone()).unwrap();
+    assert_eq!(serde_json::to_value(params).unwrap(), *full, "{}", M::NAME);
+}
+
+/// That `M` reads and writes `params` as `json`.
+fn asks_for<M: Method>(json: &Value, params: &M::Params) {
+    assert_eq!(serde_json::to_value(params).unwrap(), *json, "{}", M::NAME);
+    asks::<M>(json, json);
+}
+
+/// That `result` is read and written as `json`.
+fn answers<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(json: &Value, result: &T) {
+    assert_eq!(serde_json::to_value(result).unwrap(), *json);
+    assert_eq!(serde_json::from_value::<T>(json.clone()).unwrap(), *result);
 }

@@ -4,7 +4,7 @@ use meshground_shared::{ClusterPhase, NodeId};
 use yew::prelude::*;
 
 use crate::{
-    components::{Banner, EventLog, Fleet, Header, Inspector, Notices, Overview, Welcome},
+    components::{Banner, Desk, EventLog, Fleet, Header, Inspector, Notices, Overview, Welcome},
     graph::Graph,
     link::Connection,
     state::{Action, Batch, Command, State},
@@ -69,6 +69,17 @@ pub(crate) fn App() -> Html {
     let phase = state.phase();
     let deserted = state.snapshot.as_ref().is_none_or(|snapshot| snapshot.nodes.is_empty());
     let booting = state.pending.iter().any(|pending| matches!(pending.command, Command::Boot { .. }));
+    let has_daemons = state.has_daemons();
+    let desk = Desk {
+        snapshot: state.snapshot.clone(),
+        names: state.names.clone(),
+        clock: state.clock,
+        live: state.is_live(),
+        pending: state.pending.clone(),
+        answers: state.answers.clone(),
+        on_command: on_command.clone(),
+        on_select: on_select.clone(),
+    };
     let stale = !state.is_live() && state.snapshot.is_some();
     html! {
         <div class={classes!("page", stale.then_some("stale"))}>
@@ -135,12 +146,11 @@ pub(crate) fn App() -> Html {
                     />
                 </aside>
                 <Fleet
-                    snapshot={state.snapshot.clone()}
+                    {desk}
+                    {has_daemons}
                     rtts={state.rtts.clone()}
-                    names={state.names.clone()}
-                    clock={state.clock}
+                    calls={state.calls.clone()}
                     selected={state.selected}
-                    {on_select}
                 />
             </main>
             <Notices notices={state.notices.clone()} {on_dismiss} />

@@ -10,8 +10,12 @@
 #![allow(clippy::needless_pass_by_value)]
 
 mod app;
+mod audit;
+mod command;
 mod components;
 mod dom;
+#[cfg(test)]
+mod fixtures;
 mod graph;
 mod link;
 mod names;
@@ -21,6 +25,8 @@ mod state;
 mod text;
 mod theme;
 mod verdicts;
+mod work;
+mod workloads;
 
 /// Mounts the page into the document's `#app`.
 pub fn run() {

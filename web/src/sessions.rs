@@ -39,9 +39,10 @@ pub(crate) fn list(snapshot: &Snapshot) -> Vec<Session> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use meshground_shared::{Epoch, NodeSnapshot, NodeState, PeerSnapshot, PublicKey, Role};
+    use meshground_shared::{Epoch, NodeSnapshot, PeerSnapshot, Role};
 
     use super::*;
+    use crate::fixtures;
 
     #[test]
     fn what_is_wrong_comes_first_and_the_rest_in_order_of_place() {
@@ -61,10 +62,6 @@ mod tests {
                 (NodeId(peer), PeerSnapshot { address, role: Role::Initiator, health, since_us: 0 })
             })
             .collect();
-        let public_key = PublicKey([0; 32]);
-        let state = NodeState::Running;
-        let node =
-            NodeSnapshot { index, address, public_key, state, started_us: 0, peers, faults: BTreeMap::new() };
-        snapshot.nodes.insert(NodeId(id), node);
+        snapshot.nodes.insert(NodeId(id), NodeSnapshot { peers, ..fixtures::member(index) });
     }
 }

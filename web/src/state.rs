@@ -3,25 +3,34 @@
 //! It folds the server's snapshot and events with the same code as the server, and
 //! holds no browser object, so that all of it is tested natively.
 
+mod causes;
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     rc::Rc,
 };
 
 use meshground_shared::{
-    ClusterPhase, CommandId, Event, EventKind, NodeId, Snapshot, StopReason, Telemetry, Topology,
-    rpc::{Hello, RpcError, Subscribed},
+    ClusterPhase, CommandId, Event, EventKind, NodeId, NodeSnapshot, Snapshot, Telemetry,
+    rpc::{DaemonSpawn, Hello, Method, RpcError, Subscribed},
 };
 use yew::Reducible;
 
-use crate::{names::Names, shared_ref::Shared};
+pub(crate) use crate::command::Command;
+use crate::{
+    names::Names,
+    shared_ref::Shared,
+    work::{Answer, Answers},
+};
 
 /// Events kept for the log panel.
 pub(crate) const LOG_CAPACITY: usize = 500;
+/// Calls kept for their table: other events do not push them out.
+pub(crate) const CALLS_KEPT: usize = 100;
 /// Notices shown at a time; an older one makes room.
 const MAX_NOTICES: usize = 3;
-/// Commands whose names are remembered for the log's cause chips.
-const MAX_CAUSES: usize = 200;
 
 /// The link to the server.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -58,87 +67,8 @@ impl LinkState {
     }
 }
 
-/// Something a person asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Command {
-    /// Boot a cluster, in place of a running one where `replace`.
-    Boot {
-        /// How many nodes.
-        nodes: u32,
-        /// Whether a running cluster makes way.
-        replace: bool,
-        /// Who is linked with whom.
-        topology: Topology,
-    },
-    /// Link the nodes in another way.
-    Relink(Topology),
-    /// Shut the cluster down.
-    Stop,
-    /// Add a node.
-    Spawn,
-    /// Let a node leave.
-    Shutdown(NodeId),
-    /// Let a node vanish.
-    Crash(NodeId),
-    /// Start a node again.
-    Restart(NodeId),
-    /// Start a node again as somebody else.
-    Replace(NodeId),
-    /// Let a node stand still.
-    Pause(NodeId),
-    /// Let a paused node go on.
-    Resume(NodeId),
-    /// Cut the link between two nodes, both ways.
-    Cut(NodeId, NodeId),
-    /// Mend the link between two nodes, both ways.
-    Heal(NodeId, NodeId),
-    /// Mend every link.
-    HealAll,
-}
-
-impl Command {
-    /// The node it is about, if one.
-    pub(crate) fn node(self) -> Option<NodeId> {
-        match self {
-            // A link's own buttons tell when they wait; its ends go on being usable.
-            Self::Cut(..)
-            | Self::Heal(..)
-            | Self::HealAll
-            | Self::Boot { .. }
-            | Self::Relink(_)
-            | Self::Stop
-            | Self::Spawn => None,
-            Self::Shutdown(node)
-            | Self::Crash(node)
-            | Self::Restart(node)
-            | Self::Replace(node)
-            | Self::Pause(node)
-            | Self::Resume(node) => Some(node),
-        }
-    }
-
-    /// One word for the log's cause chip.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Boot { replace: false, .. } => "boot",
-            Self::Boot { replace: true, .. } => "reboot",
-            Self::Stop => "stop",
-            Self::Spawn => "spawn",
-            Self::Shutdown(_) => "shutdown",
-            Self::Crash(_) => "crash",
-            Self::Restart(_) => "restart",
-            Self::Replace(_) => "replace",
-            Self::Pause(_) => "pause",
-            Self::Resume(_) => "resume",
-            Self::Relink(_) => "topology",
-            Self::Cut(..) => "cut",
-            Self::Heal(..) | Self::HealAll => "heal",
-        }
-    }
-}
-
 /// A command that has not been answered yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pending {
     /// The page's own number for it.
     pub(crate) ticket: u64,
@@ -188,6 +118,19 @@ impl LogClock {
         self.offset_us = Some(self.offset_us.map_or(offset, |known| known.max(offset)));
     }
 
+    /// Microseconds from the page's `now_ms` to the log's `until_us`.
+    #[allow(clippy::cast_precision_loss)]
+    pub(crate) fn remaining_us(&self, until_us: u64, now_ms: f64) -> f64 {
+        self.offset_us.map_or(0.0, |offset| (until_us as f64 - offset - now_ms * 1_000.0).max(0.0))
+    }
+
+    /// For how many more seconds a node is frozen, in microseconds. None where it is not.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // whole and never negative
+    pub(crate) fn frozen_us(&self, node: &NodeSnapshot, now_ms: f64) -> Option<u64> {
+        let left = self.remaining_us(node.frozen_until_us?, now_ms);
+        (left > 0.0).then_some((left / 1e6).ceil() as u64 * 1_000_000)
+    }
+
     /// Microseconds from the log's `since_us` to the page's `now_ms`.
     #[allow(clippy::cast_precision_loss)]
     pub(crate) fn elapsed_us(&self, since_us: u64, now_ms: f64) -> f64 {
@@ -209,9 +152,13 @@ pub(crate) struct State {
     pub(crate) snapshot: Option<Shared<Snapshot>>,
     /// The last events, oldest first.
     pub(crate) log: Shared<VecDeque<Rc<Event>>>,
+    /// The last calls between nodes that are over, oldest first.
+    pub(crate) calls: Shared<VecDeque<Rc<Event>>>,
+    /// What the server answered that no event says.
+    pub(crate) answers: Shared<Answers>,
     /// Round-trip times.
     pub(crate) rtts: Shared<Rtts>,
-    /// What nodes are called.
+    /// What nodes, daemons and groups are called.
     pub(crate) names: Shared<Names>,
     /// What commands events followed from, by id, by name.
     pub(crate) causes: Shared<BTreeMap<CommandId, &'static str>>,
@@ -235,6 +182,8 @@ impl Default for State {
             hello: None,
             snapshot: None,
             log: Shared::new(VecDeque::new()),
+            calls: Shared::new(VecDeque::new()),
+            answers: Shared::new(Answers::default()),
             rtts: Shared::new(Rtts::new()),
             names: Shared::new(Names::default()),
             causes: Shared::new(BTreeMap::new()),
@@ -294,6 +243,8 @@ pub(crate) enum Action {
         /// What came of it.
         outcome: Result<Option<CommandId>, Failure>,
     },
+    /// The server answered something that no event says.
+    Learned(Answer),
     /// Something went wrong that no command stands for.
     Warn {
         /// What.
@@ -332,6 +283,12 @@ impl State {
         self.link == LinkState::Live
     }
 
+    /// Whether the server knows daemons and what belongs to them.
+    pub(crate) fn has_daemons(&self) -> bool {
+        let methods = self.hello.iter().flat_map(|hello| &hello.methods);
+        methods.into_iter().any(|method| method == DaemonSpawn::NAME)
+    }
+
     /// What is true of a log with nothing in it.
     pub(crate) fn silence(&self) -> &'static str {
         match &self.snapshot {
@@ -352,7 +309,7 @@ impl State {
                     self.stand(snapshot);
                 } else if answer.seq == 0 {
                     // All of the log follows.
-                    self.log = Shared::new(VecDeque::new());
+                    self.empty_the_log();
                     self.stand(Snapshot::new(answer.epoch));
                 }
                 self.clock.observe(answer.now_us, now_ms);
@@ -374,6 +331,7 @@ impl State {
                 self.notices.clear();
                 self.pending.push(pending);
             }
+            Action::Learned(answer) => self.answers.make_mut().learn(answer),
             Action::Answered { ticket, outcome } => self.answered(ticket, outcome),
             Action::Warn { title, message } => self.notify(&title, message, "", ""),
             Action::Dismiss(id) => self.notices.retain(|notice| notice.id != id),
@@ -383,7 +341,8 @@ impl State {
     fn stand(&mut self, snapshot: Snapshot) {
         let same_epoch = self.snapshot.as_ref().is_some_and(|old| old.epoch == snapshot.epoch);
         if !same_epoch {
-            self.log = Shared::new(VecDeque::new());
+            self.empty_the_log();
+            self.answers.make_mut().forget();
             self.names.make_mut().clear();
             self.causes = Shared::new(BTreeMap::new());
             self.clock = LogClock::default();
@@ -397,14 +356,21 @@ impl State {
         self.let_go_of_the_departed();
     }
 
+    fn empty_the_log(&mut self) {
+        self.log = Shared::new(VecDeque::new());
+        self.calls = Shared::new(VecDeque::new());
+    }
+
     fn fold(&mut self, event: Event, now_ms: f64) {
         let Some(snapshot) = &mut self.snapshot else { return };
         let recalled = event.seq <= snapshot.seq;
-        learn_cause(&event, recalled, &self.names, self.causes.make_mut());
+        causes::learn(&event, recalled, &self.names, self.causes.make_mut());
         snapshot.make_mut().apply(&event);
         self.clock.observe(event.at_us, now_ms);
+        if self.names.lacks(&event) {
+            self.names.make_mut().learn(&event);
+        }
         match &event.kind {
-            EventKind::NodeStarted { .. } => self.names.make_mut().learn(&event),
             EventKind::ClusterConverged { nodes, took_us } => self.converged = Some((*nodes, *took_us)),
             EventKind::ClusterBooting { .. } | EventKind::ClusterStopped => {
                 self.converged = None;
@@ -421,11 +387,11 @@ impl State {
             _ => {}
         }
         self.let_go_of_the_departed();
-        let log = self.log.make_mut();
-        if log.len() == LOG_CAPACITY {
-            log.pop_front();
+        let event = Rc::new(event);
+        if matches!(event.kind, EventKind::CallFinished { .. }) {
+            keep(self.calls.make_mut(), Rc::clone(&event), CALLS_KEPT);
         }
-        log.push_back(Rc::new(event));
+        keep(self.log.make_mut(), event, LOG_CAPACITY);
     }
 
     fn let_go_of_the_departed(&mut self) {
@@ -441,11 +407,11 @@ impl State {
         let command = self.pending.remove(place).command;
         match outcome {
             Ok(Some(id)) => {
-                remember_cause(id, command.word(), self.causes.make_mut());
+                causes::remember(id, command.word(), self.causes.make_mut());
             }
             Ok(None) => {}
             Err(failure) => {
-                let title = self.title_of(command);
+                let title = command.failure(&self.names);
                 match failure {
                     Failure::Refused(error) => {
                         self.notify(&title, error.message, &error.data.hint, &error.data.name);
@@ -467,33 +433,6 @@ impl State {
         }
     }
 
-    fn title_of(&self, command: Command) -> String {
-        match command {
-            Command::Boot { nodes: 1, .. } => "Could not boot 1 node".to_owned(),
-            Command::Boot { nodes, .. } => format!("Could not boot {nodes} nodes"),
-            Command::Stop => "Could not shut the cluster down".to_owned(),
-            Command::Spawn => "Could not spawn a node".to_owned(),
-            Command::Shutdown(node) => format!("Could not shut {} down", self.names.name(node)),
-            Command::Crash(node) => format!("Could not crash {}", self.names.name(node)),
-            Command::Restart(node) => format!("Could not restart {}", self.names.name(node)),
-            Command::Replace(node) => {
-                format!("Could not restart {} as somebody else", self.names.name(node))
-            }
-            Command::Pause(node) => format!("Could not pause {}", self.names.name(node)),
-            Command::Resume(node) => format!("Could not resume {}", self.names.name(node)),
-            Command::Relink(topology) => {
-                format!("Could not link the nodes as a {}", crate::text::shape(topology))
-            }
-            Command::Cut(a, b) => self.title_of_link("cut", a, b),
-            Command::Heal(a, b) => self.title_of_link("mend", a, b),
-            Command::HealAll => "Could not mend every link".to_owned(),
-        }
-    }
-
-    fn title_of_link(&self, verb: &str, a: NodeId, b: NodeId) -> String {
-        format!("Could not {verb} the link between {} and {}", self.names.name(a), self.names.name(b))
-    }
-
     fn notify(&mut self, title: &str, message: String, hint: &str, name: &str) {
         if self.notices.len() == MAX_NOTICES {
             self.notices.remove(0);
@@ -509,44 +448,9 @@ impl State {
     }
 }
 
-/// Tells from the first events of a command which one it was: those of other clients,
-/// and of this page before it was reloaded, say so nowhere else. Of what is recalled
-/// the first events may be missing, and its nodes are known already.
-fn learn_cause(event: &Event, recalled: bool, names: &Names, causes: &mut BTreeMap<CommandId, &'static str>) {
-    let Some(id) = event.cause else { return };
-    let word = match (&event.kind, causes.get(&id).copied()) {
-        (EventKind::ClusterBooting { .. }, Some("stop")) => "reboot",
-        (EventKind::NodeStarted { .. }, Some("shutdown")) => "restart",
-        (EventKind::ClusterBooting { .. }, None) => "boot",
-        (EventKind::ClusterStopping, None) => "stop",
-        (EventKind::TopologyChanged { .. }, None) => "topology",
-        (EventKind::NodePaused, None) => "pause",
-        (EventKind::NodeResumed, None) => "resume",
-        (EventKind::FaultChanged { fault: Some(fault), .. }, None) => {
-            if fault.cut {
-                "cut"
-            } else {
-                "fault"
-            }
-        }
-        (EventKind::FaultChanged { fault: None, .. }, None) => "heal",
-        (EventKind::NodeStopped { reason: StopReason::Replaced }, None) => "replace",
-        (EventKind::NodeStopped { reason: StopReason::Crash }, None) => "crash",
-        (EventKind::NodeStopped { reason: StopReason::Shutdown }, None) if !recalled => "shutdown",
-        (EventKind::NodeStarted { .. }, None) if !recalled => {
-            if event.node.is_some_and(|node| names.knows(node)) { "restart" } else { "spawn" }
-        }
-        _ => return,
-    };
-    remember_cause(id, word, causes);
-}
-
-fn remember_cause(id: CommandId, word: &'static str, causes: &mut BTreeMap<CommandId, &'static str>) {
-    causes.insert(id, word);
-    while causes.len() > MAX_CAUSES {
-        causes.pop_first();
+fn keep(log: &mut VecDeque<Rc<Event>>, event: Rc<Event>, at_most: usize) {
+    if log.len() == at_most {
+        log.pop_front();
     }
+    log.push_back(event);
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,7 +1,10 @@
 //! Figures and events in words.
 
+pub(crate) mod admin;
+pub(crate) mod workload;
+
 use meshground_shared::{
-    Event, EventKind, Health, LinkFault, RejectReason, Role, SessionEnd, StopReason, Topology,
+    CallOutcome, Event, EventKind, Health, LinkFault, RejectReason, Role, SessionEnd, StopReason, Topology,
 };
 
 use crate::names::Names;
@@ -62,7 +65,19 @@ pub(crate) fn tone(kind: &EventKind) -> Tone {
         EventKind::ClusterBooting { .. }
         | EventKind::TopologyChanged { .. }
         | EventKind::ClusterStopping
-        | EventKind::ClusterStopped => Tone::Plain,
+        | EventKind::ClusterStopped
+        | EventKind::GroupGone { .. } => Tone::Plain,
+        EventKind::DaemonChanged { daemon } => workload::daemon_tone(daemon.lifecycle, daemon.health),
+        EventKind::DaemonGone { reason, .. } => workload::end_tone(*reason),
+        EventKind::DaemonLog { level, .. } => workload::log_tone(*level),
+        EventKind::GroupChanged { group } => workload::group_tone(group.health),
+        EventKind::MigrationChanged { migration } => workload::phase_tone(migration.phase),
+        EventKind::MaintenanceChanged { state, cordoned } => workload::maintenance_tone(*state, *cordoned),
+        EventKind::FreezeChanged { remaining_ms: Some(_) } => Tone::Warn,
+        EventKind::FreezeChanged { remaining_ms: None } => Tone::Good,
+        EventKind::AdminDecided { entry } => admin::decision_tone(entry.decision),
+        EventKind::CallFinished { outcome: CallOutcome::Ok, .. } => Tone::Good,
+        EventKind::CallFinished { outcome: CallOutcome::Error(_), .. } => Tone::Bad,
     }
 }
 
@@ -124,6 +139,28 @@ pub(crate) fn sentence(event: &Event, names: &Names) -> String {
         EventKind::DatagramRejected { address, reason, count: many } => {
             let many = u32::try_from(*many).unwrap_or(u32::MAX);
             format!("{who} rejected {} from {address}: {}", count(many, "datagram"), rejection(*reason))
+        }
+        EventKind::DaemonChanged { daemon } => workload::daemon_changed(daemon, &lower(&who), names),
+        EventKind::DaemonGone { daemon, reason } => {
+            workload::daemon_gone(&names.daemon(*daemon), &lower(&who), *reason)
+        }
+        EventKind::DaemonLog { daemon, text, .. } => {
+            format!("{} on {}: {text}", capital(&names.daemon(*daemon)), lower(&who))
+        }
+        EventKind::GroupChanged { group } => workload::group_changed(group),
+        EventKind::GroupGone { group } => format!("{} is no more", capital(&names.group(*group))),
+        EventKind::MigrationChanged { migration } => workload::migration_changed(migration, names),
+        EventKind::MaintenanceChanged { state, cordoned } => {
+            workload::maintenance_changed(&who, *state, *cordoned)
+        }
+        EventKind::FreezeChanged { remaining_ms: None } => format!("{who} is no longer frozen"),
+        EventKind::FreezeChanged { remaining_ms: Some(ms) } => {
+            format!("{who} is frozen for at most {}", lasting(*ms))
+        }
+        EventKind::AdminDecided { entry } => admin::decided(&who, entry, names),
+        EventKind::CallFinished { peer, method, outcome, took_us, request_bytes, response_bytes } => {
+            let sizes = (*request_bytes, *response_bytes);
+            workload::call_finished(&who, &names.name(*peer), method, outcome, *took_us, sizes)
         }
     }
 }
@@ -237,12 +274,30 @@ pub(crate) fn age(us: f64) -> String {
     }
 }
 
+/// How long something lasts, from its milliseconds.
+#[allow(clippy::cast_precision_loss)] // shown in seconds
+pub(crate) fn lasting(ms: u64) -> String {
+    age(ms as f64 * 1e3)
+}
+
+/// A size: `512 B`, `2.0 KiB`, `64.0 MiB`.
+#[allow(clippy::cast_precision_loss)] // shown with one decimal
+pub(crate) fn bytes(many: u64) -> String {
+    let value = many as f64;
+    match many {
+        0..1_024 => format!("{many} B"),
+        1_024..1_048_576 => format!("{:.1} KiB", value / 1_024.0),
+        _ => format!("{:.1} MiB", value / 1_048_576.0),
+    }
+}
+
 fn lower(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
-fn capital(text: &str) -> String {
+/// A text as the beginning of a sentence.
+pub(crate) fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

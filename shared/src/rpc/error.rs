@@ -84,6 +84,22 @@ codes! {
     Busy = 1009, "busy";
     /// The machine refused something: a socket, a port, memory.
     SystemFailure = 1010, "system_failure";
+    /// No daemon of this id runs on a node that can be reached.
+    DaemonNotFound = 1011, "daemon_not_found";
+    /// No factory of this name is registered.
+    KindNotFound = 1012, "kind_not_found";
+    /// There is no group of this id.
+    GroupNotFound = 1013, "group_not_found";
+    /// There is no migration of this id, or it is over.
+    MigrationNotFound = 1014, "migration_not_found";
+    /// A signed command was rejected; the message names the [`Rejection`](crate::Rejection).
+    Rejected = 1015, "rejected";
+    /// A daemon could not be made: its factory refused, or it crashed at once.
+    SpawnFailed = 1016, "spawn_failed";
+    /// A call from node to node came to nothing: no such method, an error, or its deadline.
+    CallFailed = 1017, "call_failed";
+    /// No node is left, or none offers what is asked for.
+    Unplaceable = 1018, "unplaceable";
 }
 
 impl RpcError {

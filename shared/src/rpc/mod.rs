@@ -12,11 +12,18 @@ use serde_json::Value;
 
 pub use error::{ErrorCode, RpcError};
 pub use method::{
-    BootParams, Booted, ClearLink, ClearParams, ClusterBoot, ClusterShutdown, ClusterSnapshot,
-    ClusterTopology, Done, EventsSubscribe, FaultClear, FaultList, FaultParams, FaultPartition, FaultSet,
-    Faults, Hello, Limits, METHODS, Method, NoParams, NodeCrash, NodeParams, NodePause, NodeRestart,
-    NodeResume, NodeShutdown, NodeSpawn, PartitionParams, RestartParams, Resume, ServerInfo, SessionHello,
-    Spawned, SubscribeParams, Subscribed, Topic, TopologyParams,
+    AdminAudit, AdminExecute, AdminSubmit, Audit, AuditParams, BootParams, Booted, CallParams, Called,
+    CancelParams, ClearLink, ClearParams, ClusterBoot, ClusterShutdown, ClusterSnapshot, ClusterTopology,
+    DEFAULT_DEADLINE_MS, DEFAULT_GRACE_MS, DaemonDeliver, DaemonKinds, DaemonSpawn, DaemonSpawnParams,
+    DaemonSpawned, DaemonStop, DaemonStopParams, Decided, DeliverParams, Delivered, Done, EventsSubscribe,
+    ExecuteParams, FaultClear, FaultList, FaultParams, FaultPartition, FaultSet, Faults, GroupParams,
+    GroupPromote, GroupScale, GroupSpawn, GroupSpawnParams, GroupSpawned, GroupStop, Hello, IceExecute,
+    IceExecuteParams, IceSimulate, KindInfo, Kinds, Limits, MAX_ARGS_BYTES, MAX_BODY_BYTES, MAX_DEADLINE_MS,
+    MAX_GRACE_MS, MAX_GROUP_NAME_BYTES, MAX_PAYLOAD_BYTES, METHODS, Method, MigrateParams, MigrationCancel,
+    MigrationStart, MigrationStarted, NoParams, NodeAudit, NodeCrash, NodeDecision, NodeParams, NodePause,
+    NodeRestart, NodeResume, NodeShutdown, NodeSpawn, PartitionParams, RestartParams, Resume, RpcCall,
+    ScaleParams, ServerInfo, SessionHello, SimulateParams, Simulated, Spawned, SubmitParams, SubscribeParams,
+    Subscribed, Topic, TopologyParams, WORKLOAD_METHODS,
 };
 
 use crate::{event::Event, snapshot::Snapshot, telemetry::Telemetry};
@@ -51,7 +58,7 @@ pub struct Request {
     /// Absent: carry it out and answer nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<Id>,
-    /// A name out of [`METHODS`].
+    /// A name out of [`METHODS`] or [`WORKLOAD_METHODS`].
     pub method: String,
     /// The method's parameters, by name; absent means none.
     #[serde(default, skip_serializing_if = "Value::is_null")]

@@ -43,10 +43,11 @@ pub(crate) fn Controls(props: &ControlsProps) -> Html {
     let topology = use_state_eq(|| Topology::Full);
     let chosen = *topology;
     let nodes = parse(&typed, props.max_nodes);
-    let is_pending = |which: fn(Command) -> bool| props.pending.iter().any(|pending| which(pending.command));
+    let is_pending =
+        |which: fn(&Command) -> bool| props.pending.iter().any(|pending| which(&pending.command));
     let booting = is_pending(|command| matches!(command, Command::Boot { .. }));
-    let stopping = is_pending(|command| command == Command::Stop);
-    let spawning = is_pending(|command| command == Command::Spawn);
+    let stopping = is_pending(|command| *command == Command::Stop);
+    let spawning = is_pending(|command| *command == Command::Spawn);
     let relinking = is_pending(|command| matches!(command, Command::Relink(_)));
     let running = props.phase != ClusterPhase::Empty;
     let between = matches!(props.phase, ClusterPhase::Booting | ClusterPhase::Stopping);
@@ -83,7 +84,7 @@ pub(crate) fn Controls(props: &ControlsProps) -> Html {
     };
     let give = |command: Command| {
         let on_command = props.on_command.clone();
-        move |_: MouseEvent| on_command.emit(command)
+        move |_: MouseEvent| on_command.emit(command.clone())
     };
     let label = match (&nodes, booting || props.phase == ClusterPhase::Booting, running) {
         (_, true, _) => "Booting…".to_owned(),

@@ -151,11 +151,14 @@ fn cause_word(cause: CommandId, word: Option<&'static str>) -> String {
 
 fn concerns(event: &Event, node: NodeId) -> bool {
     event.node == Some(node)
-        || match event.kind {
+        || match &event.kind {
             EventKind::FaultChanged { peer, .. }
             | EventKind::SessionUp { peer, .. }
             | EventKind::SessionDown { peer, .. }
-            | EventKind::PeerHealth { peer, .. } => peer == node,
+            | EventKind::PeerHealth { peer, .. }
+            | EventKind::CallFinished { peer, .. } => *peer == node,
+            EventKind::MigrationChanged { migration } => migration.source == node || migration.target == node,
+            EventKind::GroupChanged { group } => group.members.iter().any(|member| member.node == Some(node)),
             _ => false,
         }
 }
@@ -178,11 +181,22 @@ fn kind(kind: &EventKind) -> &'static str {
         EventKind::SessionDown { .. } => "session_down",
         EventKind::PeerHealth { .. } => "peer_health",
         EventKind::DatagramRejected { .. } => "datagram_rejected",
+        EventKind::DaemonChanged { .. } => "daemon_changed",
+        EventKind::DaemonGone { .. } => "daemon_gone",
+        EventKind::DaemonLog { .. } => "daemon_log",
+        EventKind::GroupChanged { .. } => "group_changed",
+        EventKind::GroupGone { .. } => "group_gone",
+        EventKind::MigrationChanged { .. } => "migration_changed",
+        EventKind::MaintenanceChanged { .. } => "maintenance_changed",
+        EventKind::FreezeChanged { .. } => "freeze_changed",
+        EventKind::AdminDecided { .. } => "admin_decided",
+        EventKind::CallFinished { .. } => "call_finished",
     }
 }
 
+/// The time of day here, to the millisecond.
 #[allow(clippy::cast_precision_loss)] // exact for 285 years from 1970
-fn time_of_day(wall_us: u64) -> String {
+pub(super) fn time_of_day(wall_us: u64) -> String {
     let date = js_sys::Date::new(&JsValue::from_f64(wall_us as f64 / 1e3));
     format!(
         "{:02}:{:02}:{:02}.{:03}",
@@ -191,4 +205,68 @@ fn time_of_day(wall_us: u64) -> String {
         date.get_seconds(),
         date.get_milliseconds()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use meshground_shared::{CallOutcome, DaemonId, MigrationId, MigrationPhase, MigrationView};
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(kind: EventKind) -> Event {
+        Event { seq: 1, at_us: 1, wall_us: 1, node: Some(NodeId(1)), cause: None, kind }
+    }
+
+    fn moving() -> EventKind {
+        let migration = MigrationView {
+            id: MigrationId(6),
+            daemon: DaemonId(9),
+            source: NodeId(1),
+            target: NodeId(2),
+            phase: MigrationPhase::Snapshot,
+            bytes_total: 0,
+            bytes_done: 0,
+            buffered: 0,
+            retries: 0,
+            elapsed_us: 0,
+            phase_us: 0,
+            reason: None,
+        };
+        EventKind::MigrationChanged { migration }
+    }
+
+    fn called() -> EventKind {
+        EventKind::CallFinished {
+            peer: NodeId(2),
+            method: "echo".into(),
+            outcome: CallOutcome::Ok,
+            took_us: 1,
+            request_bytes: 1,
+            response_bytes: 1,
+        }
+    }
+
+    #[test]
+    fn what_happens_between_two_nodes_concerns_both_and_nobody_else() {
+        for kind in [moving(), called()] {
+            let event = event(kind);
+            let concerned = [1, 2, 3].map(|node| concerns(&event, NodeId(node)));
+            assert_eq!(concerned, [true, true, false], "{event:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_carries_its_kind_as_the_contract_calls_it() {
+        let daemon = DaemonId(9);
+        for event in [
+            event(moving()),
+            event(called()),
+            event(EventKind::DaemonGone { daemon, reason: meshground_shared::DaemonEnd::Stopped }),
+            event(EventKind::FreezeChanged { remaining_ms: None }),
+            event(EventKind::GroupGone { group: meshground_shared::GroupId(5) }),
+        ] {
+            assert_eq!(serde_json::to_value(&event).unwrap()["kind"], json!(kind(&event.kind)));
+        }
+    }
 }

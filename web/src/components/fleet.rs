@@ -1,97 +1,156 @@
 //! The tables under the graph.
 
-use meshground_shared::{NodeId, Snapshot};
+use std::{collections::VecDeque, rc::Rc};
+
+use meshground_shared::{Event, NodeId};
 use yew::prelude::*;
 
-use super::{node_table::NodeTable, session_table::SessionTable};
-use crate::{
-    names::Names,
-    shared_ref::Shared,
-    state::{LogClock, Rtts},
+use super::{
+    audit_table::AuditTable, call_table::CallTable, daemon_table::DaemonTable, desk::Desk,
+    group_table::GroupTable, migration_table::MigrationTable, node_table::NodeTable,
+    session_table::SessionTable,
 };
+use crate::{dom, shared_ref::Shared, state::Rtts};
 
 /// What the tables are given.
 #[derive(Properties, PartialEq)]
 pub(crate) struct FleetProps {
-    /// The cluster.
-    pub(crate) snapshot: Option<Shared<Snapshot>>,
+    /// What all of them are given.
+    pub(crate) desk: Desk,
+    /// Whether the server knows daemons and what belongs to them.
+    pub(crate) has_daemons: bool,
     /// Round-trip times.
     pub(crate) rtts: Shared<Rtts>,
-    /// What nodes are called.
-    pub(crate) names: Shared<Names>,
-    /// The log's clock.
-    pub(crate) clock: LogClock,
+    /// The last calls, oldest first.
+    pub(crate) calls: Shared<VecDeque<Rc<Event>>>,
     /// The node being looked at.
     pub(crate) selected: Option<NodeId>,
-    /// Called when a person picks a node, or none.
-    pub(crate) on_select: Callback<Option<NodeId>>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Tab {
-    Nodes,
-    Sessions,
-}
+/// A tab: its panel's part of every id, and its label.
+type Tab = (&'static str, &'static str);
 
-/// The graph in words: one tab per table.
+const TABS: [Tab; 7] = [
+    ("nodes", "Nodes"),
+    ("sessions", "Sessions"),
+    ("daemons", "Daemons"),
+    ("groups", "Groups"),
+    ("migrations", "Migrations"),
+    ("calls", "Calls"),
+    ("audit", "Operators"),
+];
+
+/// The tabs of a server that knows no daemons.
+const MESH_TABS: usize = 2;
+
+/// The cluster in words: one tab per table.
 #[component]
 pub(crate) fn Fleet(props: &FleetProps) -> Html {
-    let tab = use_state_eq(|| Tab::Nodes);
-    let tab_button = |which: Tab, id: &'static str, controls: &'static str, label: &'static str| {
-        let chosen = *tab == which;
+    let open = use_state_eq(|| "nodes");
+    let tabs = if props.has_daemons { &TABS[..] } else { &TABS[..MESH_TABS] };
+    let open_now = tabs.iter().find(|(name, _)| *name == *open).map_or("nodes", |(name, _)| *name);
+    let tab_button = |(place, &(name, label)): (usize, &Tab)| {
+        let chosen = open_now == name;
         let choose = {
-            let tab = tab.clone();
-            Callback::from(move |_: MouseEvent| tab.set(which))
+            let open = open.clone();
+            Callback::from(move |_: MouseEvent| open.set(name))
         };
         let onkeydown = {
-            let tab = tab.clone();
+            let open = open.clone();
             Callback::from(move |event: KeyboardEvent| {
-                if matches!(event.key().as_str(), "ArrowLeft" | "ArrowRight") {
-                    let (other, id) = match which {
-                        Tab::Nodes => (Tab::Sessions, "tab-sessions"),
-                        Tab::Sessions => (Tab::Nodes, "tab-nodes"),
-                    };
-                    tab.set(other);
-                    crate::dom::focus(id);
-                }
+                let Some(next) = next_tab(&event.key(), place, tabs.len()) else { return };
+                event.prevent_default();
+                open.set(tabs[next].0);
+                dom::focus(&format!("tab-{}", tabs[next].0));
             })
         };
         html! {
             <button
-                type="button" role="tab" {id} data-testid={id} aria-controls={controls}
-                aria-selected={if chosen { "true" } else { "false" }}
-                tabindex={if chosen { "0" } else { "-1" }}
-                class="tab" onclick={choose} {onkeydown}
+                key={name} type="button" role="tab" id={format!("tab-{name}")} data-testid={format!("tab-{name}")}
+                aria-controls={format!("panel-{name}")} aria-selected={if chosen { "true" } else { "false" }}
+                tabindex={if chosen { "0" } else { "-1" }} class="tab" onclick={choose} {onkeydown}
             >
                 { label }
+                if let Some(many) = count(name, props) { <span class="tab-count">{ many }</span> }
             </button>
         }
     };
-    let nodes = *tab == Tab::Nodes;
+    let panel = |&(name, _): &Tab| {
+        let open = open_now == name;
+        html! {
+            <div
+                key={name} id={format!("panel-{name}")} class="scroll" role="tabpanel"
+                aria-labelledby={format!("tab-{name}")} hidden={!open}
+            >
+                { table(name, open, props) }
+            </div>
+        }
+    };
     html! {
-        <section class="panel fleet" aria-label="The graph in words">
+        <section class="panel fleet" aria-label="The cluster in words">
             <div class="panel-head tabs" role="tablist" aria-label="Tables">
-                { tab_button(Tab::Nodes, "tab-nodes", "panel-nodes", "Nodes") }
-                { tab_button(Tab::Sessions, "tab-sessions", "panel-sessions", "Sessions") }
+                { for tabs.iter().enumerate().map(tab_button) }
             </div>
-            <div id="panel-nodes" class="scroll" role="tabpanel" aria-labelledby="tab-nodes" hidden={!nodes}>
-                <NodeTable
-                    snapshot={props.snapshot.clone()}
-                    names={props.names.clone()}
-                    selected={props.selected}
-                    on_select={props.on_select.clone()}
-                />
-            </div>
-            <div id="panel-sessions" class="scroll" role="tabpanel" aria-labelledby="tab-sessions" hidden={nodes}>
-                <SessionTable
-                    open={!nodes}
-                    snapshot={props.snapshot.clone()}
-                    rtts={props.rtts.clone()}
-                    names={props.names.clone()}
-                    clock={props.clock}
-                    on_select={props.on_select.clone()}
-                />
-            </div>
+            { for tabs.iter().map(panel) }
         </section>
+    }
+}
+
+/// The tab that a key leads to.
+fn next_tab(key: &str, from: usize, tabs: usize) -> Option<usize> {
+    Some(match key {
+        "ArrowRight" => (from + 1) % tabs,
+        "ArrowLeft" => (from + tabs - 1) % tabs,
+        "Home" => 0,
+        "End" => tabs - 1,
+        _ => return None,
+    })
+}
+
+/// How many of what a tab shows, where that is worth knowing before it is opened.
+fn count(tab: &str, props: &FleetProps) -> Option<usize> {
+    let snapshot = props.desk.snapshot.as_ref()?;
+    let many = match tab {
+        "daemons" => snapshot.nodes.values().map(|node| node.daemons.len()).sum(),
+        "groups" => snapshot.groups.len(),
+        "migrations" => snapshot.migrations.values().filter(|it| !it.view.phase.is_over()).count(),
+        _ => 0,
+    };
+    (many > 0).then_some(many)
+}
+
+fn table(tab: &str, open: bool, props: &FleetProps) -> Html {
+    let desk = props.desk.clone();
+    match tab {
+        "nodes" => html! {
+            <NodeTable
+                snapshot={desk.snapshot.clone()} names={desk.names.clone()} clock={desk.clock}
+                selected={props.selected} on_select={desk.on_select.clone()}
+            />
+        },
+        "sessions" => html! {
+            <SessionTable
+                {open} snapshot={desk.snapshot.clone()} rtts={props.rtts.clone()} names={desk.names.clone()}
+                clock={desk.clock} on_select={desk.on_select.clone()}
+            />
+        },
+        "daemons" => html! { <DaemonTable {open} {desk} /> },
+        "groups" => html! { <GroupTable {open} {desk} /> },
+        "migrations" => html! { <MigrationTable {open} {desk} /> },
+        "calls" => html! { <CallTable {open} {desk} calls={props.calls.clone()} /> },
+        "audit" => html! { <AuditTable {open} {desk} /> },
+        _ => Html::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrows_go_round_the_tabs_and_home_and_end_to_their_ends() {
+        let next = |key, from| next_tab(key, from, TABS.len());
+        assert_eq!((next("ArrowRight", 6), next("ArrowLeft", 0)), (Some(0), Some(6)));
+        assert_eq!((next("Home", 3), next("End", 3), next("a", 3)), (Some(0), Some(6), None));
     }
 }

@@ -6,7 +6,7 @@ use yew::prelude::*;
 use super::{
     Icon,
     node_table::sentence_case,
-    parts::{Copy, Life, Verdict, labelled},
+    parts::{Copy, Life, Service, Verdict, labelled},
     tick::use_now,
 };
 use crate::{
@@ -85,6 +85,23 @@ pub(crate) fn Inspector(props: &InspectorProps) -> Html {
                     <dt>{ "Uptime" }</dt>
                     <dd data-testid="uptime">{ if running { up } else { "–".to_owned() } }</dd>
                 </div>
+                <div>
+                    <dt>{ "Service" }</dt>
+                    <dd data-testid="service">
+                        <Service
+                            state={node.maintenance} cordoned={node.cordoned}
+                            frozen_us={props.clock.frozen_us(node, now_ms)}
+                        />
+                    </dd>
+                </div>
+                if !node.daemons.is_empty() {
+                    <div class="long">
+                        <dt>{ "Daemons" }</dt>
+                        <dd data-testid="node-daemons">
+                            { node.daemons.keys().map(|&id| props.names.daemon(id)).collect::<Vec<_>>().join(", ") }
+                        </dd>
+                    </div>
+                }
             </dl>
             { peers(props, node, now_ms) }
         </section>
@@ -119,7 +136,7 @@ fn peers(props: &InspectorProps, node: &NodeSnapshot, now_ms: f64) -> Html {
             <button
                 type="button" class={classes!("link-button", cut.then_some("cut"))} data-testid={test}
                 aria-label={name.clone()} title={name} disabled={!props.live || pending}
-                onclick={props.on_command.reform(move |_: MouseEvent| command)}
+                onclick={props.on_command.reform(move |_: MouseEvent| command.clone())}
             >
                 { label }
             </button>
@@ -190,7 +207,7 @@ fn Actions(props: &ActionsProps) -> Html {
                 data-testid={test}
                 disabled={!props.live || busy || !fits}
                 aria-busy={pending.then_some("true")}
-                onclick={move |_| on_command.emit(command)}
+                onclick={move |_| on_command.emit(command.clone())}
             >
                 { labelled(pending, icon, label.into()) }
             </button>

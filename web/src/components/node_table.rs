@@ -3,10 +3,14 @@
 use meshground_shared::{NodeId, NodeSnapshot, Snapshot};
 use yew::prelude::*;
 
-use super::parts::{Life, Verdict, life};
+use super::{
+    parts::{Life, Service, Verdict, life},
+    tick::use_now,
+};
 use crate::{
     names::{Names, short_id},
     shared_ref::Shared,
+    state::LogClock,
     text, verdicts,
 };
 
@@ -17,6 +21,8 @@ pub(crate) struct NodeTableProps {
     pub(crate) snapshot: Option<Shared<Snapshot>>,
     /// What nodes are called.
     pub(crate) names: Shared<Names>,
+    /// The log's clock.
+    pub(crate) clock: LogClock,
     /// The node being looked at.
     pub(crate) selected: Option<NodeId>,
     /// Called when a person picks a node, or none.
@@ -26,6 +32,7 @@ pub(crate) struct NodeTableProps {
 /// The graph's nodes as a table.
 #[component]
 pub(crate) fn NodeTable(props: &NodeTableProps) -> Html {
+    let now_ms = use_now(1_000.0);
     let mut rows: Vec<(NodeId, &NodeSnapshot)> = (props.snapshot.iter())
         .flat_map(|snapshot| snapshot.nodes.iter().map(|(&id, node)| (id, node)))
         .collect();
@@ -56,6 +63,13 @@ pub(crate) fn NodeTable(props: &NodeTableProps) -> Html {
                 <td class="mono medium">{ short_id(id) }</td>
                 <td class="mono wide">{ node.address.to_string() }</td>
                 <td><Life state={node.state} /></td>
+                <td class="medium">
+                    <Service
+                        state={node.maintenance} cordoned={node.cordoned}
+                        frozen_us={props.clock.frozen_us(node, now_ms)}
+                    />
+                </td>
+                <td class="number wide">{ node.daemons.len() }</td>
                 <td class="number">{ node.peers.len() }</td>
                 <td><Verdict {health} /></td>
             </tr>
@@ -70,6 +84,8 @@ pub(crate) fn NodeTable(props: &NodeTableProps) -> Html {
                     <th scope="col" class="medium">{ "Id" }</th>
                     <th scope="col" class="wide">{ "Address" }</th>
                     <th scope="col">{ "State" }</th>
+                    <th scope="col" class="medium"><abbr title="Whether it may be given work">{ "Service" }</abbr></th>
+                    <th scope="col" class="number wide">{ "Daemons" }</th>
                     <th scope="col" class="number">
                         <abbr title="Sessions this node holds">{ "Sessions" }</abbr>
                     </th>
@@ -78,7 +94,7 @@ pub(crate) fn NodeTable(props: &NodeTableProps) -> Html {
             </thead>
             <tbody>
                 if rows.is_empty() {
-                    <tr class="empty"><td colspan="6">{ "No nodes. Boot a cluster to see them here." }</td></tr>
+                    <tr class="empty"><td colspan="8">{ "No nodes. Boot a cluster to see them here." }</td></tr>
                 } else {
                     { for rows.into_iter().map(row) }
                 }

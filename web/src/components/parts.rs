@@ -1,12 +1,12 @@
 //! Small parts that several panels use.
 
-use meshground_shared::{Health, NodeState};
+use meshground_shared::{Health, Maintenance, NodeState};
 use yew::prelude::*;
 
-use super::Icon;
+use super::{Icon, desk::mark};
 use crate::{
     dom::{self, Timer},
-    text,
+    text::{self, Tone, workload},
 };
 
 /// A verdict: a word, a colour and a shape.
@@ -47,6 +47,34 @@ pub(crate) fn life(state: NodeState) -> (&'static str, &'static str) {
         NodeState::Running => ("running", "Running"),
         NodeState::Paused => ("paused", "Paused"),
         NodeState::Crashed => ("crashed", "Crashed"),
+    }
+}
+
+/// Whether a node may be given work.
+#[derive(Properties, PartialEq)]
+pub(crate) struct ServiceProps {
+    /// Whether it serves.
+    pub(crate) state: Maintenance,
+    /// Whether nothing new is placed on it.
+    pub(crate) cordoned: bool,
+    /// For how many more microseconds it is frozen, in whole seconds.
+    pub(crate) frozen_us: Option<u64>,
+}
+
+/// Whether a node may be given work, as words and shapes; a dash where all is as usual.
+#[component]
+#[allow(clippy::cast_precision_loss)] // shown in seconds
+pub(crate) fn Service(props: &ServiceProps) -> Html {
+    let away = props.state != Maintenance::Active;
+    html! {
+        <span class="service">
+            if away { { mark(workload::maintenance_tone(props.state, false), workload::maintenance(props.state)) } }
+            if props.cordoned { { mark(Tone::Warn, "Cordoned") } }
+            if let Some(us) = props.frozen_us { { mark(Tone::Warn, format!("Frozen, {}", text::age(us as f64))) } }
+            if !away && !props.cordoned && props.frozen_us.is_none() {
+                <span class="none">{ "In service" }</span>
+            }
+        </span>
     }
 }
 

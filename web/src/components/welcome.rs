@@ -41,7 +41,7 @@ pub(crate) fn Welcome(props: &WelcomeProps) -> Html {
     let boot = |nodes: u32| {
         let on_command = props.on_command.clone();
         let command = Command::Boot { nodes, replace: false, topology: Topology::Full };
-        move |_: MouseEvent| on_command.emit(command)
+        move |_: MouseEvent| on_command.emit(command.clone())
     };
     let idle = props.live && !props.booting;
     html! {

@@ -7,7 +7,7 @@ mod scene;
 mod view;
 
 use js_sys::Function;
-use meshground_shared::{NodeId, Snapshot};
+use meshground_shared::{Maintenance, NodeId, NodeSnapshot, Snapshot};
 use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{HtmlCanvasElement, KeyboardEvent, PointerEvent, ResizeObserver, WheelEvent};
 use yew::prelude::*;
@@ -24,6 +24,7 @@ use crate::{
     state::Rtts,
     text,
     theme::Theme,
+    workloads,
 };
 
 /// What the graph is given.
@@ -175,6 +176,10 @@ pub(crate) fn Graph(props: &GraphProps) -> Html {
             </button>
         }
     };
+    let work = props.snapshot.as_ref().is_some_and(|snapshot| {
+        let shows = |node: &NodeSnapshot| !node.daemons.is_empty() || workloads::is_out_of_service(node);
+        snapshot.nodes.values().any(shows)
+    });
     let label = summary(props.snapshot.as_deref());
     html! {
         <div class="graph">
@@ -191,7 +196,7 @@ pub(crate) fn Graph(props: &GraphProps) -> Html {
                 onpointerleave={leave}
             />
             <p class="sr-only" aria-live="polite">{ &*spoken }</p>
-            <Legend />
+            <Legend {work} />
             <div class="camera" role="group" aria-label="Camera">
                 { button("Zoom in", "plus", |graph| graph.zoom(1.25)) }
                 { button("Zoom out", "minus", |graph| graph.zoom(0.8)) }
@@ -267,7 +272,50 @@ fn describe(node: NodeId, snapshot: &Snapshot, names: &Names) -> String {
         meshground_shared::NodeState::Paused => format!("{name}, paused"),
         meshground_shared::NodeState::Running => {
             let sessions = u32::try_from(member.peers.len()).unwrap_or(u32::MAX);
-            format!("{name}, running, {}", text::count(sessions, "session"))
+            let mut said = format!("{name}, running, {}", text::count(sessions, "session"));
+            if !member.daemons.is_empty() {
+                let daemons = u32::try_from(member.daemons.len()).unwrap_or(u32::MAX);
+                said = format!("{said}, {}", text::count(daemons, "daemon"));
+            }
+            if member.maintenance != Maintenance::Active {
+                let word = text::workload::maintenance(member.maintenance).to_lowercase();
+                said = format!("{said}, {word}");
+            }
+            if member.cordoned {
+                said.push_str(", cordoned");
+            }
+            said
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meshground_shared::{Epoch, NodeState};
+
+    use super::*;
+    use crate::fixtures;
+
+    #[test]
+    fn what_is_drawn_on_a_node_is_also_said() {
+        let mut snapshot = Snapshot::new(Epoch(1));
+        let id = NodeId(7);
+        let mut names = Names::default();
+        let mut said = |change: &dyn Fn(&mut NodeSnapshot)| {
+            let mut node = fixtures::member(3);
+            change(&mut node);
+            snapshot.nodes.insert(id, node);
+            names.learn_all(&snapshot);
+            describe(id, &snapshot, &names)
+        };
+        assert_eq!(said(&|_| {}), "node 3, running, 0 sessions");
+        assert_eq!(said(&|node| node.state = NodeState::Crashed), "node 3, crashed");
+        let busy = said(&|node| {
+            node.cordoned = true;
+            node.maintenance = Maintenance::EnteringMaintenance;
+            let daemon = fixtures::daemon(9, "counter");
+            node.daemons.insert(daemon.id, daemon);
+        });
+        assert_eq!(busy, "node 3, running, 0 sessions, 1 daemon, entering maintenance, cordoned");
     }
 }

@@ -3,7 +3,7 @@
 use meshground_shared::Health;
 use web_sys::Element;
 
-use crate::dom;
+use crate::{dom, text::Tone};
 
 /// The colours of one theme, as CSS writes them.
 #[derive(Debug, Clone, Default)]
@@ -58,6 +58,16 @@ impl Palette {
             Health::Healthy => &self.healthy,
             Health::Suspect => &self.suspect,
             Health::Unreachable => &self.unreachable,
+        }
+    }
+
+    /// The colour of a mark.
+    pub(crate) fn tone(&self, tone: Tone) -> &str {
+        match tone {
+            Tone::Good => &self.healthy,
+            Tone::Warn => &self.suspect,
+            Tone::Bad => &self.unreachable,
+            Tone::Plain | Tone::Quiet => &self.faint,
         }
     }
 }

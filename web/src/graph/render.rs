@@ -268,9 +268,59 @@ impl Frame<'_> {
             let edge = radius * std::f64::consts::FRAC_1_SQRT_2;
             self.draw_sign(Point::new(at.x + edge, at.y - edge), (radius * 0.42).clamp(4.5, 8.0), verdict);
         }
+        if !tiny {
+            self.draw_work(body, at, radius);
+        }
         self.draw_halo(id, at, radius);
         context.set_global_alpha(alpha);
         self.draw_label(id, body, at, radius);
+    }
+
+    /// How many daemons it runs, and whether it is out of service.
+    fn draw_work(&self, body: &Body, at: Point, radius: f64) {
+        let context = self.context;
+        let edge = radius * std::f64::consts::FRAC_1_SQRT_2;
+        let size = (radius * 0.42).clamp(5.5, 8.0);
+        if body.daemons > 0 {
+            let at = Point::new(at.x + edge, at.y + edge);
+            let count = if body.daemons > 99 { "99+".to_owned() } else { body.daemons.to_string() };
+            context.set_font(&format!("600 {}px {}", size * 1.3, self.palette.sans));
+            // Every figure after the first makes the badge wider.
+            let wide = (count.len() as f64 - 1.0) * size * 0.7;
+            let pill = |grown: f64| {
+                context.begin_path();
+                let (width, height) = (2.0 * size + wide + 2.0 * grown, 2.0 * (size + grown));
+                // Refused only for a negative radius.
+                let _ = context.round_rect_with_f64(
+                    at.x - size - grown,
+                    at.y - size - grown,
+                    width,
+                    height,
+                    size + grown,
+                );
+                context.fill();
+            };
+            context.set_fill_style_str(&self.palette.ground);
+            pill(1.5);
+            context.set_fill_style_str(&self.palette.accent);
+            pill(0.0);
+            context.set_fill_style_str(&self.palette.ground);
+            context.set_text_align("center");
+            context.set_text_baseline("middle");
+            let _ = context.fill_text(&count, at.x + wide / 2.0, at.y + 0.5);
+        }
+        if let Some(tone) = body.service {
+            let at = Point::new(at.x - edge, at.y + edge);
+            context.set_fill_style_str(&self.palette.ground);
+            self.circle(at, size + 1.5);
+            context.fill();
+            context.set_fill_style_str(self.palette.tone(tone));
+            self.circle(at, size);
+            context.fill();
+            // No entry.
+            context.set_fill_style_str(&self.palette.ground);
+            context.fill_rect(at.x - size * 0.58, at.y - size * 0.18, size * 1.16, size * 0.36);
+        }
     }
 
     /// The sign of someone who stands still.

@@ -12,7 +12,10 @@ use std::{
 use meshground_shared::{Health, NodeId, NodeState, Snapshot};
 
 use super::camera::Point;
-use crate::verdicts;
+use crate::{
+    text::{self, Tone},
+    verdicts, workloads,
+};
 
 /// A node as drawn.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +30,10 @@ pub(crate) struct Body {
     pub(crate) state: NodeState,
     /// The worst that anyone says of it.
     pub(crate) verdict: Option<Health>,
+    /// How many daemons it runs.
+    pub(crate) daemons: usize,
+    /// How far it is out of service; none while it is given work like any other.
+    pub(crate) service: Option<Tone>,
     /// From 0, not yet or no longer there, to 1.
     pub(crate) presence: f64,
     /// Whether it is a member; where not, it is fading out.
@@ -128,6 +135,8 @@ impl Scene {
                 outwards,
                 state: node.state,
                 verdict: None,
+                daemons: 0,
+                service: None,
                 presence: 0.0,
                 member: true,
                 target,
@@ -136,6 +145,9 @@ impl Scene {
             body.outwards = outwards;
             body.state = node.state;
             body.verdict = verdicts.get(&id).copied();
+            body.daemons = node.daemons.len();
+            body.service = workloads::is_out_of_service(node)
+                .then(|| text::workload::maintenance_tone(node.maintenance, node.cordoned));
             body.member = true;
             body.target = target;
         }
@@ -218,9 +230,10 @@ fn slot(place: usize, nodes: usize) -> (Point, Point) {
 mod tests {
     use std::collections::BTreeMap;
 
-    use meshground_shared::{Epoch, NodeSnapshot, PeerSnapshot, PublicKey, Role};
+    use meshground_shared::{Epoch, Maintenance, NodeSnapshot, PeerSnapshot, Role};
 
     use super::*;
+    use crate::fixtures;
 
     fn mesh(nodes: u64) -> Snapshot {
         let mut snapshot = Snapshot::new(Epoch(1));
@@ -230,15 +243,8 @@ mod tests {
                 PeerSnapshot { address, role: Role::Initiator, health: Health::Healthy, since_us: 0 };
             let peers: BTreeMap<_, _> =
                 (0..nodes).filter(|&peer| peer != id).map(|peer| (NodeId(peer), session.clone())).collect();
-            let node = NodeSnapshot {
-                index: u32::try_from(id).unwrap(),
-                address,
-                public_key: PublicKey([0; 32]),
-                state: NodeState::Running,
-                started_us: 0,
-                peers,
-                faults: BTreeMap::new(),
-            };
+            let index = u32::try_from(id).unwrap();
+            let node = NodeSnapshot { peers, ..fixtures::member(index) };
             snapshot.nodes.insert(NodeId(id), node);
         }
         snapshot
@@ -317,5 +323,21 @@ mod tests {
         assert_eq!(scene.neighbour(Some(NodeId(2)), 1), Some(NodeId(0)));
         assert_eq!(scene.neighbour(Some(NodeId(0)), -1), Some(NodeId(2)));
         assert_eq!(Scene::default().neighbour(None, 1), None);
+    }
+
+    #[test]
+    fn a_body_tells_what_runs_on_it_and_whether_it_is_out_of_service() {
+        let mut snapshot = mesh(3);
+        let mut scene = Scene::default();
+        scene.sync(&snapshot);
+        assert_eq!((scene.bodies()[&NodeId(1)].daemons, scene.bodies()[&NodeId(1)].service), (0, None));
+        let node = snapshot.nodes.get_mut(&NodeId(1)).unwrap();
+        node.maintenance = Maintenance::DrainFailed;
+        let daemon = fixtures::daemon(9, "counter");
+        node.daemons.insert(daemon.id, daemon);
+        snapshot.nodes.get_mut(&NodeId(2)).unwrap().cordoned = true;
+        scene.sync(&snapshot);
+        let told: Vec<_> = scene.bodies().values().map(|body| (body.daemons, body.service)).collect();
+        assert_eq!(told, [(0, None), (1, Some(Tone::Bad)), (0, Some(Tone::Warn))]);
     }
 }

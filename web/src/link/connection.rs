@@ -7,12 +7,10 @@ use std::{
 };
 
 use meshground_shared::{
-    CommandId, LinkFault,
+    CommandId, EventKind,
     rpc::{
-        BootParams, ClearLink, ClearParams, ClusterBoot, ClusterShutdown, ClusterTopology, EventsSubscribe,
-        FaultClear, FaultParams, FaultSet, Id, Method, NoParams, NodeCrash, NodeParams, NodePause,
-        NodeRestart, NodeResume, NodeShutdown, NodeSpawn, Outcome, Push, Request, RestartParams, RpcError,
-        SUBPROTOCOL, ServerMessage, SessionHello, SubscribeParams, Topic, TopologyParams,
+        DaemonKinds, EventsSubscribe, Id, Method, NoParams, Outcome, Push, Request, RpcError, SUBPROTOCOL,
+        ServerMessage, SessionHello, SubscribeParams, Topic,
     },
 };
 use serde_json::Value;
@@ -23,6 +21,7 @@ use super::{Begun, Feed, Step, backoff};
 use crate::{
     dom::{self, Listener, Timer},
     state::{Action, Command, Failure, LinkState, Pending},
+    work::{Answer, Work},
 };
 
 /// Actions that arrive within this many milliseconds become one render.
@@ -46,7 +45,7 @@ const GRACE_MS: f64 = 10_000.0;
 #[derive(Clone)]
 pub(crate) struct Connection(Rc<Link>);
 
-struct Link {
+pub(super) struct Link {
     url: String,
     report: Box<dyn Fn(Vec<Action>)>,
     gathered: RefCell<Vec<Action>>,
@@ -63,6 +62,8 @@ struct Link {
     failures: Cell<u32>,
     /// When the server was last heard, in the page's milliseconds.
     heard_ms: Cell<f64>,
+    /// Whether the server knows daemons.
+    has_daemons: Cell<bool>,
     /// When it was last asked whether it is still there.
     asked_ms: Cell<f64>,
     watch: RefCell<Option<Timer>>,
@@ -75,14 +76,18 @@ struct Socket {
 }
 
 /// What an answer is for.
-enum Call {
+pub(super) enum Call {
     /// Who is there; subscribing comes next.
     Hello,
     /// Whether the server is still there.
     Probe,
     Subscribe,
+    /// What factories there are.
+    Kinds,
     Command {
         ticket: u64,
+        /// What was asked, where the answer says more than the events do.
+        work: Option<Work>,
     },
 }
 
@@ -104,6 +109,7 @@ impl Connection {
             next: Cell::new(1),
             failures: Cell::new(0),
             heard_ms: Cell::new(0.0),
+            has_daemons: Cell::new(false),
             asked_ms: Cell::new(0.0),
             watch: RefCell::default(),
             closed: Cell::new(false),
@@ -132,36 +138,10 @@ impl Connection {
     pub(crate) fn give(&self, command: Command) {
         let link = &self.0;
         let ticket = u64::try_from(link.next.get()).unwrap_or_default();
-        link.tell(Action::Sent(Pending { ticket, command }));
-        let call = Call::Command { ticket };
-        match command {
-            Command::Boot { nodes, replace, topology } => {
-                let params = BootParams { nodes, replace, topology: Some(topology) };
-                link.call::<ClusterBoot>(&params, call);
-            }
-            Command::Relink(topology) => link.call::<ClusterTopology>(&TopologyParams { topology }, call),
-            Command::Stop => link.call::<ClusterShutdown>(&NoParams {}, call),
-            Command::Spawn => link.call::<NodeSpawn>(&NoParams {}, call),
-            Command::Shutdown(node) => link.call::<NodeShutdown>(&NodeParams { node }, call),
-            Command::Crash(node) => link.call::<NodeCrash>(&NodeParams { node }, call),
-            Command::Restart(node) => {
-                link.call::<NodeRestart>(&RestartParams { node, fresh_identity: false }, call);
-            }
-            Command::Replace(node) => {
-                link.call::<NodeRestart>(&RestartParams { node, fresh_identity: true }, call);
-            }
-            Command::Pause(node) => link.call::<NodePause>(&NodeParams { node }, call),
-            Command::Resume(node) => link.call::<NodeResume>(&NodeParams { node }, call),
-            Command::Cut(from, to) => {
-                let params = FaultParams { from, to, both_ways: true, fault: LinkFault::CUT };
-                link.call::<FaultSet>(&params, call);
-            }
-            Command::Heal(from, to) => {
-                let link_meant = ClearLink { from, to, both_ways: true };
-                link.call::<FaultClear>(&ClearParams { link: Some(link_meant) }, call);
-            }
-            Command::HealAll => link.call::<FaultClear>(&ClearParams::default(), call),
-        }
+        link.tell(Action::Sent(Pending { ticket, command: command.clone() }));
+        let work = if let Command::Work(work) = &command { Some(work.clone()) } else { None };
+        let call = Call::Command { ticket, work };
+        link.carry_out(command, call);
     }
 
     /// Ends the link for good.
@@ -229,6 +209,14 @@ impl Link {
         replace_later(&self.timer, give_up);
     }
 
+    /// Asks what factories there are: once it is known that there are any at all, and again for
+    /// every cluster.
+    fn ask_kinds(self: &Rc<Self>) {
+        if self.has_daemons.get() {
+            self.call::<DaemonKinds>(&NoParams {}, Call::Kinds);
+        }
+    }
+
     fn opened(self: &Rc<Self>) {
         self.hello(Call::Hello);
     }
@@ -243,7 +231,8 @@ impl Link {
         self.call::<EventsSubscribe>(&SubscribeParams { topics, resume }, Call::Subscribe);
     }
 
-    fn call<M: Method>(self: &Rc<Self>, params: &M::Params, call: Call) {
+    /// Asks the server; the answer is for `call`.
+    pub(super) fn call<M: Method>(self: &Rc<Self>, params: &M::Params, call: Call) {
         let id = self.next.replace(self.next.get() + 1);
         let request =
             Request::new::<M>(Id::Number(id), params).and_then(|request| serde_json::to_string(&request));
@@ -301,7 +290,12 @@ impl Link {
             Push::Event(delivery) => {
                 let step = self.feed.borrow_mut().deliver(&delivery);
                 match step {
-                    Step::Fold => self.tell(Action::Event { event: delivery.event, now_ms: dom::now_ms() }),
+                    Step::Fold => {
+                        if matches!(delivery.event.kind, EventKind::ClusterConverged { .. }) {
+                            self.ask_kinds();
+                        }
+                        self.tell(Action::Event { event: delivery.event, now_ms: dom::now_ms() });
+                    }
                     Step::Skip => {}
                     Step::Resubscribe => self.subscribe(),
                 }
@@ -320,8 +314,10 @@ impl Link {
             Call::Hello => match read::<SessionHello>(value) {
                 Ok(hello) => {
                     self.feed.borrow_mut().greeted(hello.epoch);
+                    self.has_daemons.set(hello.methods.iter().any(|method| method == DaemonKinds::NAME));
                     self.tell(Action::Hello(hello));
                     self.subscribe();
+                    self.ask_kinds();
                 }
                 Err(why) => self.fail(Call::Hello, Failure::Unreadable(why)),
             },
@@ -349,9 +345,22 @@ impl Link {
                 }
                 Err(why) => self.fail(Call::Subscribe, Failure::Unreadable(why)),
             },
-            Call::Command { ticket } => {
-                // Every command's result carries its id; nothing else of it is needed
+            Call::Kinds => {
+                if let Ok(kinds) = read::<DaemonKinds>(value) {
+                    self.tell(Action::Learned(Answer::Kinds(kinds.kinds)));
+                }
+            }
+            Call::Command { ticket, work } => {
+                // Every command's result carries its id; of most nothing else is needed
                 // here, as the events say the rest.
+                match work.map_or(Ok(None), |work| work.read(value.clone())) {
+                    Ok(None) => {}
+                    Ok(Some(answer)) => self.tell(Action::Learned(answer)),
+                    Err(why) => {
+                        self.tell(Action::Answered { ticket, outcome: Err(Failure::Unreadable(why)) });
+                        return;
+                    }
+                }
                 let id = value.get("command").cloned().map(serde_json::from_value::<CommandId>);
                 let outcome = match id {
                     Some(Err(error)) => Err(Failure::Unreadable(error.to_string())),
@@ -365,7 +374,9 @@ impl Link {
 
     fn fail(self: &Rc<Self>, call: Call, failure: Failure) {
         match (call, failure) {
-            (Call::Command { ticket }, failure) => {
+            // A server that will not say has none to choose from.
+            (Call::Kinds, _) => {}
+            (Call::Command { ticket, .. }, failure) => {
                 self.tell(Action::Answered { ticket, outcome: Err(failure) });
             }
             (Call::Hello | Call::Probe | Call::Subscribe, Failure::Lost) => {}

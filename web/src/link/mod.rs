@@ -6,6 +6,7 @@
 pub(crate) mod backoff;
 mod connection;
 mod feed;
+mod give;
 
 pub(crate) use connection::Connection;
 pub(crate) use feed::{Begun, Feed, Step};

@@ -1,9 +1,12 @@
 use meshground_shared::{
-    Epoch, Health, LinkFault, LinkSample, NodeState, PublicKey, Role,
-    rpc::{ErrorCode, RpcError},
+    AdminVerb, AuditEntry, CallOutcome, DaemonEnd, DaemonId, Decision, Epoch, Health, IceVerb, LinkFault,
+    LinkSample, MigrationId, MigrationPhase, MigrationView, NodeState, PublicKey, Role, StopReason, Topology,
+    Verb,
+    rpc::{ErrorCode, KindInfo, MigrateParams, RpcError},
 };
 
 use super::*;
+use crate::{fixtures, work::Work};
 
 const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(2);
@@ -284,5 +287,140 @@ fn pauses_faults_and_topologies_show_in_the_snapshot_and_name_their_command() {
         assert_eq!(now.nodes[&A].state == NodeState::Paused, word == "pause");
         assert_eq!(now.nodes[&A].faults.contains_key(&B), word == "cut");
         assert_eq!(now.nodes.contains_key(&B), word != "replace");
+    }
+}
+
+fn called() -> EventKind {
+    EventKind::CallFinished {
+        peer: B,
+        method: "echo".into(),
+        outcome: CallOutcome::Ok,
+        took_us: 1,
+        request_bytes: 1,
+        response_bytes: 1,
+    }
+}
+
+#[test]
+fn calls_outlast_the_log_and_are_bounded_themselves() {
+    let mut state = two_nodes();
+    state.apply(event(5, Some(A), called()));
+    for seq in 6..6 + 2 * LOG_CAPACITY as u64 {
+        state.apply(event(seq, Some(A), EventKind::NodeResumed));
+    }
+    assert_eq!(state.calls.len(), 1);
+    let next = 6 + 2 * LOG_CAPACITY as u64;
+    for seq in next..next + 2 * CALLS_KEPT as u64 {
+        state.apply(event(seq, Some(A), called()));
+    }
+    assert_eq!(state.calls.len(), CALLS_KEPT);
+    state.apply(subscribed(2));
+    assert!(state.calls.is_empty(), "they were another server's");
+}
+
+#[test]
+fn a_daemon_is_on_its_node_until_it_is_gone_and_keeps_its_name() {
+    let mut state = two_nodes();
+    let daemon = fixtures::daemon(0x3f2a << 48, "counter");
+    let id = daemon.id;
+    let runs = |state: &State| state.snapshot.as_ref().unwrap().nodes[&A].daemons.contains_key(&id);
+    state.apply(event(5, Some(A), EventKind::DaemonChanged { daemon }));
+    assert!(runs(&state));
+    state.apply(event(6, Some(A), EventKind::DaemonGone { daemon: id, reason: DaemonEnd::Migrated }));
+    assert!(!runs(&state));
+    assert_eq!(state.names.daemon(id), "counter 3f2a");
+    assert_eq!(state.names.daemon(DaemonId(0xbeef << 48)), "daemon beef");
+}
+
+#[test]
+fn what_changes_no_name_leaves_the_names_as_they_are() {
+    let mut state = two_nodes();
+    let changed = || EventKind::DaemonChanged { daemon: fixtures::daemon(9, "counter") };
+    state.apply(event(5, Some(A), changed()));
+    let before = state.names.clone();
+    state.apply(event(6, Some(A), changed()));
+    assert_eq!(state.names, before, "a copy of every name for every event would be dear");
+}
+
+#[test]
+fn a_freeze_counts_down_on_the_logs_clock_and_ends_by_itself() {
+    let mut state = two_nodes();
+    // At 5 ms of the page's clock, which is 5 ms of the log's.
+    state.apply(event(5, Some(A), EventKind::FreezeChanged { remaining_ms: Some(10_000) }));
+    let node = state.snapshot.as_ref().unwrap().nodes[&A].clone();
+    assert_eq!(state.clock.frozen_us(&node, 5.0), Some(10_000_000));
+    assert_eq!(state.clock.frozen_us(&node, 9_600.0), Some(1_000_000));
+    assert_eq!(state.clock.frozen_us(&node, 10_100.0), None);
+    assert_eq!(state.clock.frozen_us(&fixtures::member(0), 5.0), None);
+}
+
+#[test]
+fn a_refused_work_says_what_it_was_about() {
+    let mut state = two_nodes();
+    state.apply(event(5, Some(A), EventKind::DaemonChanged { daemon: fixtures::daemon(9, "counter") }));
+    for (work, title) in [
+        (Work::StopDaemon(DaemonId(9)), "Could not stop counter 0000"),
+        (
+            Work::Migrate(MigrateParams { daemon: DaemonId(9), to: B }),
+            "Could not move counter 0000 to node 1",
+        ),
+        (Work::Admin(AdminVerb::Drain { node: A }), "Could not drain node 0"),
+        (Work::Simulate(IceVerb::ThawCluster), "Could not simulate: thaw the cluster"),
+    ] {
+        state.apply(Action::Sent(Pending { ticket: 1, command: Command::Work(work) }));
+        state.apply(Action::Answered { ticket: 1, outcome: Err(refused()) });
+        assert_eq!(state.notices[0].title, title);
+    }
+}
+
+#[test]
+fn what_is_learnt_of_a_cluster_ends_with_it_but_the_factories_are_the_servers() {
+    let mut state = two_nodes();
+    let kind = KindInfo { kind: "counter".into(), about: String::new() };
+    state.apply(Action::Learned(Answer::Kinds(vec![kind])));
+    let simulated = serde_json::from_value(serde_json::json!({
+        "radius": {"nodes": [], "replicas": [], "daemons": [], "drain_delay_ms": 0, "warnings": []},
+        "simulation": "00".repeat(32),
+    }));
+    state.apply(Action::Learned(Answer::Simulated(IceVerb::ThawCluster, simulated.unwrap())));
+    assert!(state.answers.simulated.is_some());
+    state.apply(subscribed(2));
+    assert!(state.answers.simulated.is_none());
+    assert_eq!(state.answers.kinds.len(), 1);
+}
+
+#[test]
+fn signed_commands_calls_and_migrations_name_the_command_behind_them() {
+    let migration = MigrationView {
+        id: MigrationId(6),
+        daemon: DaemonId(9),
+        source: A,
+        target: B,
+        phase: MigrationPhase::Snapshot,
+        bytes_total: 0,
+        bytes_done: 0,
+        buffered: 0,
+        retries: 0,
+        elapsed_us: 0,
+        phase_us: 0,
+        reason: None,
+    };
+    let entry = AuditEntry {
+        seq: 1,
+        wall_us: 1,
+        nonce: "0".repeat(32),
+        verb: Verb::Ice(IceVerb::ThawCluster),
+        operators: Vec::new(),
+        decision: Decision::Applied,
+    };
+    for (kind, word) in [
+        (EventKind::MigrationChanged { migration }, "migrate"),
+        (EventKind::AdminDecided { entry }, "ice"),
+        (called(), "call"),
+    ] {
+        let mut state = two_nodes();
+        let event = Event { seq: 5, at_us: 5, wall_us: 0, node: Some(A), cause: Some(CommandId(77)), kind };
+        state.apply(Action::Event { event, now_ms: 0.0 });
+        assert_eq!(state.causes.get(&CommandId(77)), Some(&word));
     }
 }

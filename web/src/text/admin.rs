@@ -1,0 +1,184 @@
+//! Signed commands in words.
+
+use meshground_shared::{AdminVerb, AuditEntry, BlastRadius, Decision, IceVerb, Rejection, Verb};
+
+use super::{Tone, capital, count, duration, lasting};
+use crate::names::Names;
+
+/// What a command is to do: `drain node 2`.
+pub(crate) fn verb(verb: &Verb, names: &Names) -> String {
+    match verb {
+        Verb::Admin(verb) => match verb {
+            AdminVerb::Drain { node } => format!("drain {}", names.name(*node)),
+            AdminVerb::EnterMaintenance { node } => format!("put {} into maintenance", names.name(*node)),
+            AdminVerb::ExitMaintenance { node } => format!("take {} out of maintenance", names.name(*node)),
+            AdminVerb::Cordon { node } => format!("cordon {}", names.name(*node)),
+            AdminVerb::Uncordon { node } => format!("uncordon {}", names.name(*node)),
+            AdminVerb::DropReplicas { node } => format!("drop the replicas of {}", names.name(*node)),
+            AdminVerb::InvalidatePlacement { group } => format!("place {} anew", names.group(*group)),
+            AdminVerb::RestartAllDaemons { node } => format!("restart all daemons of {}", names.name(*node)),
+            AdminVerb::ClearAvoidList { node } => format!("clear the avoid list of {}", names.name(*node)),
+        },
+        Verb::Ice(verb) => ice_verb(verb, names),
+    }
+}
+
+/// What a break-glass command is to do: `freeze the cluster for at most 30 s`.
+pub(crate) fn ice_verb(verb: &IceVerb, names: &Names) -> String {
+    match verb {
+        IceVerb::FreezeCluster { ttl_ms } => format!("freeze the cluster for at most {}", lasting(*ttl_ms)),
+        IceVerb::ThawCluster => "thaw the cluster".to_owned(),
+        IceVerb::FlushAvoidLists => "flush every avoid list".to_owned(),
+        IceVerb::ForceEvictReplica { group, index } => {
+            format!("evict member {index} of {}", names.group(*group))
+        }
+        IceVerb::ForceRestartDaemon { daemon } => format!("restart {} by force", names.daemon(*daemon)),
+        IceVerb::ForceCutover { migration } => format!("force the cutover of migration {migration}"),
+        IceVerb::KillMigration { migration } => format!("kill migration {migration}"),
+    }
+}
+
+/// Why a command was rejected, as people write it.
+pub(crate) fn rejection(rejection: Rejection) -> &'static str {
+    match rejection {
+        Rejection::NotAuthorized => "not authorized",
+        Rejection::SignatureInvalid => "signature invalid",
+        Rejection::InsufficientSignatures => "too few signatures",
+        Rejection::EnvelopeExpired => "expired",
+        Rejection::EnvelopeFromFuture => "from the future",
+        Rejection::SimulationRequired => "not simulated",
+        Rejection::IceCooldownActive => "cooling down",
+        Rejection::FreezeInEffect => "frozen",
+        Rejection::NonceReplayed => "replayed",
+        Rejection::NotApplicable => "not applicable",
+        Rejection::Unreachable => "a node is unreachable",
+    }
+}
+
+/// What became of a command, as people write it.
+pub(crate) fn decision(decision: Decision) -> String {
+    match decision {
+        Decision::Applied => "Applied".to_owned(),
+        Decision::Rejected(why) => format!("Rejected: {}", rejection(why)),
+    }
+}
+
+/// What became of a command, for colours and marks.
+pub(crate) fn decision_tone(decision: Decision) -> Tone {
+    match decision {
+        Decision::Applied => Tone::Good,
+        Decision::Rejected(_) => Tone::Warn,
+    }
+}
+
+/// `Node 1 did as demo signed: drain node 2`.
+pub(super) fn decided(who: &str, entry: &AuditEntry, names: &Names) -> String {
+    let what = verb(&entry.verb, names);
+    let by = operators(&entry.operators);
+    match entry.decision {
+        Decision::Applied => format!("{who} applied what {by} signed: {what}"),
+        Decision::Rejected(why) => format!("{who} rejected what {by} signed, {}: {what}", rejection(why)),
+    }
+}
+
+/// `ada, bob and eve`, or that there is nobody.
+pub(crate) fn operators(names: &[String]) -> String {
+    match names {
+        [] => "nobody".to_owned(),
+        [one] => one.clone(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}
+
+/// What a break-glass command would touch: `3 nodes, 1 replica, 4 daemons`.
+pub(crate) fn radius(radius: &BlastRadius) -> String {
+    let number = |many: usize| u32::try_from(many).unwrap_or(u32::MAX);
+    let touched: Vec<String> =
+        [(radius.nodes.len(), "node"), (radius.replicas.len(), "replica"), (radius.daemons.len(), "daemon")]
+            .into_iter()
+            .filter(|(many, _)| *many > 0)
+            .map(|(many, noun)| count(number(many), noun))
+            .collect();
+    let mut said = if touched.is_empty() {
+        "It touches nothing".to_owned()
+    } else {
+        format!("It touches {}", touched.join(", "))
+    };
+    if radius.drain_delay_ms > 0 {
+        said.push_str(&format!(", and delays drains by {}", duration(radius.drain_delay_ms * 1_000)));
+    }
+    said
+}
+
+/// The beginning of a sentence about a command.
+pub(crate) fn verb_capital(what: &Verb, names: &Names) -> String {
+    capital(&verb(what, names))
+}
+
+#[cfg(test)]
+mod tests {
+    use meshground_shared::{DaemonId, Event, EventKind, GroupId, MigrationId, NodeId};
+
+    use super::*;
+    use crate::text::{sentence, tone};
+
+    #[test]
+    fn a_decision_says_who_signed_what_and_why_not() {
+        let entry = |decision, operators: &[&str]| AuditEntry {
+            seq: 1,
+            wall_us: 1,
+            nonce: "0".repeat(32),
+            verb: Verb::Admin(AdminVerb::Drain { node: NodeId(0xab << 56) }),
+            operators: operators.iter().map(|&name| name.to_owned()).collect(),
+            decision,
+        };
+        let told = |entry| {
+            let kind = EventKind::AdminDecided { entry };
+            let marked = tone(&kind);
+            let event =
+                Event { seq: 1, at_us: 1, wall_us: 1, node: Some(NodeId(1 << 56)), cause: None, kind };
+            (sentence(&event, &Names::default()), marked)
+        };
+        assert_eq!(
+            told(entry(Decision::Applied, &["demo"])),
+            ("Node 01000000 applied what demo signed: drain node ab000000".to_owned(), Tone::Good)
+        );
+        assert_eq!(
+            told(entry(Decision::Rejected(Rejection::NonceReplayed), &["ada", "bob", "eve"])),
+            (
+                "Node 01000000 rejected what ada, bob and eve signed, replayed: drain node ab000000"
+                    .to_owned(),
+                Tone::Warn
+            )
+        );
+        assert!(told(entry(Decision::Rejected(Rejection::NotAuthorized), &[])).0.contains("nobody signed"));
+    }
+
+    #[test]
+    fn break_glass_commands_say_what_they_do() {
+        let names = Names::default();
+        for (given, said) in [
+            (IceVerb::FreezeCluster { ttl_ms: 30_000 }, "Freeze the cluster for at most 30 s"),
+            (
+                IceVerb::ForceEvictReplica { group: GroupId(5 << 48), index: 2 },
+                "Evict member 2 of group 0005",
+            ),
+            (IceVerb::ForceRestartDaemon { daemon: DaemonId(0x3f2a << 48) }, "Restart daemon 3f2a by force"),
+            (IceVerb::KillMigration { migration: MigrationId(6) }, "Kill migration 0000000000000006"),
+        ] {
+            assert_eq!(verb_capital(&Verb::Ice(given), &names), said);
+        }
+    }
+
+    #[test]
+    fn a_blast_radius_names_what_it_touches_and_nothing_else() {
+        assert_eq!(radius(&BlastRadius::default()), "It touches nothing");
+        let touched = BlastRadius {
+            nodes: vec![NodeId(1), NodeId(2)],
+            daemons: vec![DaemonId(9)],
+            drain_delay_ms: 2_500,
+            ..BlastRadius::default()
+        };
+        assert_eq!(radius(&touched), "It touches 2 nodes, 1 daemon, and delays drains by 2.50 s");
+    }
+}
