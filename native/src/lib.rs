@@ -22,10 +22,12 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod cluster;
+pub mod daemons;
 mod driver;
 mod faults;
 pub mod log;
 pub mod mesh;
+pub mod meshos;
 mod random;
 #[cfg(feature = "server")]
 pub mod server;
@@ -36,3 +38,4 @@ pub use mesh::{
     CallObserver, CallOptions, Mesh, MeshBuilder, MeshError, Message, MessageSender, Messages, ReceiveStream,
     Refusal, Request, Responder, Responses, SendStream, Stream,
 };
+pub use meshos::{DaemonRuntime, DaemonRuntimeError, MeshOsDaemonHandle, MeshOsDaemonSdk, RuntimeState};

@@ -2,7 +2,9 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
-use meshground_node::{HandshakeConfig, Identity, LivenessConfig, Node, NodeConfig};
+use meshground_node::{
+    DaemonFactory, HandshakeConfig, Identity, LivenessConfig, MeshOs, MeshOsConfig, Node, NodeConfig,
+};
 use tokio::{
     runtime::Handle,
     sync::{Notify, broadcast, mpsc, watch},
@@ -13,8 +15,9 @@ use super::{
     stream::Desk,
 };
 use crate::{
-    driver::{Driver, Observer, Orders, Socket, birth},
+    driver::{Driver, Observer, Orders, Socket, System, birth, now},
     faults::FaultTable,
+    meshos::{Daemons, RuntimeState, factory},
     random,
 };
 
@@ -26,6 +29,8 @@ pub struct MeshBuilder {
     rng_seed: Option<[u8; 32]>,
     fault_seed: Option<u64>,
     observer: Option<Box<dyn Observer>>,
+    meshos: Option<MeshOsConfig>,
+    factories: Vec<(String, Arc<dyn DaemonFactory>)>,
 }
 
 impl MeshBuilder {
@@ -38,6 +43,8 @@ impl MeshBuilder {
             rng_seed: None,
             fault_seed: None,
             observer: None,
+            meshos: None,
+            factories: Vec::new(),
         }
     }
 
@@ -90,6 +97,21 @@ impl MeshBuilder {
         self
     }
 
+    /// Lets the node run daemons: [`Mesh::os`] is then there. Without it, a node has nothing to do with them and pays
+    /// nothing.
+    #[must_use]
+    pub fn meshos(mut self, config: MeshOsConfig) -> Self {
+        self.meshos = Some(config);
+        self
+    }
+
+    /// A factory that is registered from the start, on a node that runs daemons. The first of a kind counts.
+    #[must_use]
+    pub fn factory(mut self, kind: impl Into<String>, factory: Arc<dyn DaemonFactory>) -> Self {
+        self.factories.push((kind.into(), factory));
+        self
+    }
+
     /// Who is told of everything that happens, in the node's task.
     pub(crate) fn observer(mut self, observer: Box<dyn Observer>) -> Self {
         self.observer = Some(observer);
@@ -111,6 +133,19 @@ impl MeshBuilder {
         let identity = self.identity.unwrap_or_else(|| Identity::from_seed(random::bytes()));
         let rng_seed = self.rng_seed.unwrap_or_else(random::bytes);
         let node = Node::new(self.config, identity, rng_seed, birth())?;
+        let (os, system) = match self.meshos {
+            Some(config) => {
+                let grace = config.grace;
+                let mut os = MeshOs::new(config, &node, random::bytes(), now());
+                for (kind, made) in self.factories {
+                    os.register_factory(now(), &kind, factory(made, runtime.clone()));
+                }
+                let state = Daemons::new(RuntimeState::Registering);
+                let system = System::new(os, runtime.clone(), state.clone());
+                (Some(state), Some((system, grace)))
+            }
+            None => (None, None),
+        };
         let bind_error =
             |error: std::io::Error| MeshError::Bind { address: self.address, reason: error.to_string() };
         let socket = Socket::bind(self.address).map_err(bind_error)?;
@@ -137,6 +172,7 @@ impl MeshBuilder {
         let driver = Driver::new(
             socket,
             node,
+            system,
             Arc::clone(&outboxes),
             Arc::clone(&inboxes),
             Arc::clone(&desk),
@@ -162,6 +198,7 @@ impl MeshBuilder {
             desk,
             switchboard,
             observed,
+            os,
             leave,
             pause,
             paused,

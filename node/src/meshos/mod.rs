@@ -4,6 +4,7 @@
 //! [`MeshOs`] stands beside one [`Node`] and is as sans-IO as that: events of the node and what came of jobs go in,
 //! jobs, events and calls over the node come out. It uses the node by its public surface alone.
 
+mod announcing;
 mod config;
 mod daemons;
 mod delivering;
@@ -30,6 +31,7 @@ use self::{
     desk::Desk,
 };
 use crate::{
+    capability::Capabilities,
     compute::{Deliveries, Directory, Inventory, Registry, SpawnError},
     daemon::{DeliverError, Job, JobDone},
     event::NodeEvent,
@@ -103,6 +105,9 @@ pub struct MeshOs {
     /// What was last said to everyone, and when to look again whether that still holds.
     said: Inventory,
     say_at: Option<Instant>,
+    /// What this node can do apart from its daemons, and what was last announced with them.
+    capabilities: Capabilities,
+    announced: Capabilities,
     events: VecDeque<OsEvent>,
 }
 
@@ -129,6 +134,8 @@ impl MeshOs {
             told: BTreeMap::new(),
             said: Inventory::default(),
             say_at: Some(now.instant),
+            capabilities: Capabilities::new(),
+            announced: Capabilities::new(),
             events: VecDeque::new(),
         }
     }
@@ -180,6 +187,7 @@ impl MeshOs {
         self.expire_asks(now, node);
         if self.say_at.is_some_and(|at| at <= now.instant) {
             self.say_inventory(now, node);
+            self.announce_changes(now, node);
         }
         self.settle(now, node);
     }
