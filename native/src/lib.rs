@@ -32,7 +32,9 @@ mod random;
 #[cfg(feature = "server")]
 pub mod server;
 
-pub use cluster::{ClusterConfig, ClusterError, ClusterHarness, ClusterHealth, ClusterNode};
+pub use cluster::{
+    ClusterConfig, ClusterError, ClusterHarness, ClusterHealth, ClusterNode, NodeDaemonHandle,
+};
 pub use log::{EventLog, EventReceiver, RecvError, Subscription};
 pub use mesh::{
     CallObserver, CallOptions, Mesh, MeshBuilder, MeshError, Message, MessageSender, Messages, ReceiveStream,

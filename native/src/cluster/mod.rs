@@ -13,6 +13,7 @@ mod health;
 mod membership;
 mod node;
 mod shared;
+mod spawning;
 mod state;
 mod wiring;
 
@@ -23,3 +24,4 @@ pub use health::ClusterHealth;
 pub use membership::RestartIdentity;
 pub use meshground_shared::NodeState;
 pub use node::ClusterNode;
+pub use spawning::NodeDaemonHandle;

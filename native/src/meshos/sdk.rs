@@ -1,6 +1,7 @@
 //! Running daemons that somebody has made.
 
 use meshground_node::{EntityKeypair, MeshDaemon, Settlement, SpawnError};
+use meshground_shared::CommandId;
 use tokio::runtime::Handle;
 
 use super::{
@@ -19,6 +20,12 @@ pub struct MeshOsDaemonSdk {
 impl MeshOsDaemonSdk {
     pub(crate) fn new(runtime: DaemonRuntime) -> Self {
         Self { runtime }
+    }
+
+    /// The same node. What is done through it, and what follows from that, carries `cause` in a cluster's event log.
+    #[must_use]
+    pub fn caused_by(&self, cause: CommandId) -> Self {
+        Self { runtime: self.runtime.caused_by(cause) }
     }
 
     /// The same node's daemons, those out of factories above all.

@@ -2,6 +2,7 @@
 
 mod boot;
 mod changes;
+mod daemons;
 mod errors;
 mod faults;
 mod log;
