@@ -22,17 +22,22 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod cluster;
+pub mod daemons;
 mod driver;
 mod faults;
 pub mod log;
 pub mod mesh;
+pub mod meshos;
 mod random;
 #[cfg(feature = "server")]
 pub mod server;
 
-pub use cluster::{ClusterConfig, ClusterError, ClusterHarness, ClusterHealth, ClusterNode};
+pub use cluster::{
+    ClusterConfig, ClusterError, ClusterHarness, ClusterHealth, ClusterNode, NodeDaemonHandle,
+};
 pub use log::{EventLog, EventReceiver, RecvError, Subscription};
 pub use mesh::{
     CallObserver, CallOptions, Mesh, MeshBuilder, MeshError, Message, MessageSender, Messages, ReceiveStream,
     Refusal, Request, Responder, Responses, SendStream, Stream,
 };
+pub use meshos::{DaemonRuntime, DaemonRuntimeError, MeshOsDaemonHandle, MeshOsDaemonSdk, RuntimeState};

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use meshground_shared::{CommandId, NodeId};
+use meshground_shared::{CommandId, DaemonEnd, EventKind, NodeId};
 
 /// The commands that last did something to each node and link.
 #[derive(Debug, Default)]
@@ -16,6 +16,8 @@ pub(super) struct Causes {
     nodes: BTreeMap<NodeId, Fate>,
     /// What was done to a link rather than to one of its ends, by its ends, the lower id first.
     links: BTreeMap<(NodeId, NodeId), Deed>,
+    /// The last that was done to any node.
+    latest: Deed,
 }
 
 /// Something that was done.
@@ -52,6 +54,7 @@ impl Causes {
     pub(super) fn disturbed(&mut self, node: NodeId, cause: Option<CommandId>) {
         let deed = self.deed(cause);
         self.nodes.entry(node).or_default().disturbed = deed;
+        self.latest = deed;
     }
 
     /// The link between two nodes was made, cut, spoilt or mended by itself, not through one of its ends.
@@ -81,6 +84,20 @@ impl Causes {
     pub(super) fn of_finding(&self, finder: NodeId, subject: NodeId) -> Option<CommandId> {
         let disturbed = self.nodes.get(&subject).map(|fate| fate.disturbed).unwrap_or_default();
         disturbed.max(self.link(finder, subject)).cause
+    }
+
+    /// Why something that nobody asked for happens to what runs on nodes. What a group does by itself, it does because
+    /// nodes came or went; what a daemon does by itself has no such reason.
+    pub(super) fn of_workload(&self, kind: &EventKind) -> Option<CommandId> {
+        let of_a_group = match kind {
+            EventKind::GroupChanged { .. } | EventKind::GroupGone { .. } => true,
+            EventKind::DaemonChanged { daemon } => daemon.member.is_some() && daemon.restarts == 0,
+            EventKind::DaemonGone { reason, .. } => {
+                matches!(reason, DaemonEnd::Evicted | DaemonEnd::Superseded)
+            }
+            _ => false,
+        };
+        if of_a_group { self.latest.cause } else { None }
     }
 
     fn link(&self, one: NodeId, other: NodeId) -> Deed {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest;
-use meshground_node::{Capabilities, HandshakeConfig, LivenessConfig, NodeConfig};
+use meshground_node::{Capabilities, HandshakeConfig, LivenessConfig, MeshOsConfig, NodeConfig};
 use meshground_shared::{CommandId, LinkFault, Topology};
 
 use super::ClusterError;
@@ -44,6 +44,11 @@ pub struct ClusterConfig {
     /// The third budget, 3 s by default: the time from there until the event log's snapshot shows the same. The log
     /// folds each event as it is written, so this is over before it begins; kept by name.
     pub meshos_snapshot_stable_timeout: Duration,
+    /// How often each node looks over what runs on it, 100 ms by default. What changes in between takes effect at once;
+    /// this is for what only time changes.
+    pub meshos_tick_interval: Duration,
+    /// Whether every node has the [bundled factories](crate::daemons) from the start, as by default.
+    pub bundled_daemons: bool,
     /// How peers' lives are judged. `None` takes [`LivenessConfig`]'s default up to 64 nodes at boot, under which a
     /// crash is seen within 1.5 s, and stretches it beyond, so that the cluster's heartbeats stay as many as at 64.
     pub liveness: Option<LivenessConfig>,
@@ -78,6 +83,8 @@ impl Default for ClusterConfig {
             handshake_timeout: Duration::from_secs(5),
             mesh_session_stable_timeout: Duration::from_secs(2),
             meshos_snapshot_stable_timeout: Duration::from_secs(3),
+            meshos_tick_interval: MeshOsConfig::default().tick_interval,
+            bundled_daemons: true,
             liveness: None,
             max_datagram: NodeConfig::new([0; 32]).max_datagram,
             seed: None,
@@ -100,6 +107,8 @@ impl fmt::Debug for ClusterConfig {
             .field("handshake_timeout", &self.handshake_timeout)
             .field("mesh_session_stable_timeout", &self.mesh_session_stable_timeout)
             .field("meshos_snapshot_stable_timeout", &self.meshos_snapshot_stable_timeout)
+            .field("meshos_tick_interval", &self.meshos_tick_interval)
+            .field("bundled_daemons", &self.bundled_daemons)
             .field("liveness", &self.liveness)
             .field("max_datagram", &self.max_datagram)
             .field("topology", &self.topology)
@@ -156,6 +165,11 @@ impl ClusterConfig {
         }
     }
 
+    /// What the part of every node is told that runs daemons.
+    pub(super) fn meshos_config(&self) -> MeshOsConfig {
+        MeshOsConfig { tick_interval: self.meshos_tick_interval, ..MeshOsConfig::default() }
+    }
+
     /// 32 bytes for `purpose`, distinct by index and by how many times the node has been started.
     pub(super) fn entropy(&self, purpose: &str, index: usize, start: u64) -> [u8; 32] {
         let Some(seed) = self.seed else { return random::bytes() };
@@ -183,6 +197,9 @@ impl ClusterConfig {
             return Err(ClusterError::Invariant(format!(
                 "{nodes} nodes are too many; at most {most} may run"
             )));
+        }
+        if self.meshos_tick_interval.is_zero() {
+            return Err(ClusterError::Invariant("`meshos_tick_interval` is more than nothing".to_owned()));
         }
         self.topology.validate().map_err(|error| ClusterError::Invariant(error.to_string()))?;
         for (&(from, to), fault) in &self.faults {

@@ -17,7 +17,11 @@ use super::{
     state::{Phase, State, Told},
     wiring::timeout,
 };
-use crate::mesh::{Mesh, MeshBuilder};
+use crate::{
+    daemons,
+    log::wall_us,
+    mesh::{Mesh, MeshBuilder},
+};
 
 /// As whom a node is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -311,7 +315,13 @@ impl ClusterHarness {
         let config = shared.config.node_config(index, shared.booted);
         let fault_seed = shared.config.entropy("faults", index, run);
         let (fault_seed, _) = fault_seed.split_first_chunk().unwrap_or((&[0; 8], &[]));
-        let mesh = MeshBuilder::new(address, config.psk)
+        let mut builder = MeshBuilder::new(address, config.psk).meshos(shared.config.meshos_config());
+        if shared.config.bundled_daemons {
+            for (kind, factory) in daemons::bundled() {
+                builder = builder.factory(kind, factory);
+            }
+        }
+        let mesh = builder
             .config(config)
             .identity(identity.clone())
             .rng_seed(shared.config.entropy("rng", index, run))
@@ -319,7 +329,10 @@ impl ClusterHarness {
             .capabilities(shared.config.capabilities_of(index))
             .observer(Box::new(Listener::new(Arc::clone(shared), id, index, run)))
             .start()?;
+        serve_basics(&mesh);
         let node = ClusterNode { index, mesh };
+        // One that is down already says so to whoever asks it something.
+        let _ = node.daemon_runtime().start();
         let old = shared.change(|state| {
             if state.phase != Phase::Up {
                 return Err(ClusterError::Shutdown);
@@ -350,6 +363,13 @@ impl ClusterHarness {
         })?;
         Ok((node, old))
     }
+}
+
+/// What every member answers over the mesh: `echo` gives back what it is sent, `time` the node's Unix time in
+/// microseconds.
+fn serve_basics(mesh: &Mesh) {
+    mesh.serve("echo", |request| async move { Ok(request.body) });
+    mesh.serve("time", |_| async { Ok(wall_us().to_string().into_bytes()) });
 }
 
 impl Shared {

@@ -14,6 +14,7 @@ mod health;
 mod membership;
 mod node;
 mod shared;
+mod spawning;
 mod state;
 mod wiring;
 
@@ -24,3 +25,4 @@ pub use health::ClusterHealth;
 pub use membership::RestartIdentity;
 pub use meshground_shared::NodeState;
 pub use node::ClusterNode;
+pub use spawning::NodeDaemonHandle;

@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 
 use meshground_shared::{NodeId, PublicKey};
 
-use crate::mesh::Mesh;
+use crate::{
+    mesh::Mesh,
+    meshos::{DaemonRuntime, MeshOsDaemonSdk},
+};
 
 /// A member of a cluster, as it was when it was handed out: after a restart, ask the harness for the new one.
 /// Cloning is cheap, and keeping one keeps nothing alive: a node goes down with its cluster.
@@ -23,6 +26,19 @@ impl ClusterNode {
     /// Its mesh, to send and receive messages and to look at its peers.
     pub fn mesh(&self) -> &Mesh {
         &self.mesh
+    }
+
+    /// For running daemons on it.
+    ///
+    /// # Panics
+    /// Never: every member is built for that.
+    pub fn sdk(&self) -> MeshOsDaemonSdk {
+        self.mesh.os().expect("a member runs daemons")
+    }
+
+    /// Its daemons, those out of factories above all.
+    pub fn daemon_runtime(&self) -> DaemonRuntime {
+        self.sdk().daemon_runtime()
     }
 
     /// The loopback UDP address it listens on.

@@ -355,6 +355,23 @@ impl Observer for Listener {
         });
     }
 
+    /// A former member that is on its way out has its last words.
+    fn happened(&mut self, kind: EventKind, cause: Option<CommandId>) {
+        let Self { shared, id, index, run } = self;
+        let state = shared.state();
+        let is_leaving = match state.phase {
+            Phase::Up => state.leaving.contains_key(&(*index, *run)),
+            Phase::Stopping { .. } => {
+                matches!(kind, EventKind::DaemonGone { .. } | EventKind::DaemonLog { .. })
+            }
+            Phase::Stopped => false,
+        };
+        if is_leaving || state.is_current(*index, *run) {
+            let cause = cause.or_else(|| state.causes.of_workload(&kind));
+            shared.log.append(Some(*id), cause, kind);
+        }
+    }
+
     /// Does nothing when the cluster told it to leave: then it is no member any more.
     fn leaving(&mut self) {
         let wiring = self.shared.change(|state| {

@@ -11,6 +11,7 @@ mod pump;
 mod reach;
 mod socket;
 mod streams;
+mod system;
 
 use std::{
     collections::BTreeMap,
@@ -22,8 +23,10 @@ use std::{
     time::{Duration, Instant as StdInstant},
 };
 
-use meshground_node::{CallRecord, DialError, DialId, Node, NodeEvent, PeerView, RejectReason, StreamEvent};
-use meshground_shared::NodeId;
+use meshground_node::{
+    CallRecord, DialError, DialId, JobDone, Node, NodeEvent, PeerView, RejectReason, StreamEvent,
+};
+use meshground_shared::{CommandId, EventKind, NodeId};
 use tokio::{
     sync::{Notify, broadcast, mpsc, oneshot, watch},
     time::{Instant, sleep_until, timeout_at},
@@ -35,6 +38,7 @@ pub(crate) use self::{
     reach::Reaching,
     socket::Socket,
     streams::Opening,
+    system::{OsAct, System, Tickets},
 };
 use crate::{
     faults::{FaultTable, Shaper},
@@ -58,6 +62,9 @@ const TIMER_PATIENCE: Duration = Duration::from_millis(50);
 /// How long a leaving node tries to get its announcements out.
 const FAREWELL: Duration = Duration::from_millis(500);
 
+/// How much longer than their grace a leaving node waits for its daemons to be down.
+const BEYOND_GRACE: Duration = Duration::from_millis(500);
+
 /// After this many socket errors in a row, the task takes a breath before the next attempt.
 const ERRORS_BEFORE_PAUSE: u32 = 32;
 
@@ -69,6 +76,8 @@ const ERROR_PAUSE: Duration = Duration::from_millis(10);
 pub(crate) trait Observer: Send {
     /// The node's published view includes these events already. There is one at least.
     fn observe(&mut self, events: &[NodeEvent]);
+    /// Something happened in the system beside the node; `cause` is the command behind it, if that is known.
+    fn happened(&mut self, kind: EventKind, cause: Option<CommandId>);
     /// The node is about to announce its leave; what is observed after this is only that.
     fn leaving(&mut self);
     /// The node stands still from here on.
@@ -113,6 +122,8 @@ pub(crate) enum Command {
     },
     /// Something quick to do with the node itself.
     Act(Act),
+    /// Something quick to do with the system beside it; dropped where there is none.
+    Os(OsAct),
 }
 
 /// A deed, by which something that is asked of a node is brought to its task.
@@ -141,6 +152,11 @@ pub(crate) struct Orders {
 pub(crate) struct Driver {
     socket: Socket,
     node: Node,
+    /// What runs daemons beside it, if anything.
+    system: Option<System>,
+    /// When it is to be down, once it has been told to leave.
+    stop_by: Option<Instant>,
+    grace: Duration,
     egress: Egress,
     /// Rings when pump, streams or calls have something to do.
     work: Arc<Notify>,
@@ -186,6 +202,7 @@ impl Driver {
         socket: Socket,
         node: Node,
         work: Arc<Notify>,
+        system: Option<(System, Duration)>,
         outboxes: Arc<Outboxes>,
         inboxes: Arc<Inboxes>,
         desk: Arc<Desk>,
@@ -198,9 +215,13 @@ impl Driver {
         observer: Option<Box<dyn Observer>>,
         closed: watch::Sender<()>,
     ) -> Self {
+        let (system, grace) = system.unzip();
         Self {
             socket,
             node,
+            system,
+            stop_by: None,
+            grace: grace.unwrap_or_default() + BEYOND_GRACE,
             egress: Egress::default(),
             work,
             pump: Pump::new(outboxes),
@@ -223,23 +244,45 @@ impl Driver {
 
     /// Runs until told to leave, abandoned or aborted.
     pub(crate) async fn run(mut self) {
-        if let End::Leave = self.serve().await {
+        if let End::Leave = self.serve().await
+            && let End::Leave = self.stop_daemons().await
+        {
             self.say_farewell().await;
         }
+    }
+
+    /// Goes on until no daemon is left, so that they can still say their last words to each other and to everyone.
+    async fn stop_daemons(&mut self) -> End {
+        let Some(system) = &mut self.system else { return End::Leave };
+        system.begin_stop(&mut self.node);
+        // One that stands still hears nothing, and neither do they.
+        if *self.paused.borrow() || system.is_idle() {
+            return End::Leave;
+        }
+        let stop_by = Instant::now() + self.grace;
+        self.stop_by = Some(stop_by);
+        timeout_at(stop_by, self.serve()).await.unwrap_or(End::Leave)
     }
 
     async fn serve(&mut self) -> End {
         let mut alarm = pin!(sleep_until(StdInstant::now().into()));
         let mut alarm_at = None;
         loop {
-            if let Some(end) = self.stand_still().await {
+            // One that is to leave no longer stands still.
+            if self.stop_by.is_none()
+                && let Some(end) = self.stand_still().await
+            {
                 return end;
             }
-            self.work_off();
+            let mut more = self.work_off();
+            if self.stop_by.is_some() && self.system.as_ref().is_none_or(System::is_idle) {
+                return End::Leave;
+            }
 
             let held = self.egress.shaper.as_ref().and_then(|shaper| shaper.next_due());
             let waits = self.calls.next_due();
-            let due = self.node.poll_timeout().into_iter().chain(held).chain(waits).min();
+            let system = self.system.as_ref().and_then(System::poll_timeout);
+            let due = self.node.poll_timeout().into_iter().chain(held).chain(waits).chain(system).min();
             if due != alarm_at {
                 alarm_at = due;
                 if let Some(due) = due {
@@ -247,12 +290,13 @@ impl Driver {
                 }
             }
             // Only waits; whatever woke it, everything gets its turn below.
-            let mut first = None;
+            let (mut first, mut done) = (None, None);
             tokio::select! {
                 biased;
-                () = self.orders.leave.notified() => return End::Leave,
+                () = self.orders.leave.notified(), if self.stop_by.is_none() => return End::Leave,
                 // Whether to stand still is looked at above.
                 Ok(()) = self.orders.pause.changed() => continue,
+                () = std::future::ready(()), if more => {}
                 _ = self.socket.ready(self.egress.is_blocked()) => {}
                 command = self.commands.recv() => match command {
                     Some(command) => first = Some(command),
@@ -260,6 +304,7 @@ impl Driver {
                 },
                 () = self.work.notified(), if !self.pump.has_work() => {}
                 () = std::future::ready(()), if self.pump.has_work() => {}
+                job = System::finished(&mut self.system) => done = Some(job),
                 () = &mut alarm, if due.is_some() => alarm_at = None,
             }
 
@@ -272,7 +317,9 @@ impl Driver {
                 self.carry_out(command);
             }
             self.tick(emptied);
-            if !emptied || self.pump.has_work() {
+            self.take_results(done);
+            more |= self.pump.has_work();
+            if !emptied || more {
                 // Nothing above waits while there is more to read or to send: let others run.
                 tokio::task::yield_now().await;
             }
@@ -346,10 +393,20 @@ impl Driver {
     fn tick(&mut self, emptied: bool) {
         let now = now();
         self.calls.expire(now);
-        let Some(due) = self.node.poll_timeout() else { return };
         let patience = if emptied { Duration::ZERO } else { TIMER_PATIENCE };
-        if now.instant >= due + patience {
+        if self.node.poll_timeout().is_some_and(|due| now.instant >= due + patience) {
             self.node.handle_timeout(now);
+        }
+        if let Some(system) = &mut self.system
+            && system.poll_timeout().is_some_and(|due| now.instant >= due + patience)
+        {
+            system.handle_timeout(&mut self.node);
+        }
+    }
+
+    fn take_results(&mut self, first: Option<JobDone>) {
+        if let Some(system) = &mut self.system {
+            system.take_results(&mut self.node, first);
         }
     }
 
@@ -370,6 +427,11 @@ impl Driver {
                 self.dials.insert(dial, reply);
             }
             Command::Act(Act(act)) => act(&mut self.node),
+            Command::Os(act) => {
+                if let Some(system) = &mut self.system {
+                    system.carry_out(&mut self.node, act);
+                }
+            }
             Command::OpenStream { peer, opening } => {
                 self.streams.open(&mut self.node, &mut self.reach, peer, opening);
             }
@@ -401,27 +463,41 @@ impl Driver {
     }
 
     /// Does what callers want done, sends what comes of it, and tells what happened, until nothing more comes of that.
-    fn work_off(&mut self) {
+    /// Whether there is more, because it went on for long.
+    fn work_off(&mut self) -> bool {
         for _ in 0..ROUNDS {
             self.pump.run(&mut self.node);
             self.streams.run(&mut self.node);
             self.calls.run(&mut self.node, &mut self.reach);
             self.flush();
             if !self.publish() {
-                return;
+                return false;
             }
         }
+        true
     }
 
     /// Publishes the view if it changed, then hands out the events that changed it. Whether there were any.
     fn publish(&mut self) -> bool {
+        let mut happened = false;
         while let Some(event) = self.node.poll_event() {
-            self.events.push(event);
+            happened = true;
+            self.events.extend(match &mut self.system {
+                Some(system) => system.hear(&mut self.node, event),
+                None => Some(event),
+            });
         }
-        if self.events.is_empty() {
-            self.tell_parted();
-            return false;
+        if !self.events.is_empty() {
+            self.publish_events();
         }
+        self.tell_parted();
+        if let Some(system) = &mut self.system {
+            system.let_out(self.observer.as_deref_mut());
+        }
+        happened
+    }
+
+    fn publish_events(&mut self) {
         self.view.update(self.events.iter().filter_map(|event| match *event {
             NodeEvent::SessionUp { peer, .. }
             | NodeEvent::SessionDown { peer, .. }
@@ -478,8 +554,6 @@ impl Driver {
                 _ => {}
             }
         }
-        self.tell_parted();
-        true
     }
 
     /// Tells those who ended sessions that these are over, now that everybody else has been told.

@@ -2,7 +2,10 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
-use meshground_node::{Capabilities, HandshakeConfig, Identity, LivenessConfig, Node, NodeConfig};
+use meshground_node::{
+    Capabilities, DaemonFactory, HandshakeConfig, Identity, LivenessConfig, MeshOs, MeshOsConfig, Node,
+    NodeConfig,
+};
 use tokio::{
     runtime::Handle,
     sync::{Notify, broadcast, mpsc, watch},
@@ -13,8 +16,9 @@ use super::{
     stream::Desk, view::View,
 };
 use crate::{
-    driver::{Driver, Observer, Orders, Socket, birth, now},
+    driver::{Driver, Observer, Orders, Socket, System, birth, now},
     faults::FaultTable,
+    meshos::{Daemons, RuntimeState, factory},
     random,
 };
 
@@ -27,6 +31,8 @@ pub struct MeshBuilder {
     fault_seed: Option<u64>,
     capabilities: Option<Capabilities>,
     observer: Option<Box<dyn Observer>>,
+    meshos: Option<MeshOsConfig>,
+    factories: Vec<(String, Arc<dyn DaemonFactory>)>,
 }
 
 impl MeshBuilder {
@@ -40,6 +46,8 @@ impl MeshBuilder {
             fault_seed: None,
             capabilities: None,
             observer: None,
+            meshos: None,
+            factories: Vec::new(),
         }
     }
 
@@ -100,6 +108,21 @@ impl MeshBuilder {
         self
     }
 
+    /// Lets the node run daemons: [`Mesh::os`] is then there. Without it, a node has nothing to do with them and pays
+    /// nothing.
+    #[must_use]
+    pub fn meshos(mut self, config: MeshOsConfig) -> Self {
+        self.meshos = Some(config);
+        self
+    }
+
+    /// A factory that is registered from the start, on a node that runs daemons. The first of a kind counts.
+    #[must_use]
+    pub fn factory(mut self, kind: impl Into<String>, factory: Arc<dyn DaemonFactory>) -> Self {
+        self.factories.push((kind.into(), factory));
+        self
+    }
+
     /// Who is told of everything that happens, in the node's task.
     pub(crate) fn observer(mut self, observer: Box<dyn Observer>) -> Self {
         self.observer = Some(observer);
@@ -121,9 +144,27 @@ impl MeshBuilder {
         let identity = self.identity.unwrap_or_else(|| Identity::from_seed(random::bytes()));
         let rng_seed = self.rng_seed.unwrap_or_else(random::bytes);
         let mut node = Node::new(self.config, identity, rng_seed, birth())?;
-        if let Some(capabilities) = self.capabilities {
-            node.announce(now(), capabilities);
-        }
+        let (os, system) = match self.meshos {
+            Some(config) => {
+                let grace = config.grace;
+                let mut os = MeshOs::new(config, &node, random::bytes(), now());
+                for (kind, made) in self.factories {
+                    os.register_factory(now(), &kind, factory(made, runtime.clone()));
+                }
+                if let Some(capabilities) = self.capabilities {
+                    os.announce(now(), &mut node, capabilities);
+                }
+                let state = Daemons::new(RuntimeState::Registering);
+                let system = System::new(os, runtime.clone(), state.clone());
+                (Some(state), Some((system, grace)))
+            }
+            None => {
+                if let Some(capabilities) = self.capabilities {
+                    node.announce(now(), capabilities);
+                }
+                (None, None)
+            }
+        };
         let bind_error =
             |error: std::io::Error| MeshError::Bind { address: self.address, reason: error.to_string() };
         let socket = Socket::bind(self.address).map_err(bind_error)?;
@@ -155,6 +196,7 @@ impl MeshBuilder {
             socket,
             node,
             work,
+            system,
             Arc::clone(&outboxes),
             Arc::clone(&inboxes),
             Arc::clone(&desk),
@@ -180,6 +222,7 @@ impl MeshBuilder {
             desk,
             switchboard,
             observed,
+            os,
             leave,
             pause,
             paused,

@@ -37,7 +37,11 @@ use self::{
     stream::Desk,
     view::View,
 };
-use crate::{driver::Command, faults::FaultTable};
+use crate::{
+    driver::Command,
+    faults::FaultTable,
+    meshos::{DaemonRuntime, Daemons, MeshOsDaemonSdk},
+};
 
 /// How many commands (connects, questions) may wait for a node's task; callers beyond that wait.
 pub const COMMAND_QUEUE: usize = 256;
@@ -64,6 +68,7 @@ struct Inner {
     desk: Arc<Desk>,
     switchboard: Arc<Switchboard>,
     observed: broadcast::WeakSender<Arc<CallRecord>>,
+    os: Option<Daemons>,
     leave: Arc<Notify>,
     pause: watch::Sender<bool>,
     paused: watch::Receiver<bool>,
@@ -334,7 +339,13 @@ impl Mesh {
         CallObserver { records, missed: 0 }
     }
 
-    /// Leaves gracefully: announces it to every peer, closes the socket and ends the task; returns when all of that
+    /// For running daemons on it; `None` unless it was [built](MeshBuilder::meshos) for that.
+    pub fn os(&self) -> Option<MeshOsDaemonSdk> {
+        let state = self.inner.os.clone()?;
+        Some(MeshOsDaemonSdk::new(DaemonRuntime::new(self.clone(), state)))
+    }
+
+    /// Leaves gracefully: has its daemons stop, announces it to every peer, closes the socket and ends the task; returns when all of that
     /// is done. Does nothing on a node that is down. Dropping the future does not call it off.
     pub async fn shutdown(&self) {
         self.begin_shutdown();
@@ -402,7 +413,7 @@ impl Mesh {
     }
 
     /// Gives a command whose outcome nobody waits for.
-    fn order(&self, command: Command) {
+    pub(crate) fn order(&self, command: Command) {
         if let Err(mpsc::error::TrySendError::Full(command)) = self.inner.commands.try_send(command)
             // Without a runtime there is no task either.
             && let Ok(runtime) = Handle::try_current()
@@ -414,7 +425,10 @@ impl Mesh {
         }
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, MeshError> {
+    pub(crate) async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, MeshError> {
         let (reply, answer) = oneshot::channel();
         self.inner.commands.send(command(reply)).await.map_err(|_| MeshError::Closed)?;
         answer.await.map_err(|_| MeshError::Closed)

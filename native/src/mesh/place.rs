@@ -1,6 +1,6 @@
 //! Who can do what, and who is reached how.
 
-use meshground_node::{Capabilities, Filter, NodeId, Placement, PlacementStrategy, Route};
+use meshground_node::{Capabilities, Filter, MeshOs, Node, NodeId, Placement, PlacementStrategy, Route};
 use tokio::sync::oneshot;
 
 use super::{Mesh, MeshError};
@@ -13,6 +13,10 @@ impl Mesh {
     /// # Errors
     /// [`MeshError::Closed`].
     pub async fn announce_capabilities(&self, capabilities: Capabilities) -> Result<(), MeshError> {
+        if let Some(os) = self.os() {
+            let act = move |os: &mut MeshOs, node: &mut Node| os.announce(now(), node, capabilities);
+            return os.daemon_runtime().act(act).await.map_err(|_| MeshError::Closed);
+        }
         self.act(move |node| node.announce(now(), capabilities)).await
     }
 
@@ -76,7 +80,7 @@ impl Mesh {
     /// Has the node's task do something quick with the node.
     async fn act<T: Send + 'static>(
         &self,
-        act: impl FnOnce(&mut meshground_node::Node) -> T + Send + 'static,
+        act: impl FnOnce(&mut Node) -> T + Send + 'static,
     ) -> Result<T, MeshError> {
         self.ask(|reply: oneshot::Sender<T>| {
             Command::Act(Act(Box::new(move |node| {

@@ -149,6 +149,11 @@ impl fmt::Debug for dyn DaemonFactory {
     }
 }
 
+/// Cuts a line of a log to what a line may have.
+pub(crate) fn cut_line(text: &mut String) {
+    outputs::cut(text, outputs::MAX_LINE);
+}
+
 /// Cuts a name to what a name may have.
 pub(crate) fn cut_name(name: &mut String) {
     outputs::cut(name, MAX_NAME);

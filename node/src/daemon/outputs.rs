@@ -11,7 +11,7 @@ const MAX_OUTPUTS: usize = 1_024;
 const MAX_OUTPUT_BYTES: usize = 3 << 20;
 
 /// The longest line of a log, in bytes.
-const MAX_LINE: usize = 1_024;
+pub(super) const MAX_LINE: usize = 1_024;
 
 /// Takes what a daemon puts out while it works off one event. It takes effect when that is done, and not if it ends in
 /// a crash.

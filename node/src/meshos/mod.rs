@@ -5,6 +5,7 @@
 //! jobs, events and calls over the node come out. It uses the node by its public surface alone.
 
 mod action;
+mod announcing;
 mod avoid;
 mod commanding;
 mod config;
@@ -46,6 +47,7 @@ use self::{
 };
 use crate::{
     admin::{AdminCommit, Nonce},
+    capability::Capabilities,
     compute::{Deliveries, Directory, Inventory, Registry, SpawnError},
     daemon::{DeliverError, Job, JobDone},
     event::NodeEvent,
@@ -125,6 +127,9 @@ pub struct MeshOs {
     /// Who waits for what becomes of a signed command.
     commanding: BTreeMap<crate::admin::Ticket, (Ticket, Nonce)>,
     oversight: Oversight,
+    /// What this node can do apart from its daemons, and what was last announced with them.
+    capabilities: Capabilities,
+    announced: Capabilities,
     events: VecDeque<OsEvent>,
 }
 
@@ -155,6 +160,8 @@ impl MeshOs {
             admin,
             commanding: BTreeMap::new(),
             oversight: Oversight::new(local, life, now.instant),
+            capabilities: Capabilities::new(),
+            announced: Capabilities::new(),
             events: VecDeque::new(),
         }
     }
@@ -222,6 +229,7 @@ impl MeshOs {
         self.expire_asks(now, node);
         if self.say_at.is_some_and(|at| at <= now.instant) {
             self.say_inventory(now, node);
+            self.announce_changes(now, node);
         }
         self.admin.handle_timeout(now);
         self.tick(now, node);

@@ -1,0 +1,316 @@
+//! The daemons of one node.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use meshground_node::{
+    DaemonEnd, DaemonFactory, DaemonId, DaemonState, DaemonView, Delivered, EntityKeypair, MAX_NAME, MeshOs,
+    Node, Settlement, SpawnRequest, Ticket,
+};
+use meshground_shared::CommandId;
+use tokio::{
+    runtime::Handle,
+    sync::{oneshot, watch},
+};
+
+use super::{DaemonRuntimeError, apart};
+use crate::{
+    driver::{Command, OsAct, Tickets, now},
+    mesh::Mesh,
+    random,
+};
+
+/// What a node's runtime is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RuntimeState {
+    /// Factories are registered; nothing is started yet.
+    Registering,
+    /// Daemons are started.
+    Ready,
+    /// What runs is told to stop, and nothing is started any more.
+    ShuttingDown,
+}
+
+/// What a mesh's handles and its task have in common about daemons.
+pub(crate) type Daemons = watch::Sender<RuntimeState>;
+
+/// The daemons of one node. Cloning is cheap, and each is also a handle on the [`Mesh`], as a clone of that would be.
+///
+/// A runtime begins by [registering](RuntimeState::Registering) factories; [`start`](Self::start) makes it
+/// [ready](RuntimeState::Ready). Whoever asks a node that stands still waits until it goes on.
+#[derive(Clone)]
+pub struct DaemonRuntime {
+    mesh: Mesh,
+    state: Daemons,
+    /// The command behind what is done through this handle.
+    cause: Option<CommandId>,
+}
+
+/// The keys of a new daemon, out of the system's randomness.
+pub fn random_keypair() -> EntityKeypair {
+    EntityKeypair::from_seed(random::bytes())
+}
+
+impl DaemonRuntime {
+    pub(crate) fn new(mesh: Mesh, state: Daemons) -> Self {
+        Self { mesh, state, cause: None }
+    }
+
+    /// The same runtime. What is done through it, and what follows from that, carries `cause` in a cluster's event log.
+    #[must_use]
+    pub fn caused_by(&self, cause: CommandId) -> Self {
+        Self { cause: Some(cause), ..self.clone() }
+    }
+
+    /// What it is at.
+    pub fn state(&self) -> RuntimeState {
+        *self.state.borrow()
+    }
+
+    /// The node.
+    pub fn mesh(&self) -> &Mesh {
+        &self.mesh
+    }
+
+    /// From here on daemons are started. Does nothing a second time.
+    ///
+    /// # Errors
+    /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
+    pub fn start(&self) -> Result<(), DaemonRuntimeError> {
+        self.state.send_if_modified(|state| {
+            let waits = *state == RuntimeState::Registering;
+            if waits {
+                *state = RuntimeState::Ready;
+            }
+            waits
+        });
+        self.expect_ready()
+    }
+
+    pub(super) fn expect_ready(&self) -> Result<(), DaemonRuntimeError> {
+        match self.state() {
+            RuntimeState::Registering => Err(DaemonRuntimeError::NotReady),
+            RuntimeState::Ready => Ok(()),
+            RuntimeState::ShuttingDown => Err(DaemonRuntimeError::ShuttingDown),
+        }
+    }
+
+    /// Takes on a factory, for daemons of its kind (1 to [`MAX_NAME`] bytes) to be started here. May be done at any time;
+    /// all others are told that the node offers this kind.
+    ///
+    /// # Errors
+    /// [`FactoryAlreadyRegistered`](DaemonRuntimeError::FactoryAlreadyRegistered),
+    /// [`KindName`](DaemonRuntimeError::KindName), [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
+    pub async fn register_factory(
+        &self,
+        kind: &str,
+        factory: Arc<dyn DaemonFactory>,
+    ) -> Result<(), DaemonRuntimeError> {
+        if kind.is_empty() || kind.len() > MAX_NAME {
+            return Err(DaemonRuntimeError::KindName);
+        }
+        let (named, factory) = (kind.to_owned(), apart::factory(factory, Handle::current()));
+        let is_new = self.act(move |os, _| os.register_factory(now(), &named, factory)).await?;
+        if is_new { Ok(()) } else { Err(DaemonRuntimeError::FactoryAlreadyRegistered(kind.to_owned())) }
+    }
+
+    /// The kinds there are factories for on this node, by name, each with what it makes in a sentence for a person.
+    ///
+    /// # Errors
+    /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
+    pub async fn kinds(&self) -> Result<Vec<(String, String)>, DaemonRuntimeError> {
+        self.act(|os, _| {
+            let kinds = os.kinds().map(|kind| (kind.to_owned(), os.about(kind).unwrap_or_default()));
+            kinds.collect()
+        })
+        .await
+    }
+
+    /// What runs on this node, by id.
+    ///
+    /// # Errors
+    /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
+    pub async fn daemons(&self) -> Result<Vec<DaemonView>, DaemonRuntimeError> {
+        self.act(|os, _| os.daemons().collect()).await
+    }
+
+    /// Has a factory of this node make a daemon, and returns when that has dealt with its first event. It runs until it
+    /// is stopped, whoever drops what. `args` (at most 4 KiB) are for the factory. Dropping the future does not call it
+    /// off.
+    ///
+    /// # Errors
+    /// [`NotReady`](DaemonRuntimeError::NotReady), [`ShuttingDown`](DaemonRuntimeError::ShuttingDown),
+    /// [`FactoryNotFound`](DaemonRuntimeError::FactoryNotFound); [`Spawn`](DaemonRuntimeError::Spawn) for the rest. A
+    /// daemon that crashed over its first event stays, and is started again as after any crash.
+    pub async fn spawn(
+        &self,
+        kind: &str,
+        keypair: EntityKeypair,
+        args: &str,
+    ) -> Result<DaemonId, DaemonRuntimeError> {
+        self.spawn_with(kind, keypair, args, None).await
+    }
+
+    /// As [`spawn`](Self::spawn); the daemon takes over a state that [`snapshot`](Self::snapshot) gave of the same
+    /// identity, wherever that was.
+    ///
+    /// # Errors
+    /// As [`spawn`](Self::spawn), and [`SnapshotIdentityMismatch`](DaemonRuntimeError::SnapshotIdentityMismatch).
+    pub async fn spawn_from_snapshot(
+        &self,
+        kind: &str,
+        keypair: EntityKeypair,
+        args: &str,
+        state: DaemonState,
+    ) -> Result<DaemonId, DaemonRuntimeError> {
+        let (expected, found) = (keypair.origin_hash(), state.origin);
+        if expected != found {
+            return Err(DaemonRuntimeError::SnapshotIdentityMismatch { expected, found });
+        }
+        self.spawn_with(kind, keypair, args, Some(state)).await
+    }
+
+    async fn spawn_with(
+        &self,
+        kind: &str,
+        keypair: EntityKeypair,
+        args: &str,
+        state: Option<DaemonState>,
+    ) -> Result<DaemonId, DaemonRuntimeError> {
+        self.expect_ready()?;
+        let (kind, args) = (kind.to_owned(), args.to_owned());
+        let request = SpawnRequest { keypair, kind, args, state, cause: self.cause };
+        let settled = self.ask(move |os, node| os.spawn(now(), node, request)).await??;
+        match settle(settled).await? {
+            Settlement::Spawned(outcome) => Ok(outcome?),
+            _ => Err(DaemonRuntimeError::ShuttingDown),
+        }
+    }
+
+    /// Has a daemon on this node stop, within `grace`; returns as soon as it is down, and how. Dropping the future does not
+    /// call it off.
+    ///
+    /// # Errors
+    /// [`NotFound`](DaemonRuntimeError::NotFound); [`ShuttingDown`](DaemonRuntimeError::ShuttingDown) when the node is
+    /// down.
+    pub async fn stop(&self, daemon: DaemonId, grace: Duration) -> Result<DaemonEnd, DaemonRuntimeError> {
+        let cause = self.cause;
+        let stop = move |os: &mut MeshOs, node: &mut Node| {
+            os.stop(now(), node, daemon, Some(grace), cause).ok_or(DaemonRuntimeError::NotFound(daemon))
+        };
+        match settle(self.ask(stop).await??).await? {
+            Settlement::Stopped(end) => Ok(end),
+            _ => Err(DaemonRuntimeError::ShuttingDown),
+        }
+    }
+
+    /// A daemon's state, as of between two of its events; it goes on meanwhile.
+    ///
+    /// # Errors
+    /// [`Snapshot`](DaemonRuntimeError::Snapshot), [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
+    pub async fn snapshot(&self, daemon: DaemonId) -> Result<DaemonState, DaemonRuntimeError> {
+        let settled = self.ask(move |os, node| os.state_of(now(), node, daemon)).await??;
+        match settle(settled).await? {
+            Settlement::State(state) => Ok(state?),
+            _ => Err(DaemonRuntimeError::ShuttingDown),
+        }
+    }
+
+    /// Sends a daemon something (at most [`MAX_PAYLOAD`](meshground_node::MAX_PAYLOAD) bytes), wherever in the mesh it
+    /// runs; returns what came of it, within `patience` or 10 s. What one node sends a daemon is worked off in the order
+    /// it was sent, each at most once.
+    ///
+    /// # Errors
+    /// [`Deliver`](DaemonRuntimeError::Deliver), [`NotReady`](DaemonRuntimeError::NotReady),
+    /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
+    pub async fn deliver(
+        &self,
+        daemon: DaemonId,
+        payload: impl Into<Vec<u8>>,
+        patience: Option<Duration>,
+    ) -> Result<Delivered, DaemonRuntimeError> {
+        self.expect_ready()?;
+        let payload = payload.into();
+        let deliver =
+            move |os: &mut MeshOs, node: &mut Node| os.deliver(now(), node, daemon, payload, patience);
+        match settle(self.ask(deliver).await??).await? {
+            Settlement::Delivered(outcome) => Ok(outcome?),
+            _ => Err(DaemonRuntimeError::ShuttingDown),
+        }
+    }
+
+    /// Tells every daemon on this node to stop and starts no more; returns when all are down, each within its grace. The
+    /// node stays in the mesh.
+    pub async fn shutdown(&self) {
+        self.state.send_replace(RuntimeState::ShuttingDown);
+        let cause = self.cause;
+        let stop_all = move |os: &mut MeshOs, node: &mut Node, tickets: &mut Tickets| {
+            let ids: Vec<DaemonId> = os.daemons().map(|view| view.id).collect();
+            let stopped = ids.into_iter().filter_map(|id| os.stop(now(), node, id, None, cause));
+            let stopped: Vec<Ticket> = stopped.collect();
+            stopped.into_iter().map(|ticket| hold(tickets, ticket)).collect::<Vec<_>>()
+        };
+        for stopped in self.bring(stop_all).await.unwrap_or_default() {
+            // One that will not be told is down with its node.
+            let _ = stopped.await;
+        }
+    }
+
+    // To the node's task.
+
+    pub(super) fn cause(&self) -> Option<CommandId> {
+        self.cause
+    }
+
+    /// Has the node's task do something quick with the system.
+    pub(crate) async fn act<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut MeshOs, &mut Node) -> T + Send + 'static,
+    ) -> Result<T, DaemonRuntimeError> {
+        self.bring(move |os, node, _| act(os, node)).await
+    }
+
+    /// As [`act`](Self::act), for what is settled later.
+    pub(super) async fn ask<E: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut MeshOs, &mut Node) -> Result<Ticket, E> + Send + 'static,
+    ) -> Result<Result<oneshot::Receiver<Settlement>, E>, DaemonRuntimeError> {
+        self.bring(move |os, node, tickets| act(os, node).map(|ticket| hold(tickets, ticket))).await
+    }
+
+    pub(super) async fn bring<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut MeshOs, &mut Node, &mut Tickets) -> T + Send + 'static,
+    ) -> Result<T, DaemonRuntimeError> {
+        let command = |reply: oneshot::Sender<T>| {
+            Command::Os(OsAct(Box::new(move |os, node, tickets| {
+                // An answer nobody waits for any more is no error.
+                let _ = reply.send(act(os, node, tickets));
+            })))
+        };
+        self.mesh.ask(command).await.map_err(|_| DaemonRuntimeError::ShuttingDown)
+    }
+
+    /// As [`act`](Self::act), waiting for nothing.
+    pub(super) fn begin(&self, act: impl FnOnce(&mut MeshOs, &mut Node) + Send + 'static) {
+        self.mesh.order(Command::Os(OsAct(Box::new(move |os, node, _| act(os, node)))));
+    }
+}
+
+pub(super) fn hold(tickets: &mut Tickets, ticket: Ticket) -> oneshot::Receiver<Settlement> {
+    let (holder, settled) = oneshot::channel();
+    tickets.hold(ticket, holder);
+    settled
+}
+
+pub(super) async fn settle(settled: oneshot::Receiver<Settlement>) -> Result<Settlement, DaemonRuntimeError> {
+    settled.await.map_err(|_| DaemonRuntimeError::ShuttingDown)
+}
+
+impl fmt::Debug for DaemonRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DaemonRuntime")
+            .field("node", &self.mesh.node_id())
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,55 @@
+//! What this node can do, with what its daemons add to that.
+
+use meshground_shared::{DaemonId, EventKind, LogLevel};
+
+use super::MeshOs;
+use crate::{capability::Capabilities, daemon::cut_line, node::Node, time::Now};
+
+impl MeshOs {
+    /// Announces what this node can do, in place of what it announced before, and besides what the daemons here have it
+    /// announce. Take this and not [`Node::announce`], which knows nothing of daemons.
+    pub fn announce(&mut self, now: Now, node: &mut Node, capabilities: Capabilities) {
+        self.capabilities = capabilities;
+        let all = self.all_capabilities();
+        node.announce(now, all.clone());
+        self.announced = all;
+    }
+
+    /// Has the node announce these tags, besides all others, for as long as a daemon here runs; in place of what the
+    /// daemon had it announce before. Whether the daemon is here.
+    pub fn announce_for(&mut self, now: Now, daemon: DaemonId, tags: Vec<String>) -> bool {
+        let Some(instance) = self.registry.get_mut(daemon) else { return false };
+        instance.tags = tags;
+        self.say_soon(now);
+        true
+    }
+
+    /// Writes a line into the log of a daemon here, as it does itself. Whether it is here.
+    pub fn log_for(&mut self, daemon: DaemonId, level: LogLevel, mut text: String) -> bool {
+        let Some(instance) = self.registry.get(daemon) else { return false };
+        let cause = instance.cause;
+        cut_line(&mut text);
+        self.happened(EventKind::DaemonLog { daemon, level, text }, cause);
+        true
+    }
+
+    /// Announces what is not as it was announced last.
+    pub(super) fn announce_changes(&mut self, now: Now, node: &mut Node) {
+        let all = self.all_capabilities();
+        if all != self.announced {
+            node.announce(now, all.clone());
+            self.announced = all;
+        }
+    }
+
+    /// What goes beyond the bounds of an announcement is left out.
+    fn all_capabilities(&self) -> Capabilities {
+        let mut all = self.capabilities.clone();
+        for (_, instance) in self.registry.iter().filter(|(_, instance)| !instance.held) {
+            for tag in &instance.tags {
+                let _ = all.add_tag(tag);
+            }
+        }
+        all
+    }
+}
