@@ -323,7 +323,7 @@ impl Room {
         let _ = timeout(LEAVE_WITHIN, leave).await;
     }
 
-    fn issue(&self) -> CommandId {
+    pub(super) fn issue(&self) -> CommandId {
         CommandId(self.last_command.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
@@ -349,7 +349,7 @@ impl Room {
         outcome.map(|before| (Change(&self.stage), before))
     }
 
-    fn harness(&self) -> Result<ClusterHarness, RpcError> {
+    pub(super) fn harness(&self) -> Result<ClusterHarness, RpcError> {
         match &*self.stage.borrow() {
             Stage::Running(running) => Ok(running.harness.clone()),
             Stage::Empty => Err(errors::not_running("there is no cluster")),
@@ -358,7 +358,7 @@ impl Room {
     }
 
     /// The cluster, which these nodes must be members of.
-    fn harness_with(&self, nodes: &[NodeId]) -> Result<ClusterHarness, RpcError> {
+    pub(super) fn harness_with(&self, nodes: &[NodeId]) -> Result<ClusterHarness, RpcError> {
         let harness = self.harness()?;
         match nodes.iter().find(|&&node| harness.member_state(node).is_none()) {
             Some(&stranger) => Err(errors::node_not_found(stranger)),
@@ -378,11 +378,11 @@ async fn sample(stage: &watch::Receiver<Stage>, log: &EventLog) -> Frame {
         Stage::Running(running) => Some(running.harness.clone()),
         Stage::Empty | Stage::Changing => None,
     };
-    let links = match harness {
-        Some(harness) => harness.links().await,
-        None => Vec::new(),
+    let (links, daemons) = match harness {
+        Some(harness) => (harness.links().await, harness.daemon_loads().await),
+        None => (Vec::new(), Vec::new()),
     };
-    Frame { at_us: log.now_us(), links: links.into() }
+    Frame { at_us: log.now_us(), links: links.into(), daemons: daemons.into() }
 }
 
 /// An operation on one node failed: if another command came first, that is the reason.
@@ -404,6 +404,6 @@ fn spawned(command: CommandId, node: &ClusterNode, began: Instant) -> Spawned {
     }
 }
 
-fn micros(began: Instant) -> u64 {
+pub(super) fn micros(began: Instant) -> u64 {
     u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

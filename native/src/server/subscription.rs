@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc};
 
 use meshground_shared::{
-    Event, LinkSample, Telemetry,
+    DaemonSample, Event, LinkSample, Telemetry,
     rpc::{Delivery, Dropped, Id, Notification, Push, SubscribeParams, Subscribed, Topic},
 };
 use tokio::sync::watch;
@@ -46,7 +46,11 @@ pub(crate) async fn begin(
         outbox: outbox.clone(),
         prev: seq,
         events: has(Topic::Cluster).then_some((missed, events)),
-        gauges: has(Topic::Telemetry).then(|| Gauges { frames: room.telemetry(), sent: Arc::default() }),
+        gauges: has(Topic::Telemetry).then(|| Gauges {
+            frames: room.telemetry(),
+            links: Arc::default(),
+            daemons: Arc::default(),
+        }),
         log,
     };
     Ok(async move {
@@ -67,7 +71,9 @@ struct Stream {
 struct Gauges {
     frames: watch::Receiver<Frame>,
     /// What the client knows: the samples of the last frame, ordered by link.
-    sent: Arc<[LinkSample]>,
+    links: Arc<[LinkSample]>,
+    /// Likewise, ordered by daemon.
+    daemons: Arc<[DaemonSample]>,
 }
 
 enum Next {
@@ -143,19 +149,20 @@ async fn next_gauges(gauges: Option<&mut Gauges>) -> Option<Telemetry> {
         return std::future::pending().await;
     }
     let frame = gauges.frames.borrow_and_update().clone();
-    let links = changed(&gauges.sent, &frame.links);
-    gauges.sent = frame.links;
-    (!links.is_empty()).then_some(Telemetry { at_us: frame.at_us, links })
+    let links = changed(&gauges.links, &frame.links, |link| (link.node, link.peer));
+    let daemons = changed(&gauges.daemons, &frame.daemons, |daemon| (daemon.node, daemon.daemon));
+    (gauges.links, gauges.daemons) = (frame.links, frame.daemons);
+    let is_news = !links.is_empty() || !daemons.is_empty();
+    is_news.then_some(Telemetry { at_us: frame.at_us, links, daemons })
 }
 
 /// The samples of `now` that `before` has not, or has with another value. Both are
-/// ordered by link.
-fn changed(before: &[LinkSample], now: &[LinkSample]) -> Vec<LinkSample> {
+/// ordered by what they are of.
+fn changed<T: Copy + PartialEq, K: Ord>(before: &[T], now: &[T], of: impl Fn(&T) -> K) -> Vec<T> {
     let mut before = before.iter().peekable();
-    let link = |sample: &LinkSample| (sample.node, sample.peer);
     now.iter()
         .filter(|sample| {
-            while before.next_if(|old| link(old) < link(sample)).is_some() {}
+            while before.next_if(|old| of(old) < of(sample)).is_some() {}
             before.peek() != Some(sample)
         })
         .copied()
@@ -176,6 +183,8 @@ mod tests {
     fn only_what_changed_is_sent() {
         let before = [sample(1, 2, 10), sample(1, 3, 20), sample(2, 1, 30), sample(4, 1, 40)];
         let now = [sample(1, 2, 10), sample(1, 3, 21), sample(2, 3, 5), sample(4, 1, 40), sample(5, 1, 1)];
+        let changed =
+            |before: &[_], now: &[_]| changed(before, now, |link: &LinkSample| (link.node, link.peer));
         assert_eq!(changed(&before, &now), [sample(1, 3, 21), sample(2, 3, 5), sample(5, 1, 1)]);
         assert_eq!(changed(&[], &now), now);
         assert_eq!(changed(&now, &now), []);

@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use meshground_shared::LinkSample;
+use meshground_shared::{DaemonSample, LinkSample};
 use tokio::{
     sync::{Notify, watch},
     time::{MissedTickBehavior, interval},
@@ -18,6 +18,8 @@ pub(crate) struct Frame {
     pub(crate) at_us: u64,
     /// Ordered by node, then peer.
     pub(crate) links: Arc<[LinkSample]>,
+    /// Ordered by node, then daemon.
+    pub(crate) daemons: Arc<[DaemonSample]>,
 }
 
 /// Samples while somebody subscribes, and rests while nobody does.
@@ -50,12 +52,18 @@ impl Sampler {
                 continue;
             }
             let mut frame = sample().await;
-            if !frame.links.is_sorted_by_key(|link| (link.node, link.peer)) {
-                let mut links = frame.links.to_vec();
-                links.sort_unstable_by_key(|link| (link.node, link.peer));
-                frame.links = links.into();
-            }
+            frame.links = sorted(frame.links, |link| (link.node, link.peer));
+            frame.daemons = sorted(frame.daemons, |daemon| (daemon.node, daemon.daemon));
             self.frames.send_replace(frame);
         }
     }
+}
+
+fn sorted<T: Copy, K: Ord>(samples: Arc<[T]>, key: impl Fn(&T) -> K) -> Arc<[T]> {
+    if samples.is_sorted_by_key(&key) {
+        return samples;
+    }
+    let mut samples = samples.to_vec();
+    samples.sort_unstable_by_key(&key);
+    samples.into()
 }

@@ -243,7 +243,7 @@ fn the_next_command_clears_what_went_wrong_before() {
 fn round_trip_times_end_with_their_session() {
     let mut state = two_nodes();
     let links = vec![LinkSample { node: A, peer: B, rtt_us: 80 }];
-    state.apply(Action::Telemetry { frame: Telemetry { at_us: 1, links }, now_ms: 6.0 });
+    state.apply(Action::Telemetry { frame: Telemetry { at_us: 1, links, daemons: Vec::new() }, now_ms: 6.0 });
     assert_eq!(state.rtts.get(&(A, B)), Some(&80));
     let reason = meshground_shared::SessionEnd::Forgotten;
     state.apply(event(5, Some(A), EventKind::SessionDown { peer: B, reason }));
