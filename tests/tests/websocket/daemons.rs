@@ -65,7 +65,6 @@ async fn a_daemon_is_spawned_fed_from_anywhere_and_stopped_and_every_event_names
         assert_eq!((event.node, event.cause), (Some(nodes[1]), Some(spawned.command)));
     }
     assert_error(&stop(&mut client, spawned.daemon, 0).await.unwrap_err(), ErrorCode::DaemonNotFound);
-    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -114,7 +113,6 @@ async fn what_cannot_be_done_with_daemons_is_refused_and_changes_nothing() {
     client.call::<NodeResume>(&NodeParams { node: nodes[0] }).await.unwrap();
     client.call::<NodeCrash>(&NodeParams { node: nodes[0] }).await.unwrap();
     assert_error(&deliver(&mut client, echo, "", None).await.unwrap_err(), ErrorCode::DaemonNotFound);
-    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -132,7 +130,6 @@ async fn a_daemon_that_crashes_says_so_to_whoever_caused_it() {
         view.is_some_and(|view| view.lifecycle == Lifecycle::Running && view.restarts == 1)
     };
     mirror.until_it_shows(&mut client, "its restart", restarted).await;
-    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -181,7 +178,6 @@ async fn one_node_calls_another_also_over_a_third_and_the_log_tells_how_that_end
         assert_error(&error, code);
         assert_eq!(error.data.command, None);
     }
-    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -202,5 +198,4 @@ async fn how_busy_daemons_are_is_told_when_it_changes() {
     assert_eq!(in_time("the first figures", next(&mut client)).await, [sample(0)]);
     deliver(&mut client, echo, "hello", None).await.unwrap();
     assert_eq!(in_time("the next figures", next(&mut client)).await, [sample(1)], "and nothing in between");
-    server.stop().await;
 }
