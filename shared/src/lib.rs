@@ -11,7 +11,7 @@
 //! - [`daemon`], [`group`], [`migration`]: what runs on nodes, what belongs together, what moves.
 //! - [`admin`]: signed commands and what became of them.
 //! - [`snapshot`]: what a cluster looks like; a [`Snapshot`] is the fold of its events.
-//! - [`telemetry`]: gauges (round-trip times, counters), coalesced and opt-in.
+//! - [`telemetry`]: gauges (round-trip times, counters, how busy daemons are), coalesced and opt-in.
 //! - [`rpc`]: the JSON-RPC 2.0 envelope, the methods and the errors.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
@@ -36,5 +36,5 @@ pub use group::{GroupHealth, GroupKind, GroupMember, GroupView};
 pub use id::{CommandId, DaemonId, Epoch, GroupId, Hex, MigrationId, NodeId, PublicKey, SimulationHash};
 pub use migration::{MigrationPhase, MigrationView};
 pub use snapshot::{ClusterPhase, Edge, MigrationSnapshot, NodeSnapshot, NodeState, PeerSnapshot, Snapshot};
-pub use telemetry::{LinkSample, Telemetry, Traffic, TrafficSample};
+pub use telemetry::{DaemonSample, LinkSample, Telemetry, Traffic, TrafficSample};
 pub use topology::{Links, Topology, TopologyError};

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::NodeId;
+use crate::id::{DaemonId, NodeId};
 
 /// One frame of gauges.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,6 +18,22 @@ pub struct Telemetry {
     /// at most once a second.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traffic: Vec<TrafficSample>,
+    /// The daemons whose figures changed since then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub daemons: Vec<DaemonSample>,
+}
+
+/// How busy one daemon is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonSample {
+    /// Where it runs.
+    pub node: NodeId,
+    /// Which it is.
+    pub daemon: DaemonId,
+    /// How busy it says it is, in thousandths.
+    pub saturation: u16,
+    /// How many events it has worked off.
+    pub processed: u64,
 }
 
 /// One end's figures of one session.

@@ -180,13 +180,18 @@ fn a_snapshot_survives_the_round_trip() {
 #[test]
 fn telemetry_names_each_counter_that_is_not_zero() {
     let links = vec![LinkSample { node: A, peer: B, rtt_us: 80 }];
-    let without = Telemetry { at_us: 7, links: links.clone(), traffic: Vec::new() };
+    let without = Telemetry { at_us: 7, links: links.clone(), traffic: Vec::new(), daemons: Vec::new() };
     let json = serde_json::to_value(&without).unwrap();
     assert_eq!(json, json!({"at_us": 7, "links": [{"node": A, "peer": B, "rtt_us": 80}]}));
     assert_eq!(serde_json::from_value::<Telemetry>(json).unwrap(), without);
 
     let total = Traffic { datagrams_out: 3, bytes_out: 300, messages_lost: 1, ..Traffic::default() };
-    let with = Telemetry { at_us: 7, links, traffic: vec![TrafficSample { node: B, peer: A, total }] };
+    let with = Telemetry {
+        at_us: 7,
+        links,
+        traffic: vec![TrafficSample { node: B, peer: A, total }],
+        daemons: Vec::new(),
+    };
     let json = serde_json::to_value(&with).unwrap();
     let counters = json!({"datagrams_out": 3, "bytes_out": 300, "messages_lost": 1});
     assert_eq!(json["traffic"], json!([{"node": B, "peer": A, "total": counters}]));

@@ -1,13 +1,15 @@
 //! The cluster itself.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use meshground_node::{Path, PeerView};
 use meshground_shared::{
-    CommandId, EventKind, Health, LinkSample, NodeId, NodeState, Snapshot, Traffic, TrafficSample,
+    CommandId, DaemonSample, EventKind, Health, LinkSample, NodeId, NodeState, Snapshot, Traffic,
+    TrafficSample,
 };
 
 use super::{
@@ -206,6 +208,35 @@ impl ClusterHarness {
             sessions.extend(direct.map(|peer| (node.node_id(), peer)));
         }
         sessions
+    }
+
+    /// How busy the daemons of every running member are, as of now.
+    pub async fn daemon_loads(&self) -> Vec<DaemonSample> {
+        let busy: BTreeSet<NodeId> = self.shared().log.with_snapshot(|snapshot| {
+            let busy = snapshot.nodes.iter().filter(|(_, node)| !node.daemons.is_empty());
+            busy.map(|(&id, _)| id).collect()
+        });
+        let nodes: Vec<ClusterNode> = {
+            let state = self.shared().state();
+            let nodes = state.running().map(|member| &member.node);
+            nodes.filter(|node| busy.contains(&node.node_id())).cloned().collect()
+        };
+        let mut samples = Vec::new();
+        for node in nodes {
+            let runtime = node.daemon_runtime();
+            // One that is paused meanwhile does not answer.
+            let daemons = tokio::select! {
+                daemons = runtime.daemons() => daemons.unwrap_or_default(),
+                () = node.mesh.until_paused(true) => Vec::new(),
+            };
+            samples.extend(daemons.into_iter().map(|view| DaemonSample {
+                node: node.node_id(),
+                daemon: view.id,
+                saturation: view.saturation,
+                processed: view.processed,
+            }));
+        }
+        samples
     }
 
     // Waiting.

@@ -139,8 +139,8 @@ impl DaemonRuntime {
     ///
     /// # Errors
     /// [`NotReady`](DaemonRuntimeError::NotReady), [`ShuttingDown`](DaemonRuntimeError::ShuttingDown),
-    /// [`FactoryNotFound`](DaemonRuntimeError::FactoryNotFound); [`Spawn`](DaemonRuntimeError::Spawn) for the rest. A
-    /// daemon that crashed over its first event stays, and is started again as after any crash.
+    /// [`FactoryNotFound`](DaemonRuntimeError::FactoryNotFound); [`Spawn`](DaemonRuntimeError::Spawn) for the rest.
+    /// Nothing is left of it then.
     pub async fn spawn(
         &self,
         kind: &str,
@@ -179,9 +179,15 @@ impl DaemonRuntime {
         self.expect_ready()?;
         let (kind, args) = (kind.to_owned(), args.to_owned());
         let request = SpawnRequest { keypair, kind, args, state, cause: self.cause };
+        let id = request.keypair.origin_hash();
         let settled = self.ask(move |os, node| os.spawn(now(), node, request)).await??;
         match settle(settled).await? {
-            Settlement::Spawned(outcome) => Ok(outcome?),
+            Settlement::Spawned(Ok(id)) => Ok(id),
+            Settlement::Spawned(Err(error)) => {
+                // It would be started again by and by. Should it be gone already, all the better.
+                let _ = self.stop(id, Duration::ZERO).await;
+                Err(error.into())
+            }
             _ => Err(DaemonRuntimeError::ShuttingDown),
         }
     }

@@ -238,6 +238,11 @@ impl Session {
             Call::FaultPartition(params) => reply(id, room.partition(&params)),
             Call::FaultClear(params) => reply(id, room.clear_faults(params)),
             Call::FaultList => reply(id, room.faults()),
+            Call::DaemonKinds => reply(id, room.daemon_kinds().await),
+            Call::DaemonSpawn(params) => reply(id, room.spawn_daemon(params).await),
+            Call::DaemonStop(params) => reply(id, room.stop_daemon(params).await),
+            Call::DaemonDeliver(params) => reply(id, room.deliver(params).await),
+            Call::Call(params) => reply(id, room.call(params).await),
         };
         if let Some(text) = text {
             let _ = self.outbox.send(text, held).await;

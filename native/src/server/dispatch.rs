@@ -1,10 +1,12 @@
 //! From the text of a message to a typed call, and from a result back to text.
 
 use meshground_shared::rpc::{
-    BootParams, ClearParams, ClusterBoot, ClusterShutdown, ClusterSnapshot, ClusterTopology, ErrorCode,
-    EventsSubscribe, FaultClear, FaultList, FaultParams, FaultPartition, FaultSet, Id, METHODS, Method,
-    NodeCrash, NodeParams, NodePause, NodeRestart, NodeResume, NodeShutdown, NodeSpawn, PartitionParams,
-    Response, RestartParams, RpcError, SessionHello, SubscribeParams, TopologyParams, Version,
+    BootParams, CallParams, ClearParams, ClusterBoot, ClusterShutdown, ClusterSnapshot, ClusterTopology,
+    DaemonDeliver, DaemonKinds, DaemonSpawn, DaemonSpawnParams, DaemonStop, DaemonStopParams, DeliverParams,
+    ErrorCode, EventsSubscribe, FaultClear, FaultList, FaultParams, FaultPartition, FaultSet, Id, METHODS,
+    Method, NodeCrash, NodeParams, NodePause, NodeRestart, NodeResume, NodeShutdown, NodeSpawn,
+    PartitionParams, Response, RestartParams, RpcCall, RpcError, SessionHello, SubscribeParams,
+    TopologyParams, Version,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -42,6 +44,11 @@ pub(crate) enum Call {
     FaultPartition(PartitionParams),
     FaultClear(ClearParams),
     FaultList,
+    DaemonKinds,
+    DaemonSpawn(DaemonSpawnParams),
+    DaemonStop(DaemonStopParams),
+    DaemonDeliver(DeliverParams),
+    Call(CallParams),
 }
 
 /// A message that cannot be carried out.
@@ -137,6 +144,11 @@ fn call(method: &str, given: Value) -> Result<Call, RpcError> {
         FaultPartition::NAME => params::<FaultPartition>(given).map(Call::FaultPartition),
         FaultClear::NAME => params::<FaultClear>(given).map(Call::FaultClear),
         FaultList::NAME => params::<FaultList>(given).map(|_| Call::FaultList),
+        DaemonKinds::NAME => params::<DaemonKinds>(given).map(|_| Call::DaemonKinds),
+        DaemonSpawn::NAME => params::<DaemonSpawn>(given).map(Call::DaemonSpawn),
+        DaemonStop::NAME => params::<DaemonStop>(given).map(Call::DaemonStop),
+        DaemonDeliver::NAME => params::<DaemonDeliver>(given).map(Call::DaemonDeliver),
+        RpcCall::NAME => params::<RpcCall>(given).map(Call::Call),
         unknown => {
             let message = format!("there is no method `{}`", shorten(unknown));
             Err(RpcError::new(ErrorCode::MethodNotFound, message, methods_hint()))
@@ -190,6 +202,20 @@ fn usage(method: &str) -> &'static str {
         FaultClear::NAME => {
             "Give {} for all of them, or {\"link\": {\"from\": id, \"to\": id}}; with \"both_ways\": true in it, \
              back as well."
+        }
+        DaemonSpawn::NAME => {
+            "Give {\"node\": id, \"kind\": \"echo\"}, a kind out of daemon.kinds, and \"args\": \"key=value …\" if it \
+             takes any."
+        }
+        DaemonStop::NAME => {
+            "Give {\"daemon\": id}, out of cluster.snapshot, and \"grace_ms\": 2000 if you like."
+        }
+        DaemonDeliver::NAME => {
+            "Give {\"daemon\": id, \"payload\": \"text\"}, and \"via\": the id of a node if another one is to send it."
+        }
+        RpcCall::NAME => {
+            "Give {\"from\": id, \"to\": id, \"method\": \"echo\"}, and \"body\": \"text\" and \"deadline_ms\": 5000 \
+             if you like."
         }
         _ => "It takes no parameters: give {} or leave `params` out.",
     }

@@ -1,11 +1,12 @@
 //! From the harness's errors to those that travel.
 
+use meshground_node::{DeliverError, SpawnError};
 use meshground_shared::{
-    NodeId, NodeState, TopologyError,
+    DaemonId, NodeId, NodeState, TopologyError,
     rpc::{ErrorCode, RpcError},
 };
 
-use crate::cluster::ClusterError;
+use crate::{cluster::ClusterError, mesh::MeshError, meshos::DaemonRuntimeError};
 
 /// What a client is told when the harness fails.
 pub(crate) fn cluster(error: &ClusterError) -> RpcError {
@@ -70,6 +71,91 @@ pub(crate) fn wrong_state(node: NodeId, state: NodeState) -> RpcError {
         NodeState::Running => ("runs", "Look at it with cluster.snapshot, then retry."),
     };
     RpcError::new(ErrorCode::WrongState, format!("node {node} {is}, which rules this out"), hint)
+}
+
+/// What a client is told when something with a daemon on `node` came to nothing.
+pub(crate) fn daemon(error: &DaemonRuntimeError, node: NodeId) -> RpcError {
+    use DaemonRuntimeError as Error;
+    let (code, hint) = match error {
+        Error::NotReady => (ErrorCode::WrongState, "Wait until the node has started, then retry."),
+        Error::ShuttingDown => {
+            let message = format!("node {node} went down, or is going down");
+            let hint = "Look at the events, and take another node.";
+            return RpcError::new(ErrorCode::WrongState, message, hint);
+        }
+        Error::FactoryNotFound(_) | Error::KindName => {
+            (ErrorCode::KindNotFound, "The kinds are in the result of daemon.kinds.")
+        }
+        Error::NotFound(daemon) | Error::Deliver(DeliverError::NotFound(daemon)) => {
+            return daemon_not_found(*daemon);
+        }
+        Error::Spawn(SpawnError::TooMany) => {
+            (ErrorCode::LimitExceeded, "Stop some daemons with daemon.stop, or take another node.")
+        }
+        Error::Spawn(SpawnError::Closed(_)) => {
+            (ErrorCode::WrongState, "Take another node, or let this one serve again.")
+        }
+        Error::Spawn(_) => (
+            ErrorCode::SpawnFailed,
+            "Nothing is left of it. What its factory takes as `args` is in the result of daemon.kinds.",
+        ),
+        Error::Deliver(DeliverError::Crashed) => {
+            (ErrorCode::CallFailed, "It is started again by itself, but is not given this again.")
+        }
+        Error::Deliver(DeliverError::Down) => {
+            (ErrorCode::WrongState, "Wait for an event daemon_changed that says it runs, then retry.")
+        }
+        Error::Deliver(DeliverError::Overloaded) => (ErrorCode::LimitExceeded, "Retry a little later."),
+        Error::Deliver(DeliverError::Unknown) => {
+            (ErrorCode::Timeout, "It may have been worked off: look at what the daemon does before a retry.")
+        }
+        Error::Deliver(DeliverError::TooLarge(_)) => (ErrorCode::InvalidParams, "Send less at a time."),
+        Error::FactoryAlreadyRegistered(_) | Error::SnapshotIdentityMismatch { .. } | Error::Snapshot(_) => {
+            (ErrorCode::Internal, "Please report this defect.")
+        }
+    };
+    RpcError::new(code, error.to_string(), hint)
+}
+
+pub(crate) fn daemon_not_found(daemon: DaemonId) -> RpcError {
+    RpcError::new(
+        ErrorCode::DaemonNotFound,
+        format!("no node that can be reached runs daemon {daemon}"),
+        "What runs where is in the result of cluster.snapshot.",
+    )
+}
+
+/// What a client is told when a call from node to node came to nothing.
+pub(crate) fn call(error: &MeshError) -> RpcError {
+    RpcError::new(
+        ErrorCode::CallFailed,
+        error.to_string(),
+        "Every node serves echo and time. If the other is down or cut off, the events say so.",
+    )
+}
+
+pub(crate) fn no_mesh_method(what: &str) -> RpcError {
+    RpcError::new(
+        ErrorCode::InvalidParams,
+        what,
+        "Name two different nodes and a method one of them serves, such as echo.",
+    )
+}
+
+pub(crate) fn too_long(what: &str, most_ms: u32) -> RpcError {
+    RpcError::new(
+        ErrorCode::InvalidParams,
+        format!("`{what}` is out of range"),
+        format!("Give it in milliseconds, at most {most_ms}."),
+    )
+}
+
+pub(crate) fn too_many_bytes(what: &str, len: usize, most: usize) -> RpcError {
+    RpcError::new(
+        ErrorCode::InvalidParams,
+        format!("`{what}` has {len} bytes; at most {most} are taken"),
+        "Send less at a time.",
+    )
 }
 
 pub(crate) fn no_topology(error: TopologyError) -> RpcError {

@@ -28,6 +28,7 @@ mod room;
 mod subscription;
 mod telemetry;
 mod upgrade;
+mod workload;
 
 use std::{future::Future, io, net::Ipv4Addr, net::SocketAddr, sync::Arc, time::Duration};
 

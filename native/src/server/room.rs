@@ -316,7 +316,7 @@ impl Room {
         let _ = timeout(LEAVE_WITHIN, leave).await;
     }
 
-    fn issue(&self) -> CommandId {
+    pub(super) fn issue(&self) -> CommandId {
         CommandId(self.last_command.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
@@ -342,7 +342,7 @@ impl Room {
         outcome.map(|before| (Change(&self.stage), before))
     }
 
-    fn harness(&self) -> Result<ClusterHarness, RpcError> {
+    pub(super) fn harness(&self) -> Result<ClusterHarness, RpcError> {
         match &*self.stage.borrow() {
             Stage::Running(harness) => Ok(harness.clone()),
             Stage::Empty => Err(errors::not_running("there is no cluster")),
@@ -351,7 +351,7 @@ impl Room {
     }
 
     /// The cluster, which these nodes must be members of.
-    fn harness_with(&self, nodes: &[NodeId]) -> Result<ClusterHarness, RpcError> {
+    pub(super) fn harness_with(&self, nodes: &[NodeId]) -> Result<ClusterHarness, RpcError> {
         let harness = self.harness()?;
         match nodes.iter().find(|&&node| harness.member_state(node).is_none()) {
             Some(&stranger) => Err(errors::node_not_found(stranger)),
@@ -371,13 +371,14 @@ async fn sample(stage: &watch::Receiver<Stage>, log: &EventLog) -> Frame {
         Stage::Running(harness) => Some(harness.clone()),
         Stage::Empty | Stage::Changing => None,
     };
-    let (mut links, mut traffic) = match harness {
-        Some(harness) => harness.gauges().await,
+    let (links, traffic, daemons) = match harness {
+        Some(harness) => {
+            let (links, traffic) = harness.gauges().await;
+            (links, traffic, harness.daemon_loads().await)
+        }
         None => Default::default(),
     };
-    links.sort_unstable_by_key(|link| (link.node, link.peer));
-    traffic.sort_unstable_by_key(|link| (link.node, link.peer));
-    Frame { at_us: log.now_us(), links: links.into(), traffic: traffic.into() }
+    Frame { at_us: log.now_us(), links: links.into(), traffic: traffic.into(), daemons: daemons.into() }
 }
 
 /// An operation on one node failed: if another command came first, that is the reason.
@@ -399,6 +400,6 @@ fn spawned(command: CommandId, node: &ClusterNode, began: Instant) -> Spawned {
     }
 }
 
-fn micros(began: Instant) -> u64 {
+pub(super) fn micros(began: Instant) -> u64 {
     u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc};
 
 use meshground_shared::{
-    Event, LinkSample, NodeId, Telemetry, TrafficSample,
+    DaemonSample, Event, LinkSample, Telemetry, TrafficSample,
     rpc::{Delivery, Dropped, Id, Notification, Push, SubscribeParams, Subscribed, Topic},
 };
 use tokio::sync::watch;
@@ -70,7 +70,9 @@ struct Stream {
 struct Gauges {
     frames: watch::Receiver<Frame>,
     /// What the client knows: the samples of the last frame, ordered by link.
-    sent: Arc<[LinkSample]>,
+    links: Arc<[LinkSample]>,
+    /// Likewise, ordered by daemon.
+    daemons: Arc<[DaemonSample]>,
     /// The same of counters, and when, in the log's microseconds.
     counted: Arc<[TrafficSample]>,
     counted_at: Option<u64>,
@@ -78,7 +80,13 @@ struct Gauges {
 
 impl Gauges {
     fn new(frames: watch::Receiver<Frame>) -> Self {
-        Self { frames, sent: Arc::default(), counted: Arc::default(), counted_at: None }
+        Self {
+            frames,
+            links: Arc::default(),
+            daemons: Arc::default(),
+            counted: Arc::default(),
+            counted_at: None,
+        }
     }
 }
 
@@ -155,24 +163,25 @@ async fn next_gauges(gauges: Option<&mut Gauges>) -> Option<Telemetry> {
         return std::future::pending().await;
     }
     let frame = gauges.frames.borrow_and_update().clone();
-    let links = changed(&gauges.sent, &frame.links, |sample| (sample.node, sample.peer));
-    gauges.sent = frame.links;
+    let links = changed(&gauges.links, &frame.links, |link| (link.node, link.peer));
+    let daemons = changed(&gauges.daemons, &frame.daemons, |daemon| (daemon.node, daemon.daemon));
+    (gauges.links, gauges.daemons) = (frame.links, frame.daemons);
     let mut traffic = Vec::new();
     if gauges.counted_at.is_none_or(|last| frame.at_us.saturating_sub(last) >= COUNTERS_EVERY_US) {
         traffic = changed(&gauges.counted, &frame.traffic, |sample| (sample.node, sample.peer));
         (gauges.counted, gauges.counted_at) = (frame.traffic, Some(frame.at_us));
     }
-    let news = !links.is_empty() || !traffic.is_empty();
-    news.then_some(Telemetry { at_us: frame.at_us, links, traffic })
+    let is_news = !links.is_empty() || !traffic.is_empty() || !daemons.is_empty();
+    is_news.then_some(Telemetry { at_us: frame.at_us, links, traffic, daemons })
 }
 
 /// The samples of `now` that `before` has not, or has with another value. Both are
-/// ordered by link.
-fn changed<T: Copy + PartialEq>(before: &[T], now: &[T], link: impl Fn(&T) -> (NodeId, NodeId)) -> Vec<T> {
+/// ordered by what they are of.
+fn changed<T: Copy + PartialEq, K: Ord>(before: &[T], now: &[T], of: impl Fn(&T) -> K) -> Vec<T> {
     let mut before = before.iter().peekable();
     now.iter()
         .filter(|sample| {
-            while before.next_if(|old| link(old) < link(sample)).is_some() {}
+            while before.next_if(|old| of(old) < of(sample)).is_some() {}
             before.peek() != Some(sample)
         })
         .copied()
@@ -191,9 +200,10 @@ mod tests {
 
     #[test]
     fn only_what_changed_is_sent() {
-        let changed = |before: &[_], now: &[_]| changed(before, now, |it: &LinkSample| (it.node, it.peer));
         let before = [sample(1, 2, 10), sample(1, 3, 20), sample(2, 1, 30), sample(4, 1, 40)];
         let now = [sample(1, 2, 10), sample(1, 3, 21), sample(2, 3, 5), sample(4, 1, 40), sample(5, 1, 1)];
+        let changed =
+            |before: &[_], now: &[_]| changed(before, now, |link: &LinkSample| (link.node, link.peer));
         assert_eq!(changed(&before, &now), [sample(1, 3, 21), sample(2, 3, 5), sample(5, 1, 1)]);
         assert_eq!(changed(&[], &now), now);
         assert_eq!(changed(&now, &now), []);

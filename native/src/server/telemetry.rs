@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use meshground_shared::{LinkSample, TrafficSample};
+use meshground_shared::{DaemonSample, LinkSample, TrafficSample};
 use tokio::{
     sync::{Notify, watch},
     time::{MissedTickBehavior, interval},
@@ -20,6 +20,8 @@ pub(crate) struct Frame {
     pub(crate) links: Arc<[LinkSample]>,
     /// Ordered likewise.
     pub(crate) traffic: Arc<[TrafficSample]>,
+    /// Ordered by node, then daemon.
+    pub(crate) daemons: Arc<[DaemonSample]>,
 }
 
 /// Samples while somebody subscribes, and rests while nobody does.
@@ -51,7 +53,20 @@ impl Sampler {
                 self.wanted.notified().await;
                 continue;
             }
-            self.frames.send_replace(sample().await);
+            let mut frame = sample().await;
+            frame.links = sorted(frame.links, |link| (link.node, link.peer));
+            frame.traffic = sorted(frame.traffic, |link| (link.node, link.peer));
+            frame.daemons = sorted(frame.daemons, |daemon| (daemon.node, daemon.daemon));
+            self.frames.send_replace(frame);
         }
     }
+}
+
+fn sorted<T: Copy, K: Ord>(samples: Arc<[T]>, key: impl Fn(&T) -> K) -> Arc<[T]> {
+    if samples.is_sorted_by_key(&key) {
+        return samples;
+    }
+    let mut samples = samples.to_vec();
+    samples.sort_unstable_by_key(&key);
+    samples.into()
 }

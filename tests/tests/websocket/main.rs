@@ -2,6 +2,7 @@
 
 mod clients;
 mod commands;
+mod daemons;
 mod events;
 mod hello;
 mod http;

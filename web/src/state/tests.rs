@@ -245,9 +245,12 @@ fn round_trip_times_and_counters_end_with_their_session() {
     let links = vec![LinkSample { node: A, peer: B, rtt_us: 80 }];
     let total = Traffic { datagrams_in: 7, ..Traffic::default() };
     let traffic = vec![TrafficSample { node: A, peer: B, total }];
-    state.apply(Action::Telemetry { frame: Telemetry { at_us: 1, links, traffic }, now_ms: 6.0 });
+    state.apply(Action::Telemetry {
+        frame: Telemetry { at_us: 1, links, traffic, daemons: Vec::new() },
+        now_ms: 6.0,
+    });
     // Counters come less often.
-    let frame = Telemetry { at_us: 2, links: Vec::new(), traffic: Vec::new() };
+    let frame = Telemetry { at_us: 2, links: Vec::new(), traffic: Vec::new(), daemons: Vec::new() };
     state.apply(Action::Telemetry { frame, now_ms: 6.0 });
     assert_eq!(state.rtts.get(&(A, B)), Some(&80));
     assert_eq!(state.traffic.get(&(A, B)), Some(&total));

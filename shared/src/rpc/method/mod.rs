@@ -94,13 +94,6 @@ methods! {
         FaultClear = "fault.clear", ClearParams => Done;
         /// The faults there are.
         FaultList = "fault.list", NoParams => Faults;
-    }
-}
-
-methods! {
-    /// The name of every method that concerns what runs on nodes: daemons, groups, migrations,
-    /// calls and signed commands.
-    WORKLOAD_METHODS {
         /// The factories that daemons can be made by.
         DaemonKinds = "daemon.kinds", NoParams => Kinds;
         /// Makes a daemon on a node; answers when it runs there.
@@ -109,6 +102,15 @@ methods! {
         DaemonStop = "daemon.stop", DaemonStopParams => Done;
         /// Gives a daemon an event to work off, wherever it runs; answers with what it put out.
         DaemonDeliver = "daemon.deliver", DeliverParams => Delivered;
+        /// Has one node call a method that another serves over the mesh; answers with the answer.
+        RpcCall = "rpc.call", CallParams => Called;
+    }
+}
+
+methods! {
+    /// The name of every method that concerns what runs on nodes and that not every server answers
+    /// yet: groups, migrations and signed commands.
+    WORKLOAD_METHODS {
         /// Makes a group and places its members; answers when all of them run.
         GroupSpawn = "group.spawn", GroupSpawnParams => GroupSpawned;
         /// Gives a group more members or fewer; answers when it has them.
@@ -123,8 +125,6 @@ methods! {
         MigrationStart = "migration.start", MigrateParams => MigrationStarted;
         /// Calls a migration off; answers when its source runs the daemon as before.
         MigrationCancel = "migration.cancel", CancelParams => Done;
-        /// Has one node call a method that another serves over the mesh; answers with the answer.
-        RpcCall = "rpc.call", CallParams => Called;
         /// Signs an admin command as an operator of the playground and submits it; answers when
         /// every node it names has decided.
         AdminExecute = "admin.execute", ExecuteParams => Decided;

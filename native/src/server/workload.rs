@@ -1,0 +1,224 @@
+//! What clients ask of daemons and of calls between nodes.
+
+use std::time::Duration;
+
+use meshground_node::{CallError, DeliverError, MAX_METHOD, SpawnError};
+use meshground_shared::{
+    CallOutcome, CommandId, DaemonId, EventKind, NodeId, NodeState,
+    rpc::{
+        CallParams, Called, DaemonSpawnParams, DaemonSpawned, DaemonStopParams, DeliverParams, Delivered,
+        Done, KindInfo, Kinds, MAX_ARGS_BYTES, MAX_BODY_BYTES, MAX_DEADLINE_MS, MAX_GRACE_MS,
+        MAX_PAYLOAD_BYTES, RpcError,
+    },
+};
+use tokio::time::Instant;
+
+use super::{
+    errors,
+    room::{Room, micros},
+};
+use crate::{
+    cluster::{ClusterHarness, ClusterNode},
+    daemons,
+    mesh::{CallOptions, MeshError},
+    meshos::{DaemonRuntimeError, random_keypair},
+};
+
+/// How long something that is delivered may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The longest reason in an event, in bytes.
+const MAX_REASON: usize = 1_024;
+
+impl Room {
+    /// The factories that nodes have.
+    pub(crate) async fn daemon_kinds(&self) -> Result<Kinds, RpcError> {
+        let node = self.harness().ok().and_then(|harness| {
+            let nodes = harness.nodes();
+            nodes.into_iter().find(|node| harness.member_state(node.node_id()) == Some(NodeState::Running))
+        });
+        let kinds = match node {
+            Some(node) => on(&node, node.daemon_runtime().kinds()).await.ok().and_then(Result::ok),
+            None => None,
+        };
+        // Without a cluster: those that the nodes of one will have.
+        let kinds = kinds.unwrap_or_else(|| {
+            daemons::bundled().map(|(kind, factory)| (kind.to_owned(), factory.about())).collect()
+        });
+        Ok(Kinds { kinds: kinds.into_iter().map(|(kind, about)| KindInfo { kind, about }).collect() })
+    }
+
+    /// Makes a daemon on a node.
+    pub(crate) async fn spawn_daemon(&self, params: DaemonSpawnParams) -> Result<DaemonSpawned, RpcError> {
+        let DaemonSpawnParams { node, kind, args } = params;
+        at_most("args", args.len(), MAX_ARGS_BYTES)?;
+        let harness = self.harness()?;
+        let member = running(&harness, node)?;
+        let (command, began) = (self.issue(), Instant::now());
+        let runtime = member.daemon_runtime().caused_by(command);
+        let spawned = on(&member, runtime.spawn(&kind, random_keypair(), &args)).await;
+        let spawned = spawned.map_err(|state| errors::wrong_state(node, state).of(command))?;
+        let daemon = spawned.map_err(|error| failed(&error, node, command))?;
+        Ok(DaemonSpawned { command, daemon, node, took_us: micros(began) })
+    }
+
+    /// Tells a daemon to stop.
+    pub(crate) async fn stop_daemon(&self, params: DaemonStopParams) -> Result<Done, RpcError> {
+        let DaemonStopParams { daemon, grace_ms } = params;
+        if grace_ms > MAX_GRACE_MS {
+            return Err(errors::too_long("grace_ms", MAX_GRACE_MS));
+        }
+        let harness = self.harness()?;
+        let member = running(&harness, self.holder(daemon)?)?;
+        let (command, began) = (self.issue(), Instant::now());
+        let runtime = member.daemon_runtime().caused_by(command);
+        let node = member.node_id();
+        let stopped = on(&member, runtime.stop(daemon, Duration::from_millis(grace_ms.into()))).await;
+        let stopped = stopped.map_err(|state| errors::wrong_state(node, state).of(command))?;
+        stopped.map_err(|error| failed(&error, node, command))?;
+        Ok(Done { command, took_us: micros(began) })
+    }
+
+    /// Gives a daemon something to work off.
+    pub(crate) async fn deliver(&self, params: DeliverParams) -> Result<Delivered, RpcError> {
+        let DeliverParams { daemon, payload, via } = params;
+        at_most("payload", payload.len(), MAX_PAYLOAD_BYTES)?;
+        let harness = self.harness()?;
+        let holder = self.holder(daemon)?;
+        let member = running(&harness, via.unwrap_or(holder))?;
+        let node = member.node_id();
+        let (command, began) = (self.issue(), Instant::now());
+        let runtime = member.daemon_runtime().caused_by(command);
+        let delivered = on(&member, runtime.deliver(daemon, payload, Some(PATIENCE))).await;
+        let delivered = delivered.map_err(|state| errors::wrong_state(node, state).of(command))?;
+        let delivered = delivered.map_err(|error| failed(&error, node, command))?;
+        let outputs = delivered.replies.iter().map(|reply| String::from_utf8_lossy(reply).into_owned());
+        Ok(Delivered {
+            command,
+            processed: delivered.place,
+            outputs: outputs.collect(),
+            took_us: micros(began),
+        })
+    }
+
+    /// Has one node call another.
+    pub(crate) async fn call(&self, params: CallParams) -> Result<Called, RpcError> {
+        let CallParams { from, to, method, body, deadline_ms } = params;
+        at_most("body", body.len(), MAX_BODY_BYTES)?;
+        if method.is_empty() || method.len() > MAX_METHOD {
+            return Err(errors::no_mesh_method(&format!("a method's name has 1 to {MAX_METHOD} bytes")));
+        }
+        if method.starts_with("os.") {
+            return Err(errors::no_mesh_method(
+                "methods that begin with \"os.\" are the nodes' own business",
+            ));
+        }
+        if deadline_ms == 0 || deadline_ms > MAX_DEADLINE_MS {
+            return Err(errors::too_long("deadline_ms", MAX_DEADLINE_MS));
+        }
+        if from == to {
+            return Err(errors::no_mesh_method("a node does not call itself"));
+        }
+        let harness = self.harness_with(&[from, to])?;
+        let member = running(&harness, from)?;
+        let command = self.issue();
+        let deadline = Duration::from_millis(deadline_ms.into());
+        let request_bytes = body.len() as u64;
+        let work = call(&member, to, &method, body, deadline);
+        let (outcome, took_us) =
+            on(&member, work).await.map_err(|state| errors::wrong_state(from, state).of(command))?;
+        let finished = EventKind::CallFinished {
+            peer: to,
+            method,
+            outcome: match &outcome {
+                Ok(_) => CallOutcome::Ok,
+                Err(error) => CallOutcome::Error(shortened(error.to_string())),
+            },
+            took_us,
+            request_bytes,
+            response_bytes: outcome.as_ref().map_or(0, |answer| answer.len() as u64),
+        };
+        self.log().append(Some(from), Some(command), finished);
+        let answer = outcome.map_err(|error| errors::call(&error).of(command))?;
+        Ok(Called { command, body: String::from_utf8_lossy(&answer).into_owned(), took_us })
+    }
+
+    /// The member on which the newest incarnation of a daemon runs, as the log has it.
+    fn holder(&self, daemon: DaemonId) -> Result<NodeId, RpcError> {
+        self.log()
+            .with_snapshot(|snapshot| {
+                let holders = snapshot
+                    .nodes
+                    .iter()
+                    .filter_map(|(&id, node)| Some((node.daemons.get(&daemon)?.generation, id)));
+                holders.max()
+            })
+            .map(|(_, id)| id)
+            .ok_or_else(|| errors::daemon_not_found(daemon))
+    }
+}
+
+/// The member with this id, which must run.
+fn running(harness: &ClusterHarness, id: NodeId) -> Result<ClusterNode, RpcError> {
+    match (harness.node(id), harness.member_state(id)) {
+        (Some(node), Some(NodeState::Running)) => Ok(node),
+        (_, Some(state)) => Err(errors::wrong_state(id, state)),
+        (_, None) => Err(errors::node_not_found(id)),
+    }
+}
+
+/// Does something with a node, for as long as it does not stand still.
+async fn on<T>(node: &ClusterNode, work: impl Future<Output = T>) -> Result<T, NodeState> {
+    tokio::select! {
+        biased;
+        done = work => Ok(done),
+        () = node.mesh().until_paused(true) => {
+            Err(if node.mesh().is_closed() { NodeState::Crashed } else { NodeState::Paused })
+        }
+    }
+}
+
+/// Something with a daemon came to nothing. What was refused had no consequences, and hence no command.
+fn failed(error: &DaemonRuntimeError, node: NodeId, command: CommandId) -> RpcError {
+    let is_refused = matches!(
+        error,
+        DaemonRuntimeError::NotReady
+            | DaemonRuntimeError::FactoryNotFound(_)
+            | DaemonRuntimeError::KindName
+            | DaemonRuntimeError::NotFound(_)
+            | DaemonRuntimeError::Spawn(SpawnError::TooMany | SpawnError::Closed(_))
+            | DaemonRuntimeError::Deliver(DeliverError::Overloaded | DeliverError::Down)
+    );
+    let told = errors::daemon(error, node);
+    if is_refused { told } else { told.of(command) }
+}
+
+/// Calls, over others where there is no session, and says how long the call itself took.
+async fn call(
+    from: &ClusterNode,
+    to: NodeId,
+    method: &str,
+    body: String,
+    deadline: Duration,
+) -> (Result<Vec<u8>, MeshError>, u64) {
+    let options = CallOptions { deadline: Some(deadline) };
+    let mesh = from.mesh();
+    let began = Instant::now();
+    let first = mesh.call(to, method, body.clone(), options).await;
+    if first != Err(MeshError::Call(CallError::NoSession(to))) || mesh.connect_relayed(to).await.is_err() {
+        return (first, micros(began));
+    }
+    let began = Instant::now();
+    (mesh.call(to, method, body, options).await, micros(began))
+}
+
+fn at_most(what: &str, len: usize, most: usize) -> Result<(), RpcError> {
+    if len <= most { Ok(()) } else { Err(errors::too_many_bytes(what, len, most)) }
+}
+
+/// Cut to what an event may hold, between characters.
+fn shortened(mut text: String) -> String {
+    let end = (0..=MAX_REASON.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    text.truncate(end);
+    text
+}

@@ -1,0 +1,201 @@
+//! Daemons, and calls between nodes, over the WebSocket.
+
+use meshground_shared::{
+    CallOutcome, DaemonEnd, DaemonId, DaemonSample, Lifecycle,
+    rpc::{
+        CallParams, DaemonDeliver, DaemonKinds, DaemonSpawn, DaemonSpawnParams, DaemonSpawned, DaemonStop,
+        DaemonStopParams, DeliverParams, Delivered, MAX_ARGS_BYTES, MAX_BODY_BYTES, MAX_DEADLINE_MS,
+        MAX_GRACE_MS, MAX_PAYLOAD_BYTES, NodePause, NodeResume, RpcCall,
+    },
+};
+
+use super::*;
+
+async fn spawn(client: &mut Client, node: NodeId, kind: &str, args: &str) -> Result<DaemonSpawned, RpcError> {
+    let params = DaemonSpawnParams { node, kind: kind.to_owned(), args: args.to_owned() };
+    client.call::<DaemonSpawn>(&params).await
+}
+
+async fn deliver(
+    client: &mut Client,
+    daemon: DaemonId,
+    payload: &str,
+    via: Option<NodeId>,
+) -> Result<Delivered, RpcError> {
+    let params = DeliverParams { daemon, payload: payload.to_owned(), via };
+    client.call::<DaemonDeliver>(&params).await
+}
+
+async fn stop(client: &mut Client, daemon: DaemonId, grace_ms: u32) -> Result<(), RpcError> {
+    client.call::<DaemonStop>(&DaemonStopParams { daemon, grace_ms }).await.map(drop)
+}
+
+fn to_call(from: NodeId, to: NodeId, method: &str) -> CallParams {
+    CallParams { from, to, method: method.to_owned(), body: "hello".to_owned(), deadline_ms: 10_000 }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_is_spawned_fed_from_anywhere_and_stopped_and_every_event_names_its_cause() {
+    let server = server().await;
+    let mut client = Client::connect(server.local_addr()).await;
+    let kinds = client.call::<DaemonKinds>(&NoParams {}).await.unwrap();
+    let nodes = boot(&mut client, 3).await.nodes;
+    assert_eq!(client.call::<DaemonKinds>(&NoParams {}).await.unwrap(), kinds, "before a boot and after");
+    assert!(kinds.kinds.iter().any(|kind| kind.kind == "counter" && !kind.about.is_empty()));
+
+    let mut mirror = client.mirror().await;
+    let spawned = spawn(&mut client, nodes[1], "counter", "from=4").await.unwrap();
+    let snapshot = client.call::<ClusterSnapshot>(&NoParams {}).await.unwrap();
+    let view = &snapshot.nodes[&nodes[1]].daemons[&spawned.daemon];
+    assert_eq!((view.lifecycle, view.kind.as_deref()), (Lifecycle::Running, Some("counter")));
+    for (place, via) in (1..).zip([None, Some(nodes[0]), Some(nodes[2])]) {
+        let delivered = deliver(&mut client, spawned.daemon, "add 1", via).await.unwrap();
+        assert_eq!((delivered.processed, delivered.outputs), (place, vec![(4 + place).to_string()]));
+    }
+    stop(&mut client, spawned.daemon, 60_000).await.unwrap();
+    let is_end = |event: &Event| matches!(event.kind, EventKind::DaemonGone { .. });
+    let end = mirror.until(&mut client, "its end", is_end).await;
+    assert_eq!(end.kind, EventKind::DaemonGone { daemon: spawned.daemon, reason: DaemonEnd::Stopped });
+    assert!(end.cause > Some(spawned.command), "the command that stopped it");
+    let starts = mirror.events.iter().filter(|event| {
+        matches!(&event.kind, EventKind::DaemonChanged { daemon } if daemon.lifecycle == Lifecycle::Running)
+    });
+    assert!(starts.clone().count() > 0);
+    for event in starts {
+        assert_eq!((event.node, event.cause), (Some(nodes[1]), Some(spawned.command)));
+    }
+    assert_error(&stop(&mut client, spawned.daemon, 0).await.unwrap_err(), ErrorCode::DaemonNotFound);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_done_with_daemons_is_refused_and_changes_nothing() {
+    let server = server().await;
+    let mut client = Client::connect(server.local_addr()).await;
+    let nobody = NodeId(1);
+    let error = spawn(&mut client, nobody, "echo", "").await.unwrap_err();
+    assert_error(&error, ErrorCode::NotRunning);
+    let nodes = boot(&mut client, 2).await.nodes;
+    let echo = spawn(&mut client, nodes[0], "echo", "").await.unwrap().daemon;
+    let before = client.call::<ClusterSnapshot>(&NoParams {}).await.unwrap().seq;
+
+    let refusals = [
+        (spawn(&mut client, nobody, "echo", "").await.map(drop), ErrorCode::NodeNotFound),
+        (spawn(&mut client, nodes[0], "ehco", "").await.map(drop), ErrorCode::KindNotFound),
+        (spawn(&mut client, nodes[0], "", "").await.map(drop), ErrorCode::KindNotFound),
+        (
+            spawn(&mut client, nodes[0], "echo", &" ".repeat(MAX_ARGS_BYTES + 1)).await.map(drop),
+            ErrorCode::InvalidParams,
+        ),
+        (deliver(&mut client, DaemonId(7), "", None).await.map(drop), ErrorCode::DaemonNotFound),
+        (deliver(&mut client, echo, "", Some(nobody)).await.map(drop), ErrorCode::NodeNotFound),
+        (
+            deliver(&mut client, echo, &" ".repeat(MAX_PAYLOAD_BYTES + 1), None).await.map(drop),
+            ErrorCode::InvalidParams,
+        ),
+        (stop(&mut client, echo, MAX_GRACE_MS + 1).await, ErrorCode::InvalidParams),
+    ];
+    for (outcome, code) in refusals {
+        let error = outcome.unwrap_err();
+        assert_error(&error, code);
+        assert_eq!(error.data.command, None, "{error}");
+    }
+    assert_eq!(client.call::<ClusterSnapshot>(&NoParams {}).await.unwrap().seq, before);
+
+    let error = spawn(&mut client, nodes[0], "heartbeat", "every=5").await.unwrap_err();
+    assert_error(&error, ErrorCode::SpawnFailed);
+    assert!(error.message.contains("every_ms"), "{error}");
+    let snapshot = client.call::<ClusterSnapshot>(&NoParams {}).await.unwrap();
+    assert_eq!(snapshot.nodes[&nodes[0]].daemons.len(), 1, "nothing is left of it");
+
+    client.call::<NodePause>(&NodeParams { node: nodes[0] }).await.unwrap();
+    assert_error(&deliver(&mut client, echo, "", None).await.unwrap_err(), ErrorCode::WrongState);
+    assert_error(&spawn(&mut client, nodes[0], "echo", "").await.unwrap_err(), ErrorCode::WrongState);
+    client.call::<NodeResume>(&NodeParams { node: nodes[0] }).await.unwrap();
+    client.call::<NodeCrash>(&NodeParams { node: nodes[0] }).await.unwrap();
+    assert_error(&deliver(&mut client, echo, "", None).await.unwrap_err(), ErrorCode::DaemonNotFound);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_crashes_says_so_to_whoever_caused_it() {
+    let server = server().await;
+    let mut client = Client::connect(server.local_addr()).await;
+    let nodes = boot(&mut client, 2).await.nodes;
+    let mut mirror = client.mirror().await;
+    let canary = spawn(&mut client, nodes[0], "canary", "").await.unwrap();
+    let error = deliver(&mut client, canary.daemon, "panic", Some(nodes[1])).await.unwrap_err();
+    assert_error(&error, ErrorCode::CallFailed);
+    assert!(error.data.command > Some(canary.command));
+    let restarted = |snapshot: &Snapshot| {
+        let view = snapshot.nodes[&nodes[0]].daemons.get(&canary.daemon);
+        view.is_some_and(|view| view.lifecycle == Lifecycle::Running && view.restarts == 1)
+    };
+    mirror.until_it_shows(&mut client, "its restart", restarted).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_node_calls_another_also_over_a_third_and_the_log_tells_how_that_ended() {
+    let server = server().await;
+    let mut client = Client::connect(server.local_addr()).await;
+    let params = BootParams { nodes: 3, replace: false, topology: Some(Topology::Line) };
+    let nodes = client.call::<ClusterBoot>(&params).await.unwrap().nodes;
+    let mut mirror = client.mirror().await;
+    let is_call = |event: &Event| matches!(event.kind, EventKind::CallFinished { .. });
+    for to in [nodes[1], nodes[2]] {
+        let called = client.call::<RpcCall>(&to_call(nodes[0], to, "echo")).await.unwrap();
+        assert_eq!(called.body, "hello");
+        let event = mirror.until(&mut client, "the call", is_call).await;
+        assert_eq!((event.node, event.cause), (Some(nodes[0]), Some(called.command)));
+        let EventKind::CallFinished { peer, method, outcome, request_bytes, response_bytes, .. } = event.kind
+        else {
+            unreachable!()
+        };
+        assert_eq!((peer, &*method, outcome), (to, "echo", CallOutcome::Ok));
+        assert_eq!((request_bytes, response_bytes), (5, 5));
+    }
+    let time = client.call::<RpcCall>(&to_call(nodes[0], nodes[1], "time")).await.unwrap();
+    assert!(time.body.parse::<u64>().is_ok(), "{time:?}");
+    mirror.until(&mut client, "the call", is_call).await;
+
+    let error = client.call::<RpcCall>(&to_call(nodes[0], nodes[1], "no_such")).await.unwrap_err();
+    assert_error(&error, ErrorCode::CallFailed);
+    let event = mirror.until(&mut client, "the call", is_call).await;
+    assert_eq!(event.cause, error.data.command);
+    let EventKind::CallFinished { outcome: CallOutcome::Error(_), .. } = event.kind else {
+        panic!("{event:?}")
+    };
+
+    let good = to_call(nodes[0], nodes[1], "echo");
+    for (params, code) in [
+        (CallParams { to: nodes[0], ..good.clone() }, ErrorCode::InvalidParams),
+        (CallParams { to: NodeId(1), ..good.clone() }, ErrorCode::NodeNotFound),
+        (CallParams { method: String::new(), ..good.clone() }, ErrorCode::InvalidParams),
+        (CallParams { method: "os.deliver".to_owned(), ..good.clone() }, ErrorCode::InvalidParams),
+        (CallParams { deadline_ms: 0, ..good.clone() }, ErrorCode::InvalidParams),
+        (CallParams { deadline_ms: MAX_DEADLINE_MS + 1, ..good.clone() }, ErrorCode::InvalidParams),
+        (CallParams { body: " ".repeat(MAX_BODY_BYTES + 1), ..good.clone() }, ErrorCode::InvalidParams),
+    ] {
+        let error = client.call::<RpcCall>(&params).await.unwrap_err();
+        assert_error(&error, code);
+        assert_eq!(error.data.command, None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_busy_daemons_are_is_told_when_it_changes() {
+    let server = server().await;
+    let mut client = Client::connect(server.local_addr()).await;
+    let nodes = boot(&mut client, 2).await.nodes;
+    let echo = spawn(&mut client, nodes[1], "echo", "").await.unwrap().daemon;
+    let topics = vec![Topic::Telemetry];
+    client.subscribe(&SubscribeParams { topics, resume: None }).await;
+    let sample = |processed| DaemonSample { node: nodes[1], daemon: echo, saturation: 0, processed };
+    let next = async |client: &mut Client| loop {
+        let telemetry = client.next_telemetry().await;
+        if !telemetry.daemons.is_empty() {
+            return telemetry.daemons;
+        }
+    };
+    assert_eq!(in_time("the first figures", next(&mut client)).await, [sample(0)]);
+    deliver(&mut client, echo, "hello", None).await.unwrap();
+    assert_eq!(in_time("the next figures", next(&mut client)).await, [sample(1)], "and nothing in between");
+}
