@@ -8,13 +8,14 @@ mod config;
 mod daemons;
 mod delivering;
 mod desk;
+mod migrating;
 
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
 };
 
-use meshground_shared::{CommandId, DaemonId, DaemonView, EventKind, NodeId};
+use meshground_shared::{CommandId, DaemonId, DaemonView, EventKind, MigrationId, NodeId};
 use rand_chacha::{
     ChaCha20Rng,
     rand_core::{RngCore, SeedableRng},
@@ -28,9 +29,10 @@ pub use self::{
 use self::{
     delivering::{ForWhom, Owed},
     desk::Desk,
+    migrating::Migrations,
 };
 use crate::{
-    compute::{Deliveries, Directory, Inventory, Registry, SpawnError},
+    compute::{Deliveries, Directory, Inventory, MigrateError, Registry, SpawnError},
     daemon::{DeliverError, Job, JobDone},
     event::NodeEvent,
     node::Node,
@@ -74,6 +76,8 @@ pub enum Settlement {
     Delivered(Result<Delivered, DeliverError>),
     /// Of a question for a daemon's state.
     State(Result<DaemonState, StateError>),
+    /// Of a migration: the target runs the daemon, or why not.
+    Migrated(Result<MigrationId, MigrateError>),
 }
 
 /// One node's part of the system.
@@ -88,6 +92,7 @@ pub struct MeshOs {
     directory: Directory,
     desk: Desk,
     deliveries: Deliveries<ForWhom>,
+    migrations: Migrations,
     /// Answers that wait for daemons to work something off.
     owed: Vec<Owed>,
     /// What of this node's own a daemon here has not worked off yet: the first's number, and how many.
@@ -121,6 +126,7 @@ impl MeshOs {
             directory: Directory::default(),
             desk: Desk::default(),
             deliveries: Deliveries::default(),
+            migrations: Migrations::default(),
             owed: Vec::new(),
             here: BTreeMap::new(),
             starting: BTreeMap::new(),
@@ -158,6 +164,7 @@ impl MeshOs {
                 // One that cannot be read is taken for nothing said.
                 self.directory.set(*who, Inventory::decode(body).ok().filter(|_| !body.is_empty()));
                 self.hurry_deliveries(*who);
+                self.learn_incarnations(now.instant, *who);
             }
             _ => {}
         }
@@ -177,6 +184,7 @@ impl MeshOs {
         let (registry, directory) = (&self.registry, &self.directory);
         self.deliveries
             .handle_timeout(now.instant, |id| registry.get(id).is_some() || directory.find(id).is_some());
+        self.migrations.handle_timeout(now.instant);
         self.expire_asks(now, node);
         if self.say_at.is_some_and(|at| at <= now.instant) {
             self.say_inventory(now, node);
@@ -190,6 +198,7 @@ impl MeshOs {
             self.registry.poll_timeout(),
             self.deliveries.poll_timeout(),
             self.desk.poll_timeout(),
+            self.migrations.poll_timeout(),
             self.say_at,
         ];
         times.into_iter().flatten().min()
@@ -212,7 +221,8 @@ impl MeshOs {
             while let Some(happening) = self.registry.poll_happening() {
                 self.on_happening(now, node, happening);
             }
-            if !self.pump_deliveries(now, node) {
+            let moved = self.pump_migrations(now, node);
+            if !self.pump_deliveries(now, node) && !moved {
                 return;
             }
         }
