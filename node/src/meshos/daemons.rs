@@ -205,7 +205,7 @@ impl MeshOs {
             }
             Happening::Gone { instance, end } => {
                 let id = instance.id();
-                self.on_moving_gone(now, id);
+                self.on_moving_gone(now, id, instance.generation);
                 self.pay_last(now, node, &instance);
                 self.gone(id, end, instance.cause, instance.held);
                 self.say_soon(now);

@@ -199,8 +199,10 @@ impl MeshOs {
     }
 
     /// A daemon is gone from this node.
-    pub(super) fn on_moving_gone(&mut self, now: Now, daemon: DaemonId) {
-        if let Some(incoming) = self.migrations.coming(daemon) {
+    pub(super) fn on_moving_gone(&mut self, now: Now, daemon: DaemonId, generation: u64) {
+        if let Some(incoming) = self.migrations.coming(daemon)
+            && incoming.offer.generation == generation
+        {
             incoming.fail(now.instant, "it was dropped at the target".to_owned());
         }
         if let Some(outgoing) = self.migrations.leaving(daemon) {
