@@ -43,7 +43,7 @@ pub use capability::{
     Capabilities, CapabilityError, CapabilityIndex, Comparison, Filter, Placement, PlacementError,
     PlacementReason, PlacementStrategy, PlacementView, Placer,
 };
-pub use compute::{MAX_ARGS, MAX_DAEMONS, SpawnError};
+pub use compute::{MAX_ARGS, MAX_DAEMONS, MAX_MIGRATIONS, MigrateError, SpawnError};
 pub use config::{ConfigError, HandshakeConfig, LivenessConfig, NodeConfig, RekeyConfig};
 pub use crypto::Suite;
 pub use daemon::{

@@ -159,6 +159,14 @@ impl<T> Deliveries<T> {
         }
     }
 
+    /// The daemon is nowhere that can be reached. It is for [`hurry`](Self::hurry), or whatever else changes, to say
+    /// when to look again, not for the time.
+    pub(crate) fn nowhere(&mut self, to: DaemonId) {
+        if let Some(lane) = self.lanes.get_mut(&to).filter(|lane| !lane.asking) {
+            lane.again_at = None;
+        }
+    }
+
     /// A daemon was heard of again: what waits for it need not wait longer.
     pub(crate) fn hurry(&mut self, to: DaemonId) {
         if let Some(lane) = self.lanes.get_mut(&to) {

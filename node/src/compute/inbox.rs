@@ -50,6 +50,13 @@ pub(crate) struct Queued {
     pub(crate) receipt: Option<Receipt>,
 }
 
+impl Queued {
+    /// How many bytes it holds.
+    pub(crate) fn size(&self) -> usize {
+        size(&self.event)
+    }
+}
+
 /// What one sender has sent.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct SenderLog {
@@ -175,6 +182,11 @@ impl Inbox {
             }
         }
         self.bytes = 0;
+    }
+
+    /// Whether nothing waits in it, as in one that travels.
+    pub(crate) fn is_ledger(&self) -> bool {
+        self.queue.is_empty() && self.bytes == 0
     }
 
     /// What is known of senders, without what waits.

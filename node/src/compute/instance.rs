@@ -61,6 +61,10 @@ pub(crate) struct Instance {
     pub(crate) lifecycle: Lifecycle,
     /// It is ready and waits to be released.
     pub(crate) held: bool,
+    /// It is about to be another node's: nothing new is taken for it, and nothing asked of it.
+    pub(crate) sealed: bool,
+    /// What it was doing before it was about to move.
+    pub(super) before_moving: Lifecycle,
     /// Between jobs.
     pub(super) daemon: Option<Box<dyn MeshDaemon>>,
     /// The job under way, and what it does.
@@ -109,6 +113,8 @@ impl Instance {
             requirements: Filter::any(),
             lifecycle: Lifecycle::Starting,
             held: order.held,
+            sealed: false,
+            before_moving: Lifecycle::Running,
             daemon,
             job: None,
             inbox: Inbox::default(),

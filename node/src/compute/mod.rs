@@ -4,13 +4,17 @@ mod delivery;
 mod inbox;
 mod instance;
 mod inventory;
+pub(crate) mod migration;
 mod registry;
 
-pub use self::registry::{MAX_ARGS, MAX_DAEMONS, SpawnError};
 pub(crate) use self::{
     delivery::{Deliveries, Parcel},
-    inbox::{SenderKey, Settled},
+    inbox::{Inbox, Queued, SenderKey, Settled},
     instance::{Instance, Luggage, SpawnOrder},
     inventory::{Directory, Inventory},
     registry::{Happening, Registry},
+};
+pub use self::{
+    migration::{MAX_MIGRATIONS, MigrateError},
+    registry::{MAX_ARGS, MAX_DAEMONS, SpawnError},
 };

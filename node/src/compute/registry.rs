@@ -213,7 +213,7 @@ impl Registry {
             return Ok(());
         }
         match instance.lifecycle {
-            _ if instance.held => return Err(DeliverError::NotFound(id)),
+            _ if instance.held || instance.sealed => return Err(DeliverError::NotFound(id)),
             Lifecycle::Starting | Lifecycle::Running | Lifecycle::Draining | Lifecycle::Migrating => {}
             _ => return Err(DeliverError::Down),
         }
@@ -255,6 +255,9 @@ impl Registry {
     /// Has a daemon stop, within `grace`. What waits for it fails. Whether there is one.
     pub(crate) fn stop(&mut self, now: Instant, id: DaemonId, grace: Duration) -> bool {
         let Some(instance) = self.instances.get_mut(&id) else { return false };
+        if instance.sealed {
+            return false;
+        }
         if instance.lifecycle == Lifecycle::Stopping {
             return true;
         }
@@ -278,7 +281,10 @@ impl Registry {
     /// Drops a daemon at once, whatever it is doing.
     pub(crate) fn drop_instance(&mut self, id: DaemonId, end: DaemonEnd) {
         if let Some(mut instance) = self.instances.remove(&id) {
-            instance.inbox.fail_all(&DeliverError::Down);
+            // What waits for one that moved is worked off where it is now.
+            if end != DaemonEnd::Migrated {
+                instance.inbox.fail_all(&DeliverError::Down);
+            }
             let announced = !instance.tags.is_empty();
             self.happenings.push_back(Happening::Gone { instance: Box::new(instance), end });
             if announced {
@@ -313,12 +319,23 @@ impl Registry {
             return false;
         }
         if moving {
-            instance.lifecycle = Lifecycle::Migrating;
+            (instance.before_moving, instance.lifecycle) = (instance.lifecycle, Lifecycle::Migrating);
             self.happenings.push_back(Happening::Changed(id));
         }
-        instance.snapshot = true;
+        // One that is being taken will do: nothing comes between that and a move.
+        let is_taken = instance.job.as_ref().is_some_and(|(_, plan)| plan.contains(&Planned::Snapshot));
+        instance.snapshot |= !(moving && is_taken);
         self.pump(id);
         true
+    }
+
+    /// Takes nothing new for a daemon that moves, and asks nothing of it, until it [stays](Self::stay) or is dropped.
+    /// Whether nothing is under way with it.
+    pub(crate) fn seal(&mut self, id: DaemonId) -> bool {
+        let moving = self.instances.get_mut(&id).filter(|instance| {
+            instance.lifecycle == Lifecycle::Migrating && instance.job.is_none() && !instance.snapshot
+        });
+        moving.map(|instance| instance.sealed = true).is_some()
     }
 
     /// A daemon that was about to move stays.
@@ -326,8 +343,8 @@ impl Registry {
         if let Some(instance) = self.instances.get_mut(&id)
             && instance.lifecycle == Lifecycle::Migrating
         {
-            instance.lifecycle = Lifecycle::Running;
-            instance.snapshot = false;
+            instance.lifecycle = instance.before_moving;
+            (instance.snapshot, instance.sealed) = (false, false);
             self.happenings.push_back(Happening::Changed(id));
             self.pump(id);
         }
@@ -419,6 +436,8 @@ impl Registry {
                 }
             }
             _ if instance.daemon.is_none() => return,
+            // What it were told after its state was taken would stay behind.
+            Lifecycle::Migrating if !instance.snapshot => return,
             lifecycle => {
                 for control in instance.controls.drain(..) {
                     add(Planned::Control(control), Task::Control(control));

@@ -163,7 +163,8 @@ impl MeshOs {
         grace: Option<Duration>,
         cause: Option<CommandId>,
     ) -> Option<Ticket> {
-        let instance = self.registry.get_mut(daemon)?;
+        // One that has been given away is stopped where it is now.
+        let instance = self.registry.get_mut(daemon).filter(|instance| !instance.sealed)?;
         instance.cause = cause.or(instance.cause);
         let ticket = self.issue();
         self.stopping.entry(daemon).or_default().push(ticket);
@@ -208,6 +209,7 @@ impl MeshOs {
             }
             Happening::Gone { instance, end } => {
                 let id = instance.id();
+                self.on_moving_gone(now, id, instance.generation);
                 self.pay_last(now, node, &instance);
                 self.oversight.touch();
                 self.gone(id, end, instance.cause, instance.held);
@@ -219,7 +221,7 @@ impl MeshOs {
                     self.settled(ticket, Settlement::Spawned(outcome.clone()));
                 }
             }
-            Happening::Held { .. } => {}
+            Happening::Held { id } => self.on_held(id),
             Happening::Settled { id } => self.pay(now, node, id),
             Happening::Sent { id, to, payload, token } => self.send_from(now.instant, id, to, payload, token),
             Happening::Logged { id, level, text } => {
@@ -228,13 +230,16 @@ impl MeshOs {
             }
             Happening::Announced => self.say_soon(now),
             Happening::State { id, luggage } => {
-                let ticket = self.asking.get_mut(&id).and_then(std::collections::VecDeque::pop_front);
-                if let Some(ticket) = ticket {
-                    let state = luggage.map(|luggage| DaemonState { origin: id, bytes: luggage.state });
+                // Everybody who has asked so far: the daemon has worked off nothing since.
+                for ticket in self.asking.remove(&id).into_iter().flatten() {
+                    let bytes = luggage.as_ref().map(|luggage| luggage.state.clone());
+                    let state = bytes.map(|bytes| DaemonState { origin: id, bytes });
                     self.settled(ticket, Settlement::State(state.ok_or(StateError::None(id))));
                 }
+                self.on_moving_state(now, id, luggage);
             }
             Happening::Crashed { id, reason } => {
+                self.on_moving_crashed(now, id, &reason);
                 let cause = self.registry.get(id).and_then(|instance| instance.cause);
                 let text = format!("crashed: {reason}");
                 self.record_failure(now, format!("daemon {id} {text}"));

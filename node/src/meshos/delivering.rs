@@ -165,6 +165,8 @@ impl MeshOs {
                 let body = wire::encode(&Delivery { daemon: daemon.0, life: self.life, first, events });
                 self.ask(now, node, to, DELIVER, body, Asked::Deliver { daemon, count });
                 happened = true;
+            } else {
+                self.deliveries.nowhere(daemon);
             }
         }
         happened

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use meshground_shared::{DaemonId, NodeId};
 
-use super::MeshOs;
+use super::{MeshOs, migrating::AboutMigration};
 use crate::{
     event::DialId,
     node::Node,
@@ -21,6 +21,9 @@ pub(super) const DELIVER: &str = "os.deliver";
 /// Says something about a signed command.
 pub(super) const ADMIN: &str = "os.admin";
 
+/// What every method of migrations begins with.
+pub(super) const MIGRATE: &str = "os.migrate.";
+
 /// How long a question may take, the making of a session included.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -31,6 +34,20 @@ pub(super) enum Asked {
     Deliver { daemon: DaemonId, count: usize },
     /// Nothing that anybody waits for: it was said, and is said again if need be.
     Admin,
+    /// Something about a migration.
+    Migrate(AboutMigration),
+}
+
+impl Asked {
+    /// Whether each item of the answer is told as it comes; of the others only the last counts.
+    fn is_streamed(&self) -> bool {
+        matches!(self, Self::Migrate(AboutMigration::Fetch(_)))
+    }
+
+    /// Whether the answer may take longer than others.
+    fn is_lasting(&self) -> bool {
+        matches!(self, Self::Migrate(AboutMigration::Fetch(_) | AboutMigration::Start { .. }))
+    }
 }
 
 /// A question that waits for a session.
@@ -59,6 +76,11 @@ impl Desk {
         self.dials.remove(&dial);
     }
 
+    /// The call this is asked by, if it is under way.
+    pub(super) fn call_of(&self, asked: &Asked) -> Option<CallId> {
+        self.made.iter().find(|(_, (other, _))| other == asked).map(|(&call, _)| call)
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.waiting.values().flatten().map(|waiting| waiting.until).min()
     }
@@ -75,7 +97,9 @@ impl MeshOs {
         body: Vec<u8>,
         asked: Asked,
     ) {
-        match node.call(now, to, method, &body, Some(PATIENCE)) {
+        // What lasts as long as it lasts ends with the session at the latest.
+        let patience = Some(PATIENCE).filter(|_| !asked.is_lasting());
+        match node.call(now, to, method, &body, patience) {
             Ok(call) => _ = self.desk.made.insert(call, (asked, Vec::new())),
             Err(CallError::NoSession(_)) if node.route(to).is_some_and(|route| route.distance > 1) => {
                 if !self.desk.waiting.contains_key(&to) {
@@ -125,8 +149,13 @@ impl MeshOs {
             }
             CallEvent::Item { call, body } if self.desk.made.contains_key(&call) => {
                 node.release_items(now, call, 1, body.len());
-                if let Some((_, answer)) = self.desk.made.get_mut(&call) {
-                    *answer = body;
+                if let Some((asked, answer)) = self.desk.made.get_mut(&call) {
+                    if asked.is_streamed() {
+                        let asked = asked.clone();
+                        self.on_item(now, &asked, &body);
+                    } else {
+                        *answer = body;
+                    }
                 }
             }
             CallEvent::Ended { call, outcome } if self.desk.made.contains_key(&call) => {
@@ -134,7 +163,8 @@ impl MeshOs {
                     self.on_answer(now, node, call.peer, asked, outcome.map(|()| answer));
                 }
             }
-            CallEvent::Abandoned { call } if self.abandon(call) => {}
+            CallEvent::Abandoned { call } if self.abandon(call) || self.abandon_migration(call) => {}
+            CallEvent::ReplyWritable { call } if self.serves(call) => self.serve(now, node, call),
             event => return Some(event),
         }
         self.settle(now, node);
@@ -146,6 +176,7 @@ impl MeshOs {
         match method {
             DELIVER => self.on_deliver(now, node, call, body),
             ADMIN => self.on_admin(now, node, call, body),
+            method if method.starts_with(MIGRATE) => self.on_migrate_request(now, node, call, method, body),
             _ => _ = node.end_reply(now, call, Err(CallError::UnknownMethod)),
         }
     }
@@ -162,6 +193,14 @@ impl MeshOs {
         match asked {
             Asked::Deliver { daemon, count } => self.on_delivered(now, node, from, daemon, count, answer),
             Asked::Admin => {}
+            Asked::Migrate(about) => self.on_migrate_answer(now, from, about, answer),
+        }
+    }
+
+    /// An item of an answer of which each counts.
+    fn on_item(&mut self, now: Now, asked: &Asked, item: &[u8]) {
+        if let Asked::Migrate(AboutMigration::Fetch(migration)) = asked {
+            self.on_fetched_item(now.instant, *migration, item);
         }
     }
 }

@@ -13,6 +13,7 @@ mod daemons;
 mod delivering;
 mod desk;
 mod maintenance;
+mod migrating;
 mod oversight;
 mod probes;
 mod reconcile;
@@ -23,7 +24,7 @@ use std::{
     fmt,
 };
 
-use meshground_shared::{CommandId, DaemonId, DaemonView, EventKind, NodeId, SessionEnd};
+use meshground_shared::{CommandId, DaemonId, DaemonView, EventKind, MigrationId, NodeId, SessionEnd};
 use rand_chacha::{
     ChaCha20Rng,
     rand_core::{RngCore, SeedableRng},
@@ -43,12 +44,13 @@ pub use self::{
 use self::{
     delivering::{ForWhom, Owed},
     desk::Desk,
+    migrating::Migrations,
     oversight::Oversight,
 };
 use crate::{
     admin::{AdminCommit, Nonce},
     capability::Capabilities,
-    compute::{Deliveries, Directory, Inventory, Registry, SpawnError},
+    compute::{Deliveries, Directory, Inventory, MigrateError, Registry, SpawnError},
     daemon::{DeliverError, Job, JobDone},
     event::NodeEvent,
     node::Node,
@@ -94,6 +96,8 @@ pub enum Settlement {
     Commanded(Commanded),
     /// Of a question for a daemon's state.
     State(Result<DaemonState, StateError>),
+    /// Of a migration: the target runs the daemon, or why not.
+    Migrated(Result<MigrationId, MigrateError>),
 }
 
 /// One node's part of the system.
@@ -108,6 +112,7 @@ pub struct MeshOs {
     directory: Directory,
     desk: Desk,
     deliveries: Deliveries<ForWhom>,
+    migrations: Migrations,
     /// Answers that wait for daemons to work something off.
     owed: Vec<Owed>,
     /// What of this node's own a daemon here has not worked off yet: the first's number, and how many.
@@ -149,6 +154,7 @@ impl MeshOs {
             directory: Directory::default(),
             desk: Desk::default(),
             deliveries: Deliveries::default(),
+            migrations: Migrations::default(),
             owed: Vec::new(),
             here: BTreeMap::new(),
             starting: BTreeMap::new(),
@@ -207,6 +213,7 @@ impl MeshOs {
                 }
                 self.directory.set(*who, inventory);
                 self.hurry_deliveries(*who);
+                self.learn_incarnations(now.instant, *who);
             }
             _ => {}
         }
@@ -226,6 +233,7 @@ impl MeshOs {
         let (registry, directory) = (&self.registry, &self.directory);
         self.deliveries
             .handle_timeout(now.instant, |id| registry.get(id).is_some() || directory.find(id).is_some());
+        self.migrations.handle_timeout(now.instant);
         self.expire_asks(now, node);
         if self.say_at.is_some_and(|at| at <= now.instant) {
             self.say_inventory(now, node);
@@ -242,6 +250,7 @@ impl MeshOs {
             self.registry.poll_timeout(),
             self.deliveries.poll_timeout(),
             self.desk.poll_timeout(),
+            self.migrations.poll_timeout(),
             self.say_at,
             self.oversight.poll_timeout(),
             self.admin.poll_timeout(),
@@ -266,8 +275,9 @@ impl MeshOs {
             while let Some(happening) = self.registry.poll_happening() {
                 self.on_happening(now, node, happening);
             }
+            let moved = self.pump_migrations(now, node);
             let delivered = self.pump_deliveries(now, node);
-            if !self.pump_commands(now, node) && !delivered {
+            if !self.pump_commands(now, node) && !delivered && !moved {
                 return;
             }
         }

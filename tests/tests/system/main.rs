@@ -3,6 +3,7 @@
 
 mod commanding;
 mod daemons;
+mod migration;
 
 use std::time::Duration;
 

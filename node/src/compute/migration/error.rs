@@ -1,0 +1,64 @@
+//! Why a daemon does not move.
+
+use meshground_shared::{DaemonId, MigrationId, NodeId};
+use serde::{Deserialize, Serialize};
+
+use super::MAX_MIGRATIONS;
+
+/// Why a daemon was not moved. It runs where it ran, unless its own end is the reason.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum MigrateError {
+    /// No node is known to run it.
+    #[error("no node is known to run daemon {0}")]
+    NotFound(DaemonId),
+    /// It was handed over ready-made, so that no other node can make it.
+    #[error("daemon {0} was handed over ready-made: no factory makes it elsewhere")]
+    NotMovable(DaemonId),
+    /// It is starting, stopping, or down.
+    #[error("daemon {0} does not run at present")]
+    NotRunning(DaemonId),
+    /// It runs there already.
+    #[error("it runs on node {0} already")]
+    SameNode(NodeId),
+    /// The node cannot be reached.
+    #[error("node {0} cannot be reached")]
+    Unreachable(NodeId),
+    /// The node takes nothing new: it is cordoned, or out of service.
+    #[error("node {0} takes nothing new")]
+    Closed(NodeId),
+    /// The node has no factory for daemons of this kind.
+    #[error("node {node} makes no daemons of kind {kind:?}")]
+    KindNotFound {
+        /// The node.
+        node: NodeId,
+        /// The kind.
+        kind: String,
+    },
+    /// The node does not announce what the daemon asks for.
+    #[error("node {0} does not announce what the daemon requires")]
+    Unsuitable(NodeId),
+    /// It is being moved already.
+    #[error("daemon {0} is being moved already")]
+    AlreadyMoving(DaemonId),
+    /// As many daemons are on their way as may be.
+    #[error("{MAX_MIGRATIONS} daemons are on their way from the node already")]
+    TooMany,
+    /// Nothing is moved at present.
+    #[error("the cluster is frozen: nothing is moved")]
+    Frozen,
+    /// It has no state that could be moved, or too large a one.
+    #[error("daemon {0} has no state that could be moved")]
+    NoState(DaemonId),
+    /// It came to nothing.
+    #[error("the migration came to nothing: {0}")]
+    Failed(String),
+    /// Somebody called it off.
+    #[error("the migration was called off")]
+    Cancelled,
+    /// The daemon has been given away already.
+    #[error("it is too late: the daemon has been given away")]
+    TooLate,
+    /// There is no such migration under way from this node.
+    #[error("no migration {0} is under way from this node")]
+    NotMigrating(MigrationId),
+}

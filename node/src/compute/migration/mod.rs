@@ -1,0 +1,34 @@
+//! Moving a daemon from one node to another, as each end sees it.
+//!
+//! The source drives. It takes the daemon's state, has the target fetch it and make the daemon anew out of it without
+//! running it, sends after it what came meanwhile, and with the last of that gives the daemon away: the *cutover*. Until
+//! then the source can take everything back by itself, and the target may drop what it has at any time. From then on the
+//! source runs the daemon no more, and asks until the target says that it runs it, or that it does not and never will.
+
+mod error;
+mod incoming;
+mod messages;
+mod outgoing;
+mod packing;
+
+use std::time::Duration;
+
+pub use self::error::MigrateError;
+pub(crate) use self::{
+    incoming::{Incoming, Want},
+    messages::{Advice, Cutover, Offer, Refusal, Replay, Replayed, Stage, Taken, Tell},
+    outgoing::{Order, Outgoing},
+    packing::{Packed, Pieces, Unpacking},
+};
+
+/// How many migrations a node takes part in at once, in either part.
+pub const MAX_MIGRATIONS: usize = 8;
+
+/// How long one end waits to hear of the other before it gives up what it may give up.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// The pause before something that failed is asked again; it doubles up to [`MAX_PAUSE`].
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// See [`PAUSE`].
+const MAX_PAUSE: Duration = Duration::from_secs(1);

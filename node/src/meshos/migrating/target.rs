@@ -1,0 +1,260 @@
+//! The target's part.
+
+use meshground_shared::{DaemonEnd, DaemonId, Maintenance, MigrationId};
+
+use super::{
+    super::{MeshOs, desk::Asked},
+    AboutMigration, FETCH, MAX_ENDED, TELL, read, say,
+};
+use crate::{
+    compute::{
+        MAX_ARGS, MAX_MIGRATIONS, Queued, SpawnOrder,
+        migration::{Cutover, Incoming, Offer, Refusal, Replay, Replayed, Taken, Tell, Want},
+    },
+    daemon::{DaemonEvent, MAX_PAYLOAD},
+    node::Node,
+    rpc::{CallError, CallId},
+    time::{Instant, Now},
+    wire,
+};
+
+impl MeshOs {
+    /// Has one do what it is time for. Whether anything happened.
+    pub(super) fn pump_incoming(&mut self, now: Now, node: &mut Node, id: MigrationId) -> bool {
+        let mut happened = false;
+        loop {
+            let Some(incoming) = self.migrations.incoming.get_mut(&id) else { return happened };
+            let Some(want) = incoming.next(now.instant) else { return happened };
+            let (daemon, source, generation) = (incoming.daemon, incoming.source, incoming.offer.generation);
+            match want {
+                Want::Fetch(from) => {
+                    let body = wire::encode(&(id.0, from));
+                    self.ask_about(now, node, source, FETCH, body, AboutMigration::Fetch(id));
+                }
+                Want::StopFetching => {
+                    if let Some(call) = self.desk.call_of(&Asked::Migrate(AboutMigration::Fetch(id))) {
+                        node.cancel_call(now, call);
+                    }
+                }
+                Want::Tell(stage) => {
+                    let body = wire::encode(&Tell { migration: id.0, daemon: daemon.0, generation, stage });
+                    self.ask_about(now, node, source, TELL, body, AboutMigration::Tell(id));
+                }
+                Want::Restore(luggage) => {
+                    let offer = &incoming.offer;
+                    let order = SpawnOrder {
+                        keypair: incoming.keypair.clone(),
+                        kind: Some(offer.kind.clone()),
+                        args: offer.args.clone(),
+                        member: offer.member,
+                        generation,
+                        cause: offer.cause,
+                        luggage: Some(*luggage),
+                        held: true,
+                    };
+                    if let Err(error) = self.registry.spawn(now.instant, order, None) {
+                        incoming.fail(now.instant, error.to_string());
+                    }
+                }
+                Want::Discard => self.discard(daemon, generation),
+                Want::Forget => self.forget(id),
+            }
+            happened = true;
+        }
+    }
+
+    /// Drops this incarnation of a daemon.
+    fn discard(&mut self, daemon: DaemonId, generation: u64) {
+        let instance = self.registry.get(daemon).filter(|instance| instance.generation == generation);
+        let Some(instance) = instance else { return };
+        let end = if instance.held { DaemonEnd::Killed } else { DaemonEnd::Superseded };
+        self.registry.drop_instance(daemon, end);
+    }
+
+    fn forget(&mut self, id: MigrationId) {
+        self.migrations.incoming.remove(&id);
+        if self.migrations.ended.len() >= MAX_ENDED {
+            self.migrations.ended.pop_front();
+        }
+        self.migrations.ended.push_back(id);
+    }
+
+    /// Never runs what one brought, unless it runs already.
+    fn renounce(&mut self, now: Now, node: &mut Node, id: MigrationId) {
+        if let Some(incoming) = self.migrations.incoming.get_mut(&id).filter(|incoming| !incoming.is_live()) {
+            incoming.leave();
+            self.pump_incoming(now, node, id);
+        }
+    }
+
+    /// A source offers a daemon.
+    pub(super) fn on_offer(
+        &mut self,
+        now: Now,
+        node: &mut Node,
+        call: CallId,
+        body: &[u8],
+    ) -> Result<(), CallError> {
+        let offer: Offer = read(body)?;
+        let taken = self.take_offer(now, node, call, offer);
+        say(now, node, call, &taken);
+        Ok(())
+    }
+
+    fn take_offer(&mut self, now: Now, node: &mut Node, call: CallId, offer: Offer) -> Taken {
+        let other = |reason: &str| Err(Refusal::Other(reason.to_owned()));
+        let id = MigrationId(offer.migration);
+        if let Some(known) = self.migrations.incoming.get(&id) {
+            let same = known.source == call.peer && known.offer == offer;
+            return if same && known.is_under_way() { Ok(()) } else { other("the target has dropped it") };
+        }
+        if self.migrations.ended.contains(&id) {
+            return other("the target has dropped it");
+        }
+        let kind = offer.kind.clone();
+        if offer.args.len() > MAX_ARGS {
+            return other("its arguments are longer than any may be");
+        }
+        let Some(incoming) = Incoming::new(now.instant, call.peer, offer) else {
+            return other("it has more state than may be moved");
+        };
+        let (daemon, generation) = (incoming.daemon, incoming.offer.generation);
+        // It comes back: so it has arrived where it went, even if that was not heard of.
+        if let Some(outgoing) = self.migrations.leaving(daemon) {
+            outgoing.seen_live(now.instant, generation.saturating_sub(1));
+            let leaving = outgoing.id;
+            self.pump_outgoing(now, node, leaving);
+        }
+        // An earlier attempt that has come to nothing at its source.
+        if let Some(earlier) = self.migrations.coming(daemon)
+            && earlier.offer.generation <= generation
+        {
+            let earlier = earlier.id;
+            self.renounce(now, node, earlier);
+        }
+        if self.registry.get(daemon).is_some() {
+            return other("the target has this daemon already");
+        }
+        if !self.registry.offers(&kind) {
+            return Err(Refusal::KindNotFound);
+        }
+        if self.said.cordoned || self.said.maintenance != Maintenance::Active {
+            return Err(Refusal::Closed);
+        }
+        let under_way = self.migrations.incoming.values().filter(|incoming| incoming.is_under_way()).count();
+        if under_way >= MAX_MIGRATIONS {
+            return other("as many daemons are on their way to the target as may be");
+        }
+        if self.migrations.incoming.len() >= MAX_ENDED {
+            return other("the target cannot keep account of more migrations");
+        }
+        self.migrations.incoming.insert(id, incoming);
+        Ok(())
+    }
+
+    /// An item of what is fetched.
+    pub(in crate::meshos) fn on_fetched_item(&mut self, now: Instant, id: MigrationId, item: &[u8]) {
+        if let Some(incoming) = self.migrations.incoming.get_mut(&id) {
+            incoming.item(now, item);
+        }
+    }
+
+    /// A daemon is made and waits.
+    pub(in crate::meshos) fn on_held(&mut self, daemon: DaemonId) {
+        if let Some(incoming) = self.migrations.coming(daemon) {
+            incoming.restored();
+        }
+    }
+
+    /// The source sends what came for the daemon meanwhile.
+    pub(super) fn on_replay(
+        &mut self,
+        now: Now,
+        node: &mut Node,
+        call: CallId,
+        body: &[u8],
+    ) -> Result<(), CallError> {
+        let replay = sound(read(body)?)?;
+        let id = MigrationId(replay.migration);
+        let replayed = self.take_replay(now.instant, call, replay);
+        if replayed == Replayed::Unknown {
+            self.renounce(now, node, id);
+        }
+        say(now, node, call, &replayed);
+        Ok(())
+    }
+
+    fn take_replay(&mut self, now: Instant, call: CallId, replay: Replay) -> Replayed {
+        let incoming = self.migrations.incoming.get_mut(&MigrationId(replay.migration));
+        let Some(incoming) = incoming.filter(|incoming| incoming.source == call.peer) else {
+            return Replayed::Unknown;
+        };
+        if incoming.is_live() {
+            return Replayed::Upto(incoming.replayed());
+        }
+        let instance = self.registry.get_mut(incoming.daemon).filter(|instance| instance.held);
+        let known = incoming.replay(now, replay.from, replay.events.len());
+        let (Some(instance), Some(known)) = (instance, known) else { return Replayed::Unknown };
+        for queued in replay.events.into_iter().skip(known) {
+            instance.inbox.replay(queued);
+        }
+        Replayed::Upto(incoming.replayed())
+    }
+
+    /// The source gives the daemon away.
+    pub(super) fn on_cutover(
+        &mut self,
+        now: Now,
+        node: &mut Node,
+        call: CallId,
+        body: &[u8],
+    ) -> Result<(), CallError> {
+        let cutover: Cutover = sound(read(body)?)?;
+        let id = MigrationId(cutover.migration);
+        let replayed = self.take_replay(now.instant, call, cutover);
+        if replayed == Replayed::Unknown {
+            // From now on the source may run it again.
+            self.renounce(now, node, id);
+        } else if let Some(incoming) = self.migrations.incoming.get_mut(&id).filter(|it| !it.is_live()) {
+            incoming.go_live(now.instant);
+            let daemon = incoming.daemon;
+            self.registry.release(daemon);
+            self.deliveries.hurry(daemon);
+            // At once, so that whoever has something for it finds it.
+            self.say_inventory(now, node);
+        }
+        say(now, node, call, &replayed);
+        Ok(())
+    }
+
+    /// The source says that it is over.
+    pub(super) fn on_abort(
+        &mut self,
+        now: Now,
+        node: &mut Node,
+        call: CallId,
+        body: &[u8],
+    ) -> Result<(), CallError> {
+        let id = MigrationId(read(body)?);
+        match self.migrations.incoming.get_mut(&id) {
+            Some(incoming) if incoming.source != call.peer => {}
+            // What the source says to that tells whether it has taken the daemon back by force.
+            Some(incoming) if incoming.is_live() => incoming.hurry(now.instant),
+            Some(_) => self.renounce(now, node, id),
+            // The offer may come yet.
+            None => self.forget(id),
+        }
+        say(now, node, call, &());
+        Ok(())
+    }
+}
+
+/// What a source sends, if it can have been in a daemon's queue.
+fn sound(replay: Replay) -> Result<Replay, CallError> {
+    let is_sound = |queued: &Queued| match &queued.event {
+        DaemonEvent::Message { payload, .. } => payload.len() <= MAX_PAYLOAD,
+        DaemonEvent::Answer { .. } | DaemonEvent::Alarm { .. } => true,
+        DaemonEvent::Started(_) => false,
+    };
+    if replay.events.iter().all(is_sound) { Ok(replay) } else { Err(CallError::Malformed) }
+}

@@ -1,0 +1,451 @@
+//! Daemons that move between simulated nodes, whatever befalls these meanwhile.
+
+use std::{sync::Arc, time::Duration};
+
+use meshground_node::{
+    DaemonError, DaemonEvent, DaemonId, DaemonOrder, DaemonState, EntityKeypair, Lifecycle, MeshDaemon,
+    MeshOsConfig, MigrateError, MigrationId, OsEvent, Outputs, Settlement, SpawnRequest, Ticket,
+};
+use meshground_shared::{CommandId, DaemonEnd, EventKind, MigrationPhase, MigrationView};
+use meshground_tests::{
+    daemons::Diary,
+    sim::{Faults, Network, each_seed},
+};
+
+use super::{BAD, LIMIT, config, entries, mesh, send, settled, spawn};
+
+/// A network that loses some of what is sent.
+const LOSSY: Faults = Faults { loss: 0.05, corruption: 0.0, ..BAD };
+
+/// Starts a diary whose first entry makes its state this long.
+fn spawn_with_state(network: &mut Network, number: usize, len: usize) -> DaemonId {
+    let keypair = EntityKeypair::from_seed([9; 32]);
+    let id = keypair.origin_hash();
+    let mut bytes = vec![b'x'; len];
+    if let Some(entry) = len.checked_sub(4) {
+        bytes[..4].copy_from_slice(&u32::try_from(entry).expect("small").to_le_bytes());
+    }
+    let state = (len > 0).then_some(DaemonState { origin: id, bytes });
+    let request = SpawnRequest { keypair, kind: "diary".to_owned(), args: String::new(), state, cause: None };
+    let ticket = network.act_os(number, |os, node, now| os.spawn(now, node, request)).expect("it is tried");
+    assert_eq!(settled(network, number, ticket), Settlement::Spawned(Ok(id)));
+    id
+}
+
+fn try_migrate(
+    network: &mut Network,
+    asked: usize,
+    daemon: DaemonId,
+    to: usize,
+) -> Result<Ticket, MigrateError> {
+    let target = network.id(to);
+    let cause = Some(CommandId(77));
+    network.act_os(asked, |os, node, now| os.migrate(now, node, daemon, target, cause))
+}
+
+/// Moves a daemon, and waits until it has moved.
+fn migrate(network: &mut Network, asked: usize, daemon: DaemonId, to: usize) -> MigrationId {
+    let ticket = try_migrate(network, asked, daemon, to).expect("it is tried");
+    match settled(network, asked, ticket) {
+        Settlement::Migrated(Ok(id)) => id,
+        other => panic!("it did not move: {other:?}"),
+    }
+}
+
+/// Which members have a daemon, and what it is doing there.
+fn hosts(network: &Network, daemon: DaemonId) -> Vec<(usize, Lifecycle)> {
+    let members = network.members.iter().enumerate();
+    members
+        .filter_map(|(number, member)| {
+            let mut daemons = member.os.os.as_ref()?.daemons();
+            daemons.find(|view| view.id == daemon).map(|view| (number, view.lifecycle))
+        })
+        .collect()
+}
+
+/// The migrations under way from a member.
+fn under_way(network: &Network, number: usize) -> Vec<MigrationView> {
+    let now = network.now_at(number).instant;
+    network.members[number].os.os.iter().flat_map(|os| os.migrations(now)).collect()
+}
+
+/// What a member told of its migrations, in order.
+fn told(network: &Network, number: usize) -> Vec<MigrationView> {
+    let events = network.members[number].os.events.iter();
+    events
+        .filter_map(|(_, event)| match event {
+            OsEvent::Happened { kind: EventKind::MigrationChanged { migration }, cause } => {
+                assert_eq!(*cause, Some(CommandId(77)));
+                Some(migration.clone())
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// Numbered events that a member keeps sending.
+struct Stream {
+    from: usize,
+    tickets: Vec<Ticket>,
+}
+
+impl Stream {
+    fn new(from: usize) -> Self {
+        Self { from, tickets: Vec::new() }
+    }
+
+    fn send(&mut self, network: &mut Network, daemon: DaemonId) {
+        if network.members[self.from].os.os.is_some() {
+            let text = format!("{} {}", self.from, self.tickets.len());
+            self.tickets.push(send(network, self.from, daemon, &text));
+        }
+    }
+
+    /// The numbers of its events in a diary.
+    fn found(&self, entries: &[Vec<u8>]) -> Vec<usize> {
+        let prefix = format!("{} ", self.from);
+        let entries = entries.iter().filter_map(|entry| str::from_utf8(entry).ok());
+        entries.filter_map(|entry| entry.strip_prefix(&*prefix)?.parse().ok()).collect()
+    }
+
+    /// The numbers of those that were said to be worked off.
+    fn acknowledged(&self, network: &Network) -> Vec<usize> {
+        let is_done = |ticket: &Ticket| {
+            matches!(network.members[self.from].os.settlement(*ticket), Some(Settlement::Delivered(Ok(_))))
+        };
+        self.tickets.iter().enumerate().filter(|(_, ticket)| is_done(ticket)).map(|(at, _)| at).collect()
+    }
+
+    fn is_settled(&self, network: &Network) -> bool {
+        self.tickets.iter().all(|ticket| network.members[self.from].os.settlement(*ticket).is_some())
+    }
+
+    /// Each of its events is in a diary at most once and in order, and every acknowledged one is, if `all`.
+    fn check(&self, network: &Network, entries: &[Vec<u8>], all: bool) {
+        let found = self.found(entries);
+        assert!(found.is_sorted_by(|a, b| a < b), "in order and none twice: {found:?}");
+        if all {
+            let lost: Vec<usize> =
+                self.acknowledged(network).into_iter().filter(|at| !found.contains(at)).collect();
+            assert!(lost.is_empty(), "acknowledged by {} and lost: {lost:?}", self.from);
+        }
+    }
+}
+
+#[test]
+fn a_daemon_of_any_size_moves_in_either_direction_and_back_while_events_keep_coming() {
+    each_seed(8, |seed| {
+        for len in [0, 1 << 10, 1 << 20] {
+            let mut network = mesh(seed, LOSSY, 3);
+            let daemon = spawn_with_state(&mut network, 0, len);
+            network.run_for(Duration::from_secs(1));
+            let mut streams = [Stream::new(0), Stream::new(1), Stream::new(2)];
+            for (asked, from, to) in [(0, 0, 1), (2, 1, 0), (0, 0, 2)] {
+                let ticket = try_migrate(&mut network, asked, daemon, to).expect("it is tried");
+                while network.members[asked].os.settlement(ticket).is_none() {
+                    streams.iter_mut().for_each(|stream| stream.send(&mut network, daemon));
+                    network.run_for(Duration::from_millis(5));
+                }
+                let outcome = settled(&mut network, asked, ticket);
+                assert!(matches!(outcome, Settlement::Migrated(Ok(_))), "{from} to {to}: {outcome:?}");
+                network.run_for(Duration::from_secs(1));
+                assert_eq!(hosts(&network, daemon), [(to, Lifecycle::Running)]);
+            }
+            let is_settled = |network: &Network| streams.iter().all(|stream| stream.is_settled(network));
+            network.run_until(LIMIT, is_settled).expect("every event is settled");
+            let entries = entries(&mut network, 2, daemon);
+            if len > 0 {
+                assert_eq!(entries.first().map(Vec::len), Some(len - 4));
+            }
+            for stream in &streams {
+                assert_eq!(stream.acknowledged(&network).len(), stream.tickets.len(), "of {}", stream.from);
+                stream.check(&network, &entries, true);
+            }
+        }
+    });
+}
+
+#[test]
+fn sixty_four_mebibytes_move_and_a_byte_more_does_not() {
+    let mut network = mesh(1, Faults::NONE, 2);
+    let daemon = spawn_with_state(&mut network, 0, 64 << 20);
+    network.run_for(Duration::from_secs(1));
+    let id = migrate(&mut network, 0, daemon, 1);
+    assert_eq!(hosts(&network, daemon), [(1, Lifecycle::Running)]);
+    let told: Vec<MigrationView> = told(&network, 0).into_iter().filter(|view| view.id == id).collect();
+    assert!(
+        told.last().is_some_and(|view| view.bytes_done >= 64 << 20 && view.bytes_done == view.bytes_total)
+    );
+    let parts = told.iter().filter(|view| view.phase == MigrationPhase::Transfer).count();
+    assert!(parts >= 5, "progress is told: {parts} times");
+    let more = send(&mut network, 0, daemon, "x");
+    settled(&mut network, 0, more);
+    let ticket = try_migrate(&mut network, 1, daemon, 0).expect("it is tried");
+    assert_eq!(settled(&mut network, 1, ticket), Settlement::Migrated(Err(MigrateError::NoState(daemon))));
+    assert_eq!(hosts(&network, daemon), [(1, Lifecycle::Running)]);
+}
+
+#[test]
+fn every_phase_is_told_in_order_and_the_daemon_knows_that_it_was_restored() {
+    let mut network = mesh(1, LOSSY, 3);
+    let daemon = spawn(&mut network, 0, 7);
+    network.run_for(Duration::from_secs(1));
+    let id = migrate(&mut network, 2, daemon, 1);
+    let phases: Vec<MigrationPhase> = told(&network, 0).iter().map(|view| view.phase).collect();
+    let mut each = phases.clone();
+    each.dedup();
+    use MigrationPhase::{Complete, Cutover, Replay, Restore, Snapshot, Transfer};
+    assert_eq!(each, [Snapshot, Transfer, Restore, Replay, Cutover, Complete]);
+    assert!(told(&network, 0).iter().all(|view| view.id == id && view.daemon == daemon));
+    let gone = EventKind::DaemonGone { daemon, reason: DaemonEnd::Migrated };
+    let is_gone = |event: &OsEvent| matches!(event, OsEvent::Happened { kind, .. } if *kind == gone);
+    assert!(network.members[0].os.events.iter().any(|(_, event)| is_gone(event)));
+    let os = network.members[1].os.os.as_ref().expect("running");
+    assert_eq!(os.daemons().next().map(|view| view.generation), Some(2));
+}
+
+#[test]
+fn called_off_in_any_phase_before_the_cutover_it_stays_and_afterwards_it_is_too_late() {
+    let mut outcomes = [0, 0];
+    for delay in 0..60 {
+        let mut network = mesh(delay, LOSSY, 3);
+        let daemon = spawn_with_state(&mut network, 0, 50_000);
+        network.run_for(Duration::from_secs(1));
+        let mut stream = Stream::new(2);
+        let ticket = try_migrate(&mut network, 0, daemon, 1).expect("it is tried");
+        let id = under_way(&network, 0)[0].id;
+        for _ in 0..delay {
+            stream.send(&mut network, daemon);
+            network.run_for(Duration::from_millis(2));
+        }
+        let cancelled = network.act_os(0, |os, node, now| os.cancel_migration(now, node, id));
+        let outcome = settled(&mut network, 0, ticket);
+        let host = match cancelled {
+            Ok(()) => {
+                assert_eq!(outcome, Settlement::Migrated(Err(MigrateError::Cancelled)));
+                outcomes[0] += 1;
+                0
+            }
+            Err(error) => {
+                assert!(matches!(error, MigrateError::TooLate | MigrateError::NotMigrating(_)), "{error}");
+                assert_eq!(outcome, Settlement::Migrated(Ok(id)));
+                outcomes[1] += 1;
+                1
+            }
+        };
+        network.run_for(Duration::from_secs(2));
+        assert_eq!(hosts(&network, daemon), [(host, Lifecycle::Running)]);
+        network.run_until(LIMIT, |network| stream.is_settled(network)).expect("every event is settled");
+        let entries = entries(&mut network, host, daemon);
+        assert_eq!(stream.acknowledged(&network).len(), stream.tickets.len());
+        stream.check(&network, &entries, true);
+        // It can move after that.
+        migrate(&mut network, 2, daemon, 1 - host);
+    }
+    assert!(outcomes.iter().all(|count| *count > 0), "both were seen: {outcomes:?}");
+}
+
+/// Has no state.
+struct Forgetful;
+
+impl MeshDaemon for Forgetful {
+    fn name(&self) -> String {
+        "forgetful".to_owned()
+    }
+
+    fn process(&mut self, _: DaemonEvent, _: &mut Outputs) -> Result<(), DaemonError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_cannot_move_is_told_why_and_runs_on() {
+    let mut network = mesh(1, Faults::NONE, 3);
+    // Member 3 makes nothing.
+    network.add(config());
+    network.equip(3, MeshOsConfig::default(), |_, _| {});
+    network.dial_all();
+    network.run_for(Duration::from_secs(3));
+    let daemon = spawn(&mut network, 0, 7);
+    network.run_for(Duration::from_secs(1));
+    let here = network.id(0);
+    let unknown = DaemonId(1);
+    assert_eq!(try_migrate(&mut network, 1, unknown, 0), Err(MigrateError::NotFound(unknown)));
+    assert_eq!(try_migrate(&mut network, 0, daemon, 0), Err(MigrateError::SameNode(here)));
+    assert_eq!(try_migrate(&mut network, 1, daemon, 0), Err(MigrateError::SameNode(here)));
+    let node = network.id(3);
+    let none = MigrateError::KindNotFound { node, kind: "diary".to_owned() };
+    assert_eq!(try_migrate(&mut network, 0, daemon, 3), Err(none.clone()));
+    let ticket = try_migrate(&mut network, 1, daemon, 3).expect("only its host knows");
+    assert_eq!(settled(&mut network, 1, ticket), Settlement::Migrated(Err(none)));
+    try_migrate(&mut network, 0, daemon, 1).expect("it is tried");
+    assert_eq!(try_migrate(&mut network, 0, daemon, 2), Err(MigrateError::AlreadyMoving(daemon)));
+    network.run_for(Duration::from_secs(2));
+    assert_eq!(hosts(&network, daemon), [(1, Lifecycle::Running)]);
+
+    let keypair = EntityKeypair::from_seed([3; 32]);
+    let handed = keypair.origin_hash();
+    network
+        .act_os(0, |os, node, now| os.register_daemon(now, node, Box::new(Diary::default()), keypair, None))
+        .expect("it is tried");
+    network.run_for(Duration::from_secs(1));
+    assert_eq!(try_migrate(&mut network, 0, handed, 1), Err(MigrateError::NotMovable(handed)));
+
+    for number in [0, 1] {
+        network.act_os(number, |os, _, now| {
+            let make =
+                |_: &DaemonOrder| -> Result<Box<dyn MeshDaemon>, DaemonError> { Ok(Box::new(Forgetful)) };
+            os.register_factory(now, "forgetful", Arc::new(make))
+        });
+    }
+    let keypair = EntityKeypair::from_seed([4; 32]);
+    let stateless = keypair.origin_hash();
+    let request =
+        SpawnRequest { keypair, kind: "forgetful".to_owned(), args: String::new(), state: None, cause: None };
+    let ticket = network.act_os(0, |os, node, now| os.spawn(now, node, request)).expect("it is tried");
+    settled(&mut network, 0, ticket);
+    network.run_for(Duration::from_secs(1));
+    let ticket = try_migrate(&mut network, 0, stateless, 1).expect("it is tried");
+    let outcome = settled(&mut network, 0, ticket);
+    assert_eq!(outcome, Settlement::Migrated(Err(MigrateError::NoState(stateless))));
+    assert_eq!(hosts(&network, stateless), [(0, Lifecycle::Running)]);
+}
+
+#[test]
+fn one_whose_target_is_cut_off_after_the_cutover_can_be_taken_back_by_force_and_the_targets_copy_goes() {
+    let mut network = mesh(3, Faults::NONE, 3);
+    let daemon = spawn(&mut network, 0, 7);
+    network.run_for(Duration::from_secs(1));
+    let ticket = try_migrate(&mut network, 0, daemon, 1).expect("it is tried");
+    let is_live = |network: &Network| hosts(network, daemon).iter().any(|(number, _)| *number == 1);
+    network.run_until(LIMIT, is_live).expect("the target runs it");
+    // The target has just gone live, and nobody has heard of that.
+    network.intercept();
+    let [source, other, target] = [0, 2, 1].map(|number| network.members[number].address);
+    network.cuts = vec![(target, source), (source, target), (target, other), (other, target)];
+    network.run_for(Duration::from_secs(20));
+    let view = under_way(&network, 0).pop().expect("it is under way");
+    assert_eq!(view.phase, MigrationPhase::Cutover);
+    network.act_os(0, |os, node, now| os.kill_migration(now, node, view.id)).expect("there is one");
+    assert_eq!(settled(&mut network, 0, ticket), Settlement::Migrated(Err(MigrateError::Cancelled)));
+    let after = send(&mut network, 2, daemon, "after");
+    assert!(matches!(settled(&mut network, 2, after), Settlement::Delivered(Ok(_))));
+    network.cuts.clear();
+    network.dial_all();
+    let is_alone = |network: &Network| hosts(network, daemon) == [(0, Lifecycle::Running)];
+    network.run_until(LIMIT, is_alone).expect("the target drops its copy");
+    assert_eq!(entries(&mut network, 0, daemon), [b"after"]);
+}
+
+/// What befalls a migration.
+#[derive(Debug, Clone, Copy)]
+enum Blow {
+    Nothing,
+    CutOff { both_ways: bool },
+    Isolate(usize),
+    Crash { number: usize, for_good: bool },
+    Cancel,
+    Force,
+}
+
+#[test]
+fn whatever_befalls_it_one_copy_is_left_that_holds_every_acknowledged_event_in_order() {
+    each_seed(150, |seed| {
+        let mut network = mesh(seed, BAD, 4);
+        network.faults.loss = 0.05 * (1 + network.below(4)) as f64;
+        let len = [0, 3_000, 200_000][usize::try_from(network.below(3)).expect("small")];
+        let daemon = spawn_with_state(&mut network, 0, len);
+        let mut streams = [Stream::new(2), Stream::new(3)];
+        let mut tick = |network: &mut Network| {
+            streams.iter_mut().for_each(|stream| stream.send(network, daemon));
+            let pause = Duration::from_micros(1_000 + network.below(20_000));
+            network.run_for(pause);
+            let running = hosts(network, daemon);
+            let running = running.iter().filter(|(_, lifecycle)| lifecycle.is_live()).count();
+            assert!(running <= 1, "never two at once");
+        };
+        (0..40).for_each(|_| tick(&mut network));
+        // It may not have heard of the target yet; then this is a quiet run.
+        let _ = try_migrate(&mut network, 0, daemon, 1);
+        let id = under_way(&network, 0).first().map_or(MigrationId(0), |view| view.id);
+        let wait = network.below(40);
+        (0..wait).for_each(|_| tick(&mut network));
+        let blow = match network.below(10) {
+            0 => Blow::Nothing,
+            1 => Blow::CutOff { both_ways: true },
+            2 => Blow::CutOff { both_ways: false },
+            3 => Blow::Isolate(usize::try_from(network.below(2)).expect("small")),
+            4 | 5 => Blow::Crash { number: 0, for_good: network.below(3) == 0 },
+            6 | 7 => Blow::Crash { number: 1, for_good: network.below(3) == 0 },
+            8 => Blow::Cancel,
+            _ => Blow::Force,
+        };
+        let [source, target] = [0, 1].map(|number| network.members[number].address);
+        let mut crashed = None;
+        match blow {
+            Blow::Nothing => {}
+            Blow::CutOff { both_ways } => {
+                network.cuts.push((target, source));
+                if both_ways {
+                    network.cuts.push((source, target));
+                }
+            }
+            Blow::Isolate(number) => {
+                let address = network.members[number].address;
+                for other in network.members.iter().map(|member| member.address).collect::<Vec<_>>() {
+                    network.cuts.extend([(address, other), (other, address)]);
+                }
+            }
+            Blow::Crash { number, .. } => {
+                crashed = Some(number);
+                network.crash(number);
+            }
+            Blow::Cancel => {
+                _ = network.act_os(0, |os, node, now| os.cancel_migration(now, node, id));
+            }
+            Blow::Force => _ = network.act_os(0, |os, node, now| os.force_cutover(now, node, id)),
+        }
+        // Long enough for either end to lose its patience, now and then.
+        let pause = network.below(if seed % 5 == 0 { 6_000 } else { 300 });
+        (0..pause).for_each(|_| tick(&mut network));
+        network.cuts.clear();
+        if let Blow::Crash { number, for_good: false } = blow {
+            network.restart_in_place(number);
+        }
+        let is_up = |network: &Network, number: usize| network.members[number].node.is_some();
+        for (a, b) in [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)] {
+            if is_up(&network, a) && is_up(&network, b) {
+                network.dial(a, b);
+            }
+        }
+        (0..100).for_each(|_| tick(&mut network));
+        let target_lost = crashed == Some(1) && !is_up(&network, 1);
+        let is_over = |network: &Network| under_way(network, 0).is_empty();
+        if !target_lost {
+            network.run_until(LIMIT * 2, is_over).expect("every migration comes to an end");
+        }
+        network.run_for(LIMIT + Duration::from_secs(20));
+        assert!(streams.iter().all(|stream| stream.is_settled(&network)));
+
+        let has_run = |number: usize| {
+            let mut events = network.members[number].os.events.iter();
+            let is_it = |kind: &EventKind| matches!(kind, EventKind::DaemonChanged { daemon: view } if view.id == daemon);
+            events.any(|(_, event)| matches!(event, OsEvent::Happened { kind, .. } if is_it(kind)))
+        };
+        let arrived = has_run(1);
+        let hosts = hosts(&network, daemon);
+        let story = format!("{blow:?} after {wait}, then {pause}: {hosts:?}, arrived: {arrived}");
+        // A copy that crashed with its node is lost, and so is one that was given to a node that never comes back.
+        let may_be_none = crashed == Some(0) && !arrived || crashed == Some(1) && (arrived || target_lost);
+        match hosts[..] {
+            [(number, Lifecycle::Running)] => {
+                let entries = entries(&mut network, number, daemon);
+                let all = !(crashed == Some(1) && arrived);
+                streams.iter().for_each(|stream| stream.check(&network, &entries, all));
+                assert!(streams.iter().all(|stream| !stream.acknowledged(&network).is_empty()), "{story}");
+            }
+            [] | [(0, Lifecycle::Migrating)] => assert!(may_be_none, "{story}"),
+            _ => panic!("{story}"),
+        }
+    });
+}
