@@ -42,7 +42,10 @@ pub use capability::{
     Capabilities, CapabilityError, CapabilityIndex, Comparison, Filter, Placement, PlacementError,
     PlacementReason, PlacementStrategy, PlacementView, Placer,
 };
-pub use compute::{MAX_ARGS, MAX_DAEMONS, SpawnError};
+pub use compute::{
+    MAX_ARGS, MAX_DAEMONS, SpawnError,
+    groups::{GroupError, MAX_GROUPS, MAX_MEMBERS, PickStrategy},
+};
 pub use config::{ConfigError, HandshakeConfig, LivenessConfig, NodeConfig, RekeyConfig};
 pub use crypto::Suite;
 pub use daemon::{
@@ -56,7 +59,8 @@ pub use meshground_shared::{
     NodeId, PublicKey, RejectReason, Role, SessionEnd,
 };
 pub use meshos::{
-    DaemonState, Delivered, MeshOs, MeshOsConfig, OsEvent, Settlement, SpawnRequest, StateError, Ticket,
+    DaemonState, Delivered, GroupRequest, MeshOs, MeshOsConfig, OsEvent, Settlement, SpawnRequest,
+    StateError, Ticket,
 };
 pub use node::Node;
 pub use path::Path;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use meshground_shared::{CommandId, DaemonHealth, DaemonId, DaemonView, Lifecycle, Member};
+use meshground_shared::{CommandId, DaemonEnd, DaemonHealth, DaemonId, DaemonView, Lifecycle, Member};
 use serde::{Deserialize, Serialize};
 
 use super::inbox::{Inbox, Receipt};
@@ -76,6 +76,8 @@ pub(crate) struct Instance {
     pub(super) restart_at: Option<Instant>,
     /// By then it is gone, whatever it does.
     pub(super) kill_at: Option<Instant>,
+    /// What that is called, if it stops before.
+    pub(super) end: DaemonEnd,
     pub(super) alarms: BTreeMap<u64, Instant>,
     pub(super) congested: bool,
     pub(crate) tags: Vec<String>,
@@ -119,6 +121,7 @@ impl Instance {
             supervision: Supervision::default(),
             restart_at: None,
             kill_at: None,
+            end: DaemonEnd::Stopped,
             alarms: BTreeMap::new(),
             congested: false,
             tags: Vec::new(),

@@ -1,6 +1,7 @@
 //! What runs where: the daemons of this node, and what the others say of theirs.
 
 mod delivery;
+pub(crate) mod groups;
 mod inbox;
 mod instance;
 mod inventory;
@@ -11,6 +12,6 @@ pub(crate) use self::{
     delivery::{Deliveries, Parcel},
     inbox::{SenderKey, Settled},
     instance::{Instance, Luggage, SpawnOrder},
-    inventory::{Directory, Inventory},
+    inventory::{Directory, Inventory, Stated},
     registry::{Happening, Registry},
 };

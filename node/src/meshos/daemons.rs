@@ -205,10 +205,12 @@ impl MeshOs {
             Happening::Gone { instance, end } => {
                 let id = instance.id();
                 self.pay_last(now, node, &instance);
+                self.member_gone(&instance);
                 self.gone(id, end, instance.cause, instance.held);
                 self.say_soon(now);
             }
             Happening::Started { id, outcome } => {
+                self.learn_requirements(id);
                 let outcome = outcome.map(|()| id).map_err(SpawnError::Failed);
                 for ticket in self.starting.remove(&id).into_iter().flatten() {
                     self.settled(ticket, Settlement::Spawned(outcome.clone()));
@@ -281,6 +283,7 @@ impl MeshOs {
             // It is bounded so that it fits.
             let _ = node.say(now, Topic::Inventory, inventory.encode());
             self.said = inventory.clone();
+            self.groups.stir();
         }
         self.directory.set(self.local, Some(inventory));
     }

@@ -8,13 +8,14 @@ mod config;
 mod daemons;
 mod delivering;
 mod desk;
+mod grouping;
 
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
 };
 
-use meshground_shared::{CommandId, DaemonId, DaemonView, EventKind, NodeId};
+use meshground_shared::{CommandId, DaemonId, DaemonView, EventKind, GroupId, NodeId};
 use rand_chacha::{
     ChaCha20Rng,
     rand_core::{RngCore, SeedableRng},
@@ -24,13 +25,15 @@ pub use self::{
     config::MeshOsConfig,
     daemons::{DaemonState, SpawnRequest, StateError},
     delivering::Delivered,
+    grouping::GroupRequest,
 };
 use self::{
     delivering::{ForWhom, Owed},
     desk::Desk,
+    grouping::Groups,
 };
 use crate::{
-    compute::{Deliveries, Directory, Inventory, Registry, SpawnError},
+    compute::{Deliveries, Directory, Inventory, Registry, SpawnError, groups::GroupError},
     daemon::{DeliverError, Job, JobDone},
     event::NodeEvent,
     node::Node,
@@ -74,6 +77,8 @@ pub enum Settlement {
     Delivered(Result<Delivered, DeliverError>),
     /// Of a question for a daemon's state.
     State(Result<DaemonState, StateError>),
+    /// Of what was asked of a group.
+    Group(Result<GroupId, GroupError>),
 }
 
 /// One node's part of the system.
@@ -88,6 +93,7 @@ pub struct MeshOs {
     directory: Directory,
     desk: Desk,
     deliveries: Deliveries<ForWhom>,
+    groups: Groups,
     /// Answers that wait for daemons to work something off.
     owed: Vec<Owed>,
     /// What of this node's own a daemon here has not worked off yet: the first's number, and how many.
@@ -121,6 +127,7 @@ impl MeshOs {
             directory: Directory::default(),
             desk: Desk::default(),
             deliveries: Deliveries::default(),
+            groups: Groups::default(),
             owed: Vec::new(),
             here: BTreeMap::new(),
             starting: BTreeMap::new(),
@@ -159,7 +166,18 @@ impl MeshOs {
                 self.directory.set(*who, Inventory::decode(body).ok().filter(|_| !body.is_empty()));
                 self.hurry_deliveries(*who);
             }
+            NodeEvent::Said { node: who, topic: Topic::Groups, body } => self.hear_groups(now, *who, body),
             _ => {}
+        }
+        if matches!(
+            event,
+            NodeEvent::SessionUp { .. }
+                | NodeEvent::SessionDown { .. }
+                | NodeEvent::Health { .. }
+                | NodeEvent::RouteChanged { .. }
+                | NodeEvent::Said { .. }
+        ) {
+            self.groups.stir();
         }
         self.settle(now, node);
         Some(event)
@@ -178,6 +196,9 @@ impl MeshOs {
         self.deliveries
             .handle_timeout(now.instant, |id| registry.get(id).is_some() || directory.find(id).is_some());
         self.expire_asks(now, node);
+        if self.groups.poll_timeout().is_some_and(|at| at <= now.instant) {
+            self.groups.stir();
+        }
         if self.say_at.is_some_and(|at| at <= now.instant) {
             self.say_inventory(now, node);
         }
@@ -190,6 +211,7 @@ impl MeshOs {
             self.registry.poll_timeout(),
             self.deliveries.poll_timeout(),
             self.desk.poll_timeout(),
+            self.groups.poll_timeout(),
             self.say_at,
         ];
         times.into_iter().flatten().min()
@@ -212,7 +234,9 @@ impl MeshOs {
             while let Some(happening) = self.registry.poll_happening() {
                 self.on_happening(now, node, happening);
             }
-            if !self.pump_deliveries(now, node) {
+            if self.groups.is_dirty() {
+                self.look_at_groups(now, node);
+            } else if !self.pump_deliveries(now, node) {
                 return;
             }
         }

@@ -2,6 +2,7 @@
 //! `MESHGROUND_SEED=17 cargo test -p meshground-tests --test system`. `MESHGROUND_EFFORT=25` tries 25 times as many.
 
 mod daemons;
+mod groups;
 
 use std::time::Duration;
 
