@@ -44,7 +44,7 @@ pub use capability::{
 };
 pub use compute::{
     MAX_ARGS, MAX_DAEMONS, SpawnError,
-    groups::{GroupError, MAX_GROUPS, MAX_MEMBERS, PickStrategy},
+    groups::{GroupError, Lineage, LineageError, MAX_GROUPS, MAX_MEMBERS, PickStrategy},
 };
 pub use config::{ConfigError, HandshakeConfig, LivenessConfig, NodeConfig, RekeyConfig};
 pub use crypto::Suite;

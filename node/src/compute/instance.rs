@@ -158,6 +158,11 @@ impl Instance {
         }
     }
 
+    /// Has it take over this state when it is made again.
+    pub(crate) fn begin_with(&mut self, state: Vec<u8>) {
+        self.restore = Some(state);
+    }
+
     /// As everybody sees it.
     pub(crate) fn view(&self) -> DaemonView {
         DaemonView {

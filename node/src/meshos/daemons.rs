@@ -225,6 +225,7 @@ impl MeshOs {
             }
             Happening::Announced => self.say_soon(now),
             Happening::State { id, luggage } => {
+                self.offer_state(now, node, id, luggage.as_deref());
                 let ticket = self.asking.get_mut(&id).and_then(std::collections::VecDeque::pop_front);
                 if let Some(ticket) = ticket {
                     let state = luggage.map(|luggage| DaemonState { origin: id, bytes: luggage.state });
@@ -232,6 +233,7 @@ impl MeshOs {
                 }
             }
             Happening::Crashed { id, reason } => {
+                self.refit(id);
                 let cause = self.registry.get(id).and_then(|instance| instance.cause);
                 let text = format!("crashed: {reason}");
                 let level = meshground_shared::LogLevel::Error;

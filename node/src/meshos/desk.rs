@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use meshground_shared::{DaemonId, NodeId};
+use meshground_shared::{DaemonId, GroupId, NodeId};
 
 use super::MeshOs;
 use crate::{
@@ -18,6 +18,12 @@ pub(super) const PREFIX: &str = "os.";
 /// Brings a daemon events.
 pub(super) const DELIVER: &str = "os.deliver";
 
+/// Has a daemon's state signed for forks.
+pub(super) const FORK: &str = "os.group.fork";
+
+/// Fetches a piece of such a state.
+pub(super) const STATE: &str = "os.group.state";
+
 /// How long a question may take, the making of a session included.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -26,6 +32,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) enum Asked {
     /// To bring a daemon events.
     Deliver { daemon: DaemonId, count: usize },
+    /// To sign a state for a group's forks.
+    Fork { group: GroupId },
+    /// For a piece of a state.
+    State { hash: [u8; 32] },
 }
 
 /// A question that waits for a session.
@@ -140,6 +150,8 @@ impl MeshOs {
     fn on_request(&mut self, now: Now, node: &mut Node, call: CallId, method: &str, body: &[u8]) {
         match method {
             DELIVER => self.on_deliver(now, node, call, body),
+            FORK => self.on_fork(now, node, call, body),
+            STATE => self.on_state(now, node, call, body),
             _ => _ = node.end_reply(now, call, Err(CallError::UnknownMethod)),
         }
     }
@@ -155,6 +167,8 @@ impl MeshOs {
     ) {
         match asked {
             Asked::Deliver { daemon, count } => self.on_delivered(now, node, from, daemon, count, answer),
+            Asked::Fork { group } => self.on_forked(now, group, answer),
+            Asked::State { hash } => self.on_piece(now, node, hash, answer),
         }
     }
 }

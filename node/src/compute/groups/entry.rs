@@ -3,7 +3,7 @@
 use meshground_shared::{CommandId, DaemonId, GroupId, GroupKind, NodeId};
 use serde::{Deserialize, Serialize};
 
-use super::MAX_MEMBERS;
+use super::{ForkPoint, MAX_MEMBERS};
 use crate::daemon::{EntityKeypair, GroupPlace};
 
 /// What a group is to be. Of two the greater counts: the newer one, and of equally new ones the same one everywhere.
@@ -30,6 +30,8 @@ pub(crate) struct Spec {
     pub(crate) seed: [u8; 32],
     /// The command behind it.
     pub(crate) cause: Option<u64>,
+    /// For forks, what they go on from.
+    pub(crate) fork: Option<ForkPoint>,
 }
 
 /// Who looks after a group. Of two the greater counts.
@@ -184,6 +186,7 @@ pub(super) mod tests {
             args: String::new(),
             seed: [7; 32],
             cause: None,
+            fork: None,
         }
     }
 

@@ -6,16 +6,22 @@
 mod entry;
 mod error;
 mod ledger;
+mod lineage;
 mod pick;
 mod placing;
 
 pub(crate) use self::{
     entry::{Claim, Entry, Slot, Spec},
     ledger::Ledger,
+    lineage::{ForkPoint, root},
     pick::{Choice, pick},
     placing::{Candidate, choose, rank},
 };
-pub use self::{error::GroupError, pick::PickStrategy};
+pub use self::{
+    error::GroupError,
+    lineage::{Lineage, LineageError},
+    pick::PickStrategy,
+};
 
 /// The most groups there may be.
 pub const MAX_GROUPS: usize = 64;

@@ -51,7 +51,7 @@ pub(super) struct Pending {
 }
 
 #[derive(Debug)]
-enum Wanted {
+pub(super) enum Wanted {
     /// All members run.
     Spawn,
     /// So many as now are wanted run, and there were so many before.
@@ -74,9 +74,18 @@ impl MeshOs {
         node: &mut Node,
         request: GroupRequest,
     ) -> Result<Ticket, GroupError> {
-        let GroupRequest { kind, daemon, args, count, name, seed, parent: _, cause } = request;
-        if kind != GroupKind::Replica {
-            return Err(GroupError::WrongKind("groups of this kind are not there yet".to_owned()));
+        let GroupRequest { kind, daemon, args, count, name, seed, parent, cause } = request;
+        match (kind, parent) {
+            (GroupKind::Standby, _) => {
+                return Err(GroupError::WrongKind("standby groups are not there yet".to_owned()));
+            }
+            (GroupKind::Fork, None) => {
+                return Err(GroupError::WrongKind("forks need a daemon they are made of".to_owned()));
+            }
+            (GroupKind::Replica, Some(_)) => {
+                return Err(GroupError::WrongKind("replicas are made of no daemon".to_owned()));
+            }
+            _ => {}
         }
         if !(1..=MAX_MEMBERS).contains(&count) {
             return Err(GroupError::BadCount(count));
@@ -93,11 +102,24 @@ impl MeshOs {
         }
         let author = self.local.0;
         let cause_id = cause.map(|cause| cause.0);
-        let spec =
-            Spec { version: 1, author, desired: count, kind, name, daemon, args, seed, cause: cause_id };
+        let spec = Spec {
+            version: 1,
+            author,
+            desired: count,
+            kind,
+            name,
+            daemon,
+            args,
+            seed,
+            cause: cause_id,
+            fork: None,
+        };
         let mut entry = Entry::new(spec, Claim { term: 1, node: author });
         let id = GroupId(self.rng.next_u64());
         self.place_all(now, node, id, &mut entry)?;
+        if let Some(parent) = parent {
+            return self.spawn_forks(now, node, id, entry, parent);
+        }
         if !self.groups.ledger.add(id, entry) {
             return Err(GroupError::TooMany);
         }
@@ -186,14 +208,19 @@ impl MeshOs {
 
     fn await_group(&mut self, now: Now, node: &mut Node, group: GroupId, what: Wanted) -> Ticket {
         let ticket = self.issue();
+        self.wait_for(now, ticket, group, what);
+        self.settle(now, node);
+        ticket
+    }
+
+    /// The holder of a ticket waits for something to come about.
+    pub(super) fn wait_for(&mut self, now: Now, ticket: Ticket, group: GroupId, what: Wanted) {
         let budget = match what {
             Wanted::Spawn | Wanted::Scale { .. } => self.config.group_budget,
             Wanted::Stop | Wanted::Undo(_) => self.config.grace + CLEARED,
         };
         self.groups.pending.push(Pending { ticket, group, what, until: now.instant + budget });
         self.groups.dirty = true;
-        self.settle(now, node);
-        ticket
     }
 
     /// Tells whoever waits for something that has come about, or will not.
@@ -260,7 +287,7 @@ impl MeshOs {
         let mut others = self.directory.iter().filter(|(node, _)| self.groups.is_here(*node));
         !here
             && !others.any(|(_, inventory)| {
-                let mut members = inventory.daemons.iter().filter_map(|daemon| daemon.member());
+                let mut members = inventory.daemons.iter().filter_map(crate::compute::Stated::member);
                 members.any(|(its, _)| its == group)
             })
     }

@@ -4,13 +4,14 @@ use meshground_shared::{DaemonEnd, DaemonId, GroupId, Lifecycle};
 
 use super::super::MeshOs;
 use crate::{
-    compute::{Instance, SpawnOrder, groups::Slot},
+    compute::{Instance, Luggage, SpawnOrder, groups::Slot},
+    node::Node,
     time::Now,
 };
 
 impl MeshOs {
     /// Starts and stops members here.
-    pub(super) fn host_members(&mut self, now: Now) {
+    pub(super) fn host_members(&mut self, now: Now, node: &mut Node) {
         let members: Vec<(DaemonId, GroupId, u32)> = self
             .registry
             .iter()
@@ -25,7 +26,7 @@ impl MeshOs {
             let mine: Vec<u32> =
                 entry.hosts().filter(|(_, host)| *host == self.local).map(|(index, _)| index).collect();
             for index in mine {
-                self.start_member(now, group, index);
+                self.start_member(now, node, group, index);
             }
         }
     }
@@ -66,13 +67,20 @@ impl MeshOs {
         }
     }
 
-    fn start_member(&mut self, now: Now, group: GroupId, index: u32) {
-        let Some(entry) = self.groups.ledger.get(group) else { return };
+    fn start_member(&mut self, now: Now, node: &mut Node, group: GroupId, index: u32) {
+        let Some(entry) = self.groups.ledger.get(group).cloned() else { return };
         let (id, slot) = (entry.member(index), entry.slot(index));
         let is_over = self.groups.ended.get(&id).is_some_and(|ended| *ended >= slot.generation);
         if is_over || self.registry.get(id).is_some() {
             return;
         }
+        let luggage = match &entry.spec.fork {
+            None => None,
+            Some(point) => match self.fork_state(now, node, &entry, point) {
+                None => return,
+                Some(state) => Some(Luggage { state: state.to_vec(), ..Luggage::default() }),
+            },
+        };
         let order = SpawnOrder {
             keypair: entry.keypair(index),
             kind: Some(entry.spec.daemon.clone()),
@@ -80,7 +88,7 @@ impl MeshOs {
             member: Some(entry.group_place(group, index)),
             generation: slot.generation,
             cause: entry.cause(),
-            luggage: None,
+            luggage,
             held: false,
         };
         if self.registry.spawn(now.instant, order, None).is_err() {

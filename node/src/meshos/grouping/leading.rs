@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write,
     time::Duration,
 };
 
@@ -21,6 +22,9 @@ use crate::{
 
 /// A node is given so long to say that it runs what it is to run.
 const SETTLING: Duration = Duration::from_secs(2);
+
+/// A node is given a second for so many bytes of a state that it may have to fetch.
+const FETCHED_A_SECOND: u64 = 4 << 20;
 
 /// A node on which a member did not start or stay is avoided for so long; each further time for twice as long.
 const AVOIDED: Duration = Duration::from_secs(5);
@@ -59,7 +63,7 @@ impl Field {
         let named = self.excluded.iter().take(NAMED).map(|(node, why)| format!("node {node} {why}"));
         let mut text = named.collect::<Vec<_>>().join(", ");
         if self.excluded.len() > NAMED {
-            text += &format!(", and {} more", self.excluded.len() - NAMED);
+            let _ = write!(text, ", and {} more", self.excluded.len() - NAMED);
         }
         text
     }
@@ -166,7 +170,9 @@ impl MeshOs {
         if missing.0 != slot {
             *missing = (slot, now);
         }
-        if now.saturating_since(missing.1) < SETTLING {
+        // A fork's node may have to fetch its state first.
+        let fetching = entry.spec.fork.as_ref().map_or(0, |point| point.state_len / FETCHED_A_SECOND);
+        if now.saturating_since(missing.1) < SETTLING + Duration::from_secs(fetching) {
             return Verdict::Comes;
         }
         self.refuse(now, group, index, host);
@@ -203,12 +209,12 @@ impl MeshOs {
         let any = Filter::any();
         let filter = self.groups.requirements.get(&entry.spec.daemon).unwrap_or(&any);
         let placed = self.placed();
-        let placer = node.placer(|_| 0);
+        let near = node.placer(|_| 0);
         let nothing = Capabilities::new();
         let mut field = Field { candidates: Vec::new(), excluded: Vec::new() };
         for (&id, presence) in &self.groups.presence {
             let inventory = self.directory.get(id);
-            let able = placer.index.get(id).unwrap_or(&nothing);
+            let able = near.index.get(id).unwrap_or(&nothing);
             let why_not = match inventory {
                 _ if !presence.is_here => Some("cannot be reached"),
                 None => Some("says nothing yet"),
@@ -230,7 +236,7 @@ impl MeshOs {
                     let known = u32::try_from(known).unwrap_or(u32::MAX);
                     let coming = placed.get(&id).copied().unwrap_or(0).saturating_sub(known);
                     let load = inventory.load().saturating_add(10 * coming);
-                    let rtt = (placer.view)(id).map(|view| view.rtt).unwrap_or_default();
+                    let rtt = (near.view)(id).map(|view| view.rtt).unwrap_or_default();
                     field.candidates.push(Candidate { node: id, load, rtt });
                 }
                 (_, why_not) => field.excluded.push((id, why_not.unwrap_or_default())),

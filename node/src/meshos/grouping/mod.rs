@@ -4,6 +4,7 @@
 //! what the ledger places on it.
 
 mod asking;
+mod forking;
 mod hosting;
 mod leading;
 mod viewing;
@@ -16,7 +17,7 @@ use std::{
 use meshground_shared::{DaemonId, EventKind, GroupId, GroupView, NodeId};
 
 pub use self::asking::GroupRequest;
-use self::asking::Pending;
+use self::{asking::Pending, forking::Forks};
 use super::MeshOs;
 use crate::{
     capability::Filter,
@@ -68,6 +69,7 @@ pub(super) struct Groups {
     /// What members need, by kind, as far as some were made here.
     requirements: BTreeMap<String, Filter>,
     pending: Vec<Pending>,
+    forks: Forks,
     turns: BTreeMap<GroupId, u64>,
     /// What was last said to everyone.
     said: Vec<u8>,
@@ -136,7 +138,8 @@ impl MeshOs {
                 self.groups.lacking.remove(&id);
             }
         }
-        self.host_members(now);
+        self.host_members(now, node);
+        self.tidy_states(now.instant);
         self.say_groups(now, node);
         self.tell_groups(now.instant);
         self.mind_pending(now);
