@@ -140,7 +140,7 @@ impl MeshOs {
         if self.registry.take_state(parent, false) {
             self.groups.forks.signing.entry(parent).or_default().push((whom, root));
         } else {
-            self.forked(now, node, whom, Err(NO_STATE));
+            self.forked(now, node, &whom, Err(NO_STATE));
         }
     }
 
@@ -165,12 +165,12 @@ impl MeshOs {
                     Ok(point)
                 }
             };
-            self.forked(now, node, whom, outcome);
+            self.forked(now, node, &whom, outcome);
         }
     }
 
-    fn forked(&mut self, now: Now, node: &mut Node, whom: Whom, outcome: Result<ForkPoint, &'static str>) {
-        match whom {
+    fn forked(&mut self, now: Now, node: &mut Node, whom: &Whom, outcome: Result<ForkPoint, &'static str>) {
+        match *whom {
             Whom::Here(group) => self.begin_forks(now, group, outcome.map_err(str::to_owned)),
             Whom::Call(call) => {
                 answer(now, node, call, &wire::encode(&outcome.map_err(str::to_owned)));
