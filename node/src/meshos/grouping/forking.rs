@@ -179,8 +179,13 @@ impl MeshOs {
     }
 
     /// What came of asking the parent's host.
-    pub(in super::super) fn on_forked(&mut self, now: Now, group: GroupId, said: Result<Vec<u8>, CallError>) {
-        let outcome = match said.map(|body| wire::decode::<Result<ForkPoint, String>>(&body)) {
+    pub(in super::super) fn on_forked(
+        &mut self,
+        now: Now,
+        group: GroupId,
+        said: &Result<Vec<u8>, CallError>,
+    ) {
+        let outcome = match said.as_ref().map(|body| wire::decode::<Result<ForkPoint, String>>(body)) {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err("its node gave no answer that could be read".to_owned()),
             Err(error) => Err(format!("its node did not answer: {error}")),
