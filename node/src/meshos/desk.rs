@@ -34,7 +34,7 @@ pub(super) const STATE: &str = "os.group.state";
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What was asked, for when the answer comes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
     /// To bring a daemon events.
     Deliver { daemon: DaemonId, count: usize },
@@ -161,7 +161,7 @@ impl MeshOs {
                 node.release_items(now, call, 1, body.len());
                 if let Some((asked, answer)) = self.desk.made.get_mut(&call) {
                     if asked.is_streamed() {
-                        let asked = asked.clone();
+                        let asked = *asked;
                         self.on_item(now, &asked, &body);
                     } else {
                         *answer = body;
@@ -205,7 +205,7 @@ impl MeshOs {
         match asked {
             Asked::Deliver { daemon, count } => self.on_delivered(now, node, from, daemon, count, answer),
             Asked::Admin => {}
-            Asked::Fork { group } => self.on_forked(now, group, answer),
+            Asked::Fork { group } => self.on_forked(now, group, &answer),
             Asked::State { hash } => self.on_piece(now, node, hash, answer),
             Asked::Migrate(about) => self.on_migrate_answer(now, from, about, answer),
         }

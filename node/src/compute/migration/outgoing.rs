@@ -52,6 +52,7 @@ pub(crate) enum Order {
 
 /// A migration at its source.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Outgoing {
     pub(crate) id: MigrationId,
     pub(crate) daemon: DaemonId,
