@@ -48,7 +48,7 @@ const TELL: &str = "os.migrate.tell";
 const MAX_ENDED: usize = 4_096;
 
 /// A question about a migration, for when the answer comes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AboutMigration {
     Start { ticket: Ticket },
     Offer(MigrationId),
