@@ -346,7 +346,8 @@ fn one_whose_target_is_cut_off_after_the_cutover_can_be_taken_back_by_force_and_
 #[derive(Debug, Clone, Copy)]
 enum Blow {
     Nothing,
-    CutOff { both_ways: bool },
+    CutOff,
+    Silence(usize),
     Isolate(usize),
     Crash { number: usize, for_good: bool },
     Cancel,
@@ -396,8 +397,8 @@ fn whatever_befalls_it_one_copy_is_left_that_holds_every_acknowledged_event_in_o
         network.run_for(pause);
         let blow = match network.below(10) {
             0 => Blow::Nothing,
-            1 => Blow::CutOff { both_ways: true },
-            2 => Blow::CutOff { both_ways: false },
+            1 => Blow::CutOff,
+            2 => Blow::Silence(usize::try_from(network.below(2)).expect("small")),
             3 => Blow::Isolate(usize::try_from(network.below(2)).expect("small")),
             4 | 5 => Blow::Crash { number: 0, for_good: network.below(3) == 0 },
             6 | 7 => Blow::Crash { number: 1, for_good: network.below(3) == 0 },
@@ -408,16 +409,13 @@ fn whatever_befalls_it_one_copy_is_left_that_holds_every_acknowledged_event_in_o
         let mut crashed = None;
         match blow {
             Blow::Nothing => {}
-            Blow::CutOff { both_ways } => {
-                network.cuts.push((target, source));
-                if both_ways {
-                    network.cuts.push((source, target));
-                }
-            }
-            Blow::Isolate(number) => {
+            Blow::CutOff => network.cuts.extend([(target, source), (source, target)]),
+            Blow::Isolate(number) | Blow::Silence(number) => {
                 let address = network.members[number].address;
-                for other in network.members.iter().map(|member| member.address).collect::<Vec<_>>() {
-                    network.cuts.extend([(address, other), (other, address)]);
+                let others: Vec<_> = network.members.iter().map(|member| member.address).collect();
+                network.cuts.extend(others.iter().map(|other| (address, *other)));
+                if let Blow::Isolate(_) = blow {
+                    network.cuts.extend(others.iter().map(|other| (*other, address)));
                 }
             }
             Blow::Crash { number, .. } => {
@@ -430,7 +428,10 @@ fn whatever_befalls_it_one_copy_is_left_that_holds_every_acknowledged_event_in_o
             Blow::Force => _ = network.act_os(0, |os, node, now| os.force_cutover(now, node, id)),
         }
         // Long enough for either end to lose its patience, now and then.
-        let pause = network.below([300, 300, 1_500, 300, 9_000][usize::try_from(seed % 5).expect("small")]);
+        let pause = match blow {
+            Blow::CutOff | Blow::Isolate(_) | Blow::Silence(_) => 700 + network.below(1_000),
+            _ => network.below(300),
+        } * if seed % 10 == 4 { 6 } else { 1 };
         (0..pause).for_each(|_| tick(&mut network));
         network.cuts.clear();
         if let Blow::Crash { number, for_good: false } = blow {
