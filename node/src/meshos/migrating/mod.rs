@@ -148,6 +148,10 @@ impl MeshOs {
     }
 
     /// What came of a question about a migration.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "it is done with, as every question is once it is answered"
+    )]
     pub(super) fn on_migrate_answer(
         &mut self,
         now: Now,
