@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meshground_node::{CallError, DeliverError, MAX_METHOD, SpawnError};
+use meshground_node::{DeliverError, MAX_METHOD, SpawnError};
 use meshground_shared::{
     CallOutcome, CommandId, DaemonId, EventKind, NodeId, NodeState,
     rpc::{
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     cluster::{ClusterHarness, ClusterNode},
     daemons,
-    mesh::{CallOptions, MeshError},
+    mesh::CallOptions,
     meshos::{DaemonRuntimeError, random_keypair},
 };
 
@@ -124,9 +124,11 @@ impl Room {
         let command = self.issue();
         let deadline = Duration::from_millis(deadline_ms.into());
         let request_bytes = body.len() as u64;
-        let work = call(&member, to, &method, body, deadline);
-        let (outcome, took_us) =
-            on(&member, work).await.map_err(|state| errors::wrong_state(from, state).of(command))?;
+        let began = Instant::now();
+        let work = member.mesh().call(to, &method, body, CallOptions { deadline: Some(deadline) });
+        let outcome = on(&member, work).await;
+        let outcome = outcome.map_err(|state| errors::wrong_state(from, state).of(command))?;
+        let took_us = micros(began);
         let finished = EventKind::CallFinished {
             peer: to,
             method,
@@ -191,25 +193,6 @@ fn failed(error: &DaemonRuntimeError, node: NodeId, command: CommandId) -> RpcEr
     );
     let told = errors::daemon(error, node);
     if is_refused { told } else { told.of(command) }
-}
-
-/// Calls, over others where there is no session, and says how long the call itself took.
-async fn call(
-    from: &ClusterNode,
-    to: NodeId,
-    method: &str,
-    body: String,
-    deadline: Duration,
-) -> (Result<Vec<u8>, MeshError>, u64) {
-    let options = CallOptions { deadline: Some(deadline) };
-    let mesh = from.mesh();
-    let began = Instant::now();
-    let first = mesh.call(to, method, body.clone(), options).await;
-    if first != Err(MeshError::Call(CallError::NoSession(to))) || mesh.connect_relayed(to).await.is_err() {
-        return (first, micros(began));
-    }
-    let began = Instant::now();
-    (mesh.call(to, method, body, options).await, micros(began))
 }
 
 fn at_most(what: &str, len: usize, most: usize) -> Result<(), RpcError> {
