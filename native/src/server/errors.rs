@@ -1,8 +1,8 @@
 //! From the harness's errors to those that travel.
 
-use meshground_node::{DeliverError, SpawnError};
+use meshground_node::{DeliverError, MigrateError, SpawnError};
 use meshground_shared::{
-    DaemonId, NodeId, NodeState, TopologyError,
+    DaemonId, MigrationId, NodeId, NodeState, TopologyError,
     rpc::{ErrorCode, RpcError},
 };
 
@@ -86,6 +86,7 @@ pub(crate) fn daemon(error: &DaemonRuntimeError, node: NodeId) -> RpcError {
         Error::FactoryNotFound(_) | Error::KindName => {
             (ErrorCode::KindNotFound, "The kinds are in the result of daemon.kinds.")
         }
+        Error::Migration(error) => return migration(error),
         Error::NotFound(daemon) | Error::Deliver(DeliverError::NotFound(daemon)) => {
             return daemon_not_found(*daemon);
         }
@@ -115,6 +116,44 @@ pub(crate) fn daemon(error: &DaemonRuntimeError, node: NodeId) -> RpcError {
         }
     };
     RpcError::new(code, error.to_string(), hint)
+}
+
+fn migration(error: &MigrateError) -> RpcError {
+    use MigrateError as Error;
+    let (code, hint) = match error {
+        Error::NotFound(daemon) => return daemon_not_found(*daemon),
+        Error::NotMigrating(migration) => return migration_not_found(*migration),
+        Error::KindNotFound { .. } => {
+            (ErrorCode::KindNotFound, "Take a node that has a factory of this kind.")
+        }
+        Error::Unreachable(_) | Error::Closed(_) | Error::Unsuitable(_) => (
+            ErrorCode::Unplaceable,
+            "Take another node; what each is at is in the result of cluster.snapshot.",
+        ),
+        Error::TooMany => (ErrorCode::LimitExceeded, "Wait until some have arrived, then retry."),
+        Error::Failed(_) | Error::Cancelled => {
+            (ErrorCode::CallFailed, "The daemon runs where it did. Look at the events, then retry.")
+        }
+        _ => (ErrorCode::WrongState, "Look at the daemon and its migrations in cluster.snapshot."),
+    };
+    RpcError::new(code, error.to_string(), hint)
+}
+
+pub(crate) fn migration_not_found(migration: MigrationId) -> RpcError {
+    RpcError::new(
+        ErrorCode::MigrationNotFound,
+        format!("no migration {migration} is under way"),
+        "Those there are stand in the result of cluster.snapshot.",
+    )
+}
+
+/// A migration ended in another way before it could be called off.
+pub(crate) fn too_late(migration: MigrationId) -> RpcError {
+    RpcError::new(
+        ErrorCode::WrongState,
+        format!("migration {migration} was over before it could be called off"),
+        "Look where the daemon runs now, and move it back if you like.",
+    )
 }
 
 pub(crate) fn daemon_not_found(daemon: DaemonId) -> RpcError {

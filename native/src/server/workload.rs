@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use meshground_node::{DeliverError, MAX_METHOD, SpawnError};
 use meshground_shared::{
-    CallOutcome, CommandId, DaemonId, EventKind, NodeId, NodeState,
+    CallOutcome, CommandId, DaemonId, EventKind, MigrationPhase, NodeId, NodeState,
     rpc::{
-        CallParams, Called, DaemonSpawnParams, DaemonSpawned, DaemonStopParams, DeliverParams, Delivered,
-        Done, KindInfo, Kinds, MAX_ARGS_BYTES, MAX_BODY_BYTES, MAX_DEADLINE_MS, MAX_GRACE_MS,
-        MAX_PAYLOAD_BYTES, RpcError,
+        CallParams, Called, CancelParams, DaemonSpawnParams, DaemonSpawned, DaemonStopParams, DeliverParams,
+        Delivered, Done, KindInfo, Kinds, MAX_ARGS_BYTES, MAX_BODY_BYTES, MAX_DEADLINE_MS, MAX_GRACE_MS,
+        MAX_PAYLOAD_BYTES, MigrateParams, MigrationStarted, RpcError,
     },
 };
 use tokio::time::Instant;
@@ -20,6 +20,7 @@ use super::{
 use crate::{
     cluster::{ClusterHarness, ClusterNode},
     daemons,
+    log::Subscription,
     mesh::CallOptions,
     meshos::{DaemonRuntimeError, random_keypair},
 };
@@ -99,6 +100,55 @@ impl Room {
             outputs: outputs.collect(),
             took_us: micros(began),
         })
+    }
+
+    /// Begins to move a daemon.
+    pub(crate) async fn migrate(&self, params: MigrateParams) -> Result<MigrationStarted, RpcError> {
+        let MigrateParams { daemon, to } = params;
+        let harness = self.harness_with(&[to])?;
+        let member = running(&harness, self.holder(daemon)?)?;
+        running(&harness, to)?;
+        let command = self.issue();
+        let runtime = member.daemon_runtime().caused_by(command);
+        let node = member.node_id();
+        let begun = on(&member, runtime.begin_migration(daemon, to)).await;
+        let begun = begun.map_err(|state| errors::wrong_state(node, state))?;
+        let migration = begun.map_err(|error| failed(&error, node, command))?;
+        Ok(MigrationStarted { command, migration })
+    }
+
+    /// Calls a migration off, and waits until it is over.
+    pub(crate) async fn cancel_migration(&self, params: CancelParams) -> Result<Done, RpcError> {
+        let CancelParams { migration } = params;
+        let harness = self.harness()?;
+        let Subscription { snapshot, mut events } = self.log().subscribe();
+        let known = snapshot.migrations.get(&migration).filter(|known| !known.view.phase.is_over());
+        let source = known.ok_or_else(|| errors::migration_not_found(migration))?.view.source;
+        let member = running(&harness, source)?;
+        let (command, began) = (self.issue(), Instant::now());
+        let runtime = member.daemon_runtime().caused_by(command);
+        let cancelled = on(&member, runtime.cancel_migration(migration)).await;
+        let cancelled = cancelled.map_err(|state| errors::wrong_state(source, state))?;
+        cancelled.map_err(|error| failed(&error, source, command))?;
+        let end = async {
+            loop {
+                // One who reads too slowly has missed the end as well; then it is over.
+                let Ok(event) = events.recv().await else { return MigrationPhase::Cancelled };
+                match &event.kind {
+                    EventKind::MigrationChanged { migration: view }
+                        if view.id == migration && view.phase.is_over() =>
+                    {
+                        return view.phase;
+                    }
+                    _ => {}
+                }
+            }
+        };
+        let end = on(&member, end).await;
+        match end.map_err(|state| errors::wrong_state(source, state).of(command))? {
+            MigrationPhase::Complete => Err(errors::too_late(migration).of(command)),
+            _ => Ok(Done { command, took_us: micros(began) }),
+        }
     }
 
     /// Has one node call another.
@@ -190,6 +240,7 @@ fn failed(error: &DaemonRuntimeError, node: NodeId, command: CommandId) -> RpcEr
             | DaemonRuntimeError::NotFound(_)
             | DaemonRuntimeError::Spawn(SpawnError::TooMany | SpawnError::Closed(_))
             | DaemonRuntimeError::Deliver(DeliverError::Overloaded | DeliverError::Down)
+            | DaemonRuntimeError::Migration(_)
     );
     let told = errors::daemon(error, node);
     if is_refused { told } else { told.of(command) }

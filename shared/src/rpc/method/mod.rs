@@ -104,12 +104,17 @@ methods! {
         DaemonDeliver = "daemon.deliver", DeliverParams => Delivered;
         /// Has one node call a method that another serves over the mesh; answers with the answer.
         RpcCall = "rpc.call", CallParams => Called;
+        /// Begins to move a daemon to another node, and answers at once: the events
+        /// `migration_changed` tell how it goes on.
+        MigrationStart = "migration.start", MigrateParams => MigrationStarted;
+        /// Calls a migration off; answers when its source runs the daemon as before.
+        MigrationCancel = "migration.cancel", CancelParams => Done;
     }
 }
 
 methods! {
     /// The name of every method that concerns what runs on nodes and that not every server answers
-    /// yet: groups, migrations and signed commands.
+    /// yet: groups and signed commands.
     WORKLOAD_METHODS {
         /// Makes a group and places its members; answers when all of them run.
         GroupSpawn = "group.spawn", GroupSpawnParams => GroupSpawned;
@@ -120,11 +125,6 @@ methods! {
         /// Has the best-synced standby of a group take over from the member that works; answers
         /// when it has.
         GroupPromote = "group.promote", GroupParams => Done;
-        /// Begins to move a daemon to another node, and answers at once: the events
-        /// `migration_changed` tell how it goes on.
-        MigrationStart = "migration.start", MigrateParams => MigrationStarted;
-        /// Calls a migration off; answers when its source runs the daemon as before.
-        MigrationCancel = "migration.cancel", CancelParams => Done;
         /// Signs an admin command as an operator of the playground and submits it; answers when
         /// every node it names has decided.
         AdminExecute = "admin.execute", ExecuteParams => Decided;
