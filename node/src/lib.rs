@@ -43,7 +43,10 @@ pub use capability::{
     Capabilities, CapabilityError, CapabilityIndex, Comparison, Filter, Placement, PlacementError,
     PlacementReason, PlacementStrategy, PlacementView, Placer,
 };
-pub use compute::{MAX_ARGS, MAX_DAEMONS, MAX_MIGRATIONS, MigrateError, SpawnError};
+pub use compute::{
+    MAX_ARGS, MAX_DAEMONS, MAX_MIGRATIONS, MigrateError, SpawnError,
+    groups::{GroupError, Lineage, LineageError, MAX_GROUPS, MAX_MEMBERS, PickStrategy},
+};
 pub use config::{ConfigError, HandshakeConfig, LivenessConfig, NodeConfig, RekeyConfig};
 pub use crypto::Suite;
 pub use daemon::{
@@ -57,9 +60,9 @@ pub use meshground_shared::{
     NodeId, PublicKey, RejectReason, Role, SessionEnd,
 };
 pub use meshos::{
-    Action, ActionRecord, Avoided, Commanded, DaemonState, Delivered, Dispatch, FailureRecord, HealthProbe,
-    InventoryProbe, LocalityProbe, MaintenanceConfig, MeshOs, MeshOsConfig, MeshOsSnapshot, MeshProbe,
-    OsEvent, PeerState, Resources, Settlement, SpawnRequest, StateError, Ticket,
+    Action, ActionRecord, Avoided, Commanded, DaemonState, Delivered, Dispatch, FailureRecord, GroupRequest,
+    HealthProbe, InventoryProbe, LocalityProbe, MaintenanceConfig, MeshOs, MeshOsConfig, MeshOsSnapshot,
+    MeshProbe, OsEvent, PeerState, Resources, Settlement, SpawnRequest, StateError, Ticket,
 };
 pub use node::Node;
 pub use path::Path;

@@ -6,7 +6,8 @@ use meshground_node::{
     DaemonError, DaemonEvent, DaemonFactory, DaemonOrder, MeshDaemon, MeshOs, Now, Outputs,
 };
 
-/// Writes down every payload it is sent, and replies with how many there are. Crashes over `crash`.
+/// Writes down every payload it is sent, and replies with how many there are. Crashes over `crash`. Cannot be made with
+/// the arguments `unmakeable` or, on one node, `not on` and its id.
 #[derive(Debug, Default)]
 pub struct Diary {
     /// What it was sent, in order.
@@ -16,7 +17,11 @@ pub struct Diary {
 impl Diary {
     /// What makes diaries.
     pub fn factory() -> Arc<dyn DaemonFactory> {
-        Arc::new(|_: &DaemonOrder| -> Result<Box<dyn MeshDaemon>, DaemonError> {
+        Arc::new(|order: &DaemonOrder| -> Result<Box<dyn MeshDaemon>, DaemonError> {
+            let here = format!("not on {}", order.place.node);
+            if order.args == "unmakeable" || order.args == here {
+                return Err(DaemonError::new("as it was told"));
+            }
             Ok(Box::new(Self::default()))
         })
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use meshground_shared::{CommandId, DaemonHealth, DaemonId, DaemonView, Lifecycle, Member};
+use meshground_shared::{CommandId, DaemonEnd, DaemonHealth, DaemonId, DaemonView, Lifecycle, Member};
 use serde::{Deserialize, Serialize};
 
 use super::inbox::{Inbox, Receipt};
@@ -80,6 +80,8 @@ pub(crate) struct Instance {
     pub(super) restart_at: Option<Instant>,
     /// By then it is gone, whatever it does.
     pub(super) kill_at: Option<Instant>,
+    /// What that is called, if it stops before.
+    pub(super) end: DaemonEnd,
     pub(super) alarms: BTreeMap<u64, Instant>,
     pub(super) congested: bool,
     pub(crate) tags: Vec<String>,
@@ -125,6 +127,7 @@ impl Instance {
             supervision: Supervision::default(),
             restart_at: None,
             kill_at: None,
+            end: DaemonEnd::Stopped,
             alarms: BTreeMap::new(),
             congested: false,
             tags: Vec::new(),
@@ -159,6 +162,11 @@ impl Instance {
             inbox: self.inbox.ledger(),
             alarms: self.alarms.iter().map(|(&token, &at)| (token, wait(at))).collect(),
         }
+    }
+
+    /// Has it take over this state when it is made again.
+    pub(crate) fn begin_with(&mut self, state: Vec<u8>) {
+        self.restore = Some(state);
     }
 
     /// As everybody sees it.

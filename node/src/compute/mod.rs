@@ -1,6 +1,7 @@
 //! What runs where: the daemons of this node, and what the others say of theirs.
 
 mod delivery;
+pub(crate) mod groups;
 mod inbox;
 mod instance;
 mod inventory;
@@ -11,7 +12,7 @@ pub(crate) use self::{
     delivery::{Deliveries, Parcel},
     inbox::{Inbox, Queued, SenderKey, Settled},
     instance::{Instance, Luggage, SpawnOrder},
-    inventory::{Directory, Inventory},
+    inventory::{Directory, Inventory, Stated},
     registry::{Happening, Registry},
 };
 pub use self::{

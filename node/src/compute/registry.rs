@@ -254,6 +254,11 @@ impl Registry {
 
     /// Has a daemon stop, within `grace`. What waits for it fails. Whether there is one.
     pub(crate) fn stop(&mut self, now: Instant, id: DaemonId, grace: Duration) -> bool {
+        self.stop_as(now, id, grace, DaemonEnd::Stopped)
+    }
+
+    /// As [`stop`](Self::stop); if it does so in time, this is said to be its end.
+    pub(crate) fn stop_as(&mut self, now: Instant, id: DaemonId, grace: Duration, end: DaemonEnd) -> bool {
         let Some(instance) = self.instances.get_mut(&id) else { return false };
         if instance.sealed {
             return false;
@@ -266,12 +271,13 @@ impl Registry {
         instance.restart_at = None;
         instance.alarms.clear();
         instance.inbox.fail_all(&DeliverError::Down);
+        instance.end = end;
         instance.kill_at = Some(now + grace);
         instance.controls.push(Control::Shutdown { grace });
         self.happenings.push_back(Happening::Changed(id));
         self.happenings.push_back(Happening::Settled { id });
         if down {
-            self.drop_instance(id, DaemonEnd::Stopped);
+            self.drop_instance(id, end);
         } else {
             self.pump(id);
         }
@@ -534,7 +540,8 @@ impl Registry {
             self.happenings.push_back(Happening::Settled { id });
         }
         if finished {
-            return self.drop_instance(id, DaemonEnd::Stopped);
+            let end = self.instances.get(&id).map_or(DaemonEnd::Stopped, |instance| instance.end);
+            return self.drop_instance(id, end);
         }
         if let Some(instance) = self.instances.get_mut(&id) {
             instance.mind_congestion();

@@ -22,6 +22,7 @@ pub use self::{
     outputs::{Address, Outputs},
 };
 pub(crate) use self::{
+    entity::daemon_id,
     job::{Outcome, Task},
     outputs::Output,
     supervision::{Supervision, Verdict},

@@ -22,6 +22,8 @@ pub struct MeshOsConfig {
     pub grace: Duration,
     /// How long something sent to a daemon is tried when nobody says otherwise, 10 s by default.
     pub patience: Duration,
+    /// How long a group may take to come about, 10 s by default. After that nothing is left of it.
+    pub group_budget: Duration,
 }
 
 impl Default for MeshOsConfig {
@@ -33,6 +35,7 @@ impl Default for MeshOsConfig {
             dispatch: Dispatch::Execute,
             grace: Duration::from_secs(2),
             patience: Duration::from_secs(10),
+            group_budget: Duration::from_secs(10),
         }
     }
 }

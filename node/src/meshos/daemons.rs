@@ -212,10 +212,12 @@ impl MeshOs {
                 self.on_moving_gone(now, id, instance.generation);
                 self.pay_last(now, node, &instance);
                 self.oversight.touch();
+                self.member_gone(&instance);
                 self.gone(id, end, instance.cause, instance.held);
                 self.say_soon(now);
             }
             Happening::Started { id, outcome } => {
+                self.learn_requirements(id);
                 let outcome = outcome.map(|()| id).map_err(SpawnError::Failed);
                 for ticket in self.starting.remove(&id).into_iter().flatten() {
                     self.settled(ticket, Settlement::Spawned(outcome.clone()));
@@ -230,6 +232,7 @@ impl MeshOs {
             }
             Happening::Announced => self.say_soon(now),
             Happening::State { id, luggage } => {
+                self.offer_state(now, node, id, luggage.as_deref());
                 // Everybody who has asked so far: the daemon has worked off nothing since.
                 for ticket in self.asking.remove(&id).into_iter().flatten() {
                     let bytes = luggage.as_ref().map(|luggage| luggage.state.clone());
@@ -240,6 +243,7 @@ impl MeshOs {
             }
             Happening::Crashed { id, reason } => {
                 self.on_moving_crashed(now, id, &reason);
+                self.refit(id);
                 let cause = self.registry.get(id).and_then(|instance| instance.cause);
                 let text = format!("crashed: {reason}");
                 self.record_failure(now, format!("daemon {id} {text}"));
@@ -302,6 +306,7 @@ impl MeshOs {
             // It is bounded so that it fits.
             let _ = node.say(now, Topic::Inventory, inventory.encode());
             self.said = inventory.clone();
+            self.groups.stir();
         }
         self.directory.set(self.local, Some(inventory));
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use meshground_shared::{DaemonId, NodeId};
+use meshground_shared::{DaemonId, GroupId, NodeId};
 
 use super::{MeshOs, migrating::AboutMigration};
 use crate::{
@@ -24,6 +24,12 @@ pub(super) const ADMIN: &str = "os.admin";
 /// What every method of migrations begins with.
 pub(super) const MIGRATE: &str = "os.migrate.";
 
+/// Has a daemon's state signed for forks.
+pub(super) const FORK: &str = "os.group.fork";
+
+/// Fetches a piece of such a state.
+pub(super) const STATE: &str = "os.group.state";
+
 /// How long a question may take, the making of a session included.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -36,6 +42,10 @@ pub(super) enum Asked {
     Admin,
     /// Something about a migration.
     Migrate(AboutMigration),
+    /// To sign a state for a group's forks.
+    Fork { group: GroupId },
+    /// For a piece of a state.
+    State { hash: [u8; 32] },
 }
 
 impl Asked {
@@ -177,6 +187,8 @@ impl MeshOs {
             DELIVER => self.on_deliver(now, node, call, body),
             ADMIN => self.on_admin(now, node, call, body),
             method if method.starts_with(MIGRATE) => self.on_migrate_request(now, node, call, method, body),
+            FORK => self.on_fork(now, node, call, body),
+            STATE => self.on_state(now, node, call, body),
             _ => _ = node.end_reply(now, call, Err(CallError::UnknownMethod)),
         }
     }
@@ -193,6 +205,8 @@ impl MeshOs {
         match asked {
             Asked::Deliver { daemon, count } => self.on_delivered(now, node, from, daemon, count, answer),
             Asked::Admin => {}
+            Asked::Fork { group } => self.on_forked(now, group, answer),
+            Asked::State { hash } => self.on_piece(now, node, hash, answer),
             Asked::Migrate(about) => self.on_migrate_answer(now, from, about, answer),
         }
     }

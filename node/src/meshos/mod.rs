@@ -12,6 +12,7 @@ mod config;
 mod daemons;
 mod delivering;
 mod desk;
+mod grouping;
 mod maintenance;
 mod migrating;
 mod oversight;
@@ -24,7 +25,9 @@ use std::{
     fmt,
 };
 
-use meshground_shared::{CommandId, DaemonId, DaemonView, EventKind, MigrationId, NodeId, SessionEnd};
+use meshground_shared::{
+    CommandId, DaemonId, DaemonView, EventKind, GroupId, MigrationId, NodeId, SessionEnd,
+};
 use rand_chacha::{
     ChaCha20Rng,
     rand_core::{RngCore, SeedableRng},
@@ -37,6 +40,7 @@ pub use self::{
     config::MeshOsConfig,
     daemons::{DaemonState, SpawnRequest, StateError},
     delivering::Delivered,
+    grouping::GroupRequest,
     maintenance::MaintenanceConfig,
     probes::{HealthProbe, InventoryProbe, LocalityProbe, MeshProbe, Resources},
     snapshot::{MeshOsSnapshot, PeerState},
@@ -44,13 +48,14 @@ pub use self::{
 use self::{
     delivering::{ForWhom, Owed},
     desk::Desk,
+    grouping::Groups,
     migrating::Migrations,
     oversight::Oversight,
 };
 use crate::{
     admin::{AdminCommit, Nonce},
     capability::Capabilities,
-    compute::{Deliveries, Directory, Inventory, MigrateError, Registry, SpawnError},
+    compute::{Deliveries, Directory, Inventory, MigrateError, Registry, SpawnError, groups::GroupError},
     daemon::{DeliverError, Job, JobDone},
     event::NodeEvent,
     node::Node,
@@ -98,6 +103,8 @@ pub enum Settlement {
     State(Result<DaemonState, StateError>),
     /// Of a migration: the target runs the daemon, or why not.
     Migrated(Result<MigrationId, MigrateError>),
+    /// Of what was asked of a group.
+    Group(Result<GroupId, GroupError>),
 }
 
 /// One node's part of the system.
@@ -113,6 +120,7 @@ pub struct MeshOs {
     desk: Desk,
     deliveries: Deliveries<ForWhom>,
     migrations: Migrations,
+    groups: Groups,
     /// Answers that wait for daemons to work something off.
     owed: Vec<Owed>,
     /// What of this node's own a daemon here has not worked off yet: the first's number, and how many.
@@ -155,6 +163,7 @@ impl MeshOs {
             desk: Desk::default(),
             deliveries: Deliveries::default(),
             migrations: Migrations::default(),
+            groups: Groups::default(),
             owed: Vec::new(),
             here: BTreeMap::new(),
             starting: BTreeMap::new(),
@@ -215,7 +224,18 @@ impl MeshOs {
                 self.hurry_deliveries(*who);
                 self.learn_incarnations(now.instant, *who);
             }
+            NodeEvent::Said { node: who, topic: Topic::Groups, body } => self.hear_groups(now, *who, body),
             _ => {}
+        }
+        if matches!(
+            event,
+            NodeEvent::SessionUp { .. }
+                | NodeEvent::SessionDown { .. }
+                | NodeEvent::Health { .. }
+                | NodeEvent::RouteChanged { .. }
+                | NodeEvent::Said { .. }
+        ) {
+            self.groups.stir();
         }
         self.settle(now, node);
         Some(event)
@@ -235,6 +255,9 @@ impl MeshOs {
             .handle_timeout(now.instant, |id| registry.get(id).is_some() || directory.find(id).is_some());
         self.migrations.handle_timeout(now.instant);
         self.expire_asks(now, node);
+        if self.groups.poll_timeout().is_some_and(|at| at <= now.instant) {
+            self.groups.stir();
+        }
         if self.say_at.is_some_and(|at| at <= now.instant) {
             self.say_inventory(now, node);
             self.announce_changes(now, node);
@@ -251,6 +274,7 @@ impl MeshOs {
             self.deliveries.poll_timeout(),
             self.desk.poll_timeout(),
             self.migrations.poll_timeout(),
+            self.groups.poll_timeout(),
             self.say_at,
             self.oversight.poll_timeout(),
             self.admin.poll_timeout(),
@@ -275,9 +299,13 @@ impl MeshOs {
             while let Some(happening) = self.registry.poll_happening() {
                 self.on_happening(now, node, happening);
             }
+            let groups = self.groups.is_dirty();
+            if groups {
+                self.look_at_groups(now, node);
+            }
             let moved = self.pump_migrations(now, node);
             let delivered = self.pump_deliveries(now, node);
-            if !self.pump_commands(now, node) && !delivered && !moved {
+            if !self.pump_commands(now, node) && !delivered && !moved && !groups {
                 return;
             }
         }

@@ -3,6 +3,7 @@
 
 mod commanding;
 mod daemons;
+mod groups;
 mod migration;
 
 use std::time::Duration;

@@ -1,0 +1,349 @@
+//! All groups, as one node knows them, and what it says of them to everyone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use meshground_shared::{GroupId, NodeId};
+use serde::{Deserialize, Serialize};
+
+use super::{Claim, Entry, MAX_GROUPS, MAX_MEMBERS, Slot, Spec};
+use crate::{
+    compute::MAX_ARGS,
+    daemon::MAX_NAME,
+    record::MAX_BODY,
+    time::Instant,
+    wire::{self, WireError},
+};
+
+/// The most groups held. More than [`MAX_GROUPS`] come together where parts of a mesh that were divided meet.
+const MAX_HELD: usize = 4 * MAX_GROUPS;
+
+/// How many groups that are no more are remembered, and how many of them are told of.
+const MAX_GONE: usize = 1_024;
+const MAX_GONE_TOLD: usize = 128;
+
+/// For so long whoever ended a group says so.
+const MOURNING: Duration = Duration::from_mins(1);
+
+/// After this, somebody who still says that a group lives needs to be told.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// What one node says of groups.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct Statement {
+    /// The nodes that members are placed on.
+    hosts: Vec<u64>,
+    groups: Vec<StatedGroup>,
+    /// Groups that are no more. Their ids never come again.
+    gone: Vec<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct StatedGroup {
+    id: u64,
+    spec: Spec,
+    claim: Claim,
+    /// Each place's generation, and its node's place in the list, from 1; 0 for none.
+    slots: Vec<(u64, u16)>,
+}
+
+/// A group that is no more.
+#[derive(Debug)]
+struct Gone {
+    since: Instant,
+    ended_here: bool,
+}
+
+/// All groups.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    groups: BTreeMap<GroupId, Entry>,
+    gone: BTreeMap<GroupId, Gone>,
+    /// What the others say.
+    said: BTreeMap<NodeId, BTreeMap<GroupId, Entry>>,
+    /// The groups others say are no more.
+    said_gone: BTreeMap<NodeId, BTreeSet<GroupId>>,
+}
+
+impl Ledger {
+    pub(crate) fn get(&self, id: GroupId) -> Option<&Entry> {
+        self.groups.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: GroupId) -> Option<&mut Entry> {
+        self.groups.get_mut(&id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (GroupId, &Entry)> {
+        self.groups.iter().map(|(&id, entry)| (id, entry))
+    }
+
+    pub(crate) fn ids(&self) -> Vec<GroupId> {
+        self.groups.keys().copied().collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.groups.is_empty() && self.gone.is_empty()
+    }
+
+    /// Whether there was such a group.
+    pub(crate) fn is_gone(&self, id: GroupId) -> bool {
+        self.gone.contains_key(&id)
+    }
+
+    /// Takes on a new group, if there is room for it in what a node can say of all.
+    pub(crate) fn add(&mut self, id: GroupId, entry: Entry) -> bool {
+        if self.groups.len() >= MAX_GROUPS {
+            return false;
+        }
+        self.groups.insert(id, entry);
+        let all = state(self.groups.iter().map(|(&id, entry)| (id, entry)), &[]);
+        let fits = wire::encode(&all).len() + 10 * MAX_GONE_TOLD <= MAX_BODY;
+        if !fits {
+            self.groups.remove(&id);
+        }
+        fits
+    }
+
+    /// A group is no more, because this node says so.
+    pub(crate) fn end(&mut self, now: Instant, id: GroupId) -> Option<Entry> {
+        let entry = self.groups.remove(&id)?;
+        self.bury(id, Gone { since: now, ended_here: true });
+        Some(entry)
+    }
+
+    fn bury(&mut self, id: GroupId, gone: Gone) {
+        if self.gone.len() >= MAX_GONE
+            && let Some(oldest) = self.gone.iter().min_by_key(|(_, gone)| gone.since).map(|(&id, _)| id)
+        {
+            self.gone.remove(&oldest);
+        }
+        self.gone.insert(id, gone);
+    }
+
+    /// Takes in what another node says; what cannot be read is taken for nothing said. Returns the groups that are no
+    /// more since.
+    pub(crate) fn hear(&mut self, now: Instant, from: NodeId, body: &[u8]) -> Vec<(GroupId, Entry)> {
+        self.said.remove(&from);
+        self.said_gone.remove(&from);
+        let Ok((entries, gone)) = read(body) else { return Vec::new() };
+        let mut ended = Vec::new();
+        for &id in &gone {
+            if let Some(entry) = self.groups.remove(&id) {
+                ended.push((id, entry));
+            }
+            if !self.gone.contains_key(&id) {
+                self.bury(id, Gone { since: now, ended_here: false });
+            }
+        }
+        for (id, entry) in &entries {
+            if self.gone.contains_key(id) {
+                continue;
+            }
+            if let Some(known) = self.groups.get_mut(id) {
+                known.merge(entry);
+            } else if self.groups.len() < MAX_HELD {
+                self.groups.insert(*id, entry.clone());
+            }
+        }
+        self.said.insert(from, entries);
+        self.said_gone.insert(from, gone);
+        ended
+    }
+
+    /// What this node has to say: of the groups it looks after, and what others do not know yet. `leader` names who
+    /// looks after a group, `is_here` says whom something said now reaches.
+    pub(crate) fn statement(
+        &self,
+        now: Instant,
+        local: NodeId,
+        leader: impl Fn(GroupId, &Entry) -> NodeId,
+        is_here: impl Fn(NodeId) -> bool,
+    ) -> Vec<u8> {
+        let is_told = |id: GroupId, entry: &Entry, by: NodeId| {
+            self.said.get(&by).and_then(|said| said.get(&id)).is_some_and(|said| said.covers(entry))
+        };
+        let mut groups: Vec<(GroupId, &Entry)> = self
+            .iter()
+            .filter(|&(id, entry)| {
+                let leader = leader(id, entry);
+                leader == local || !is_told(id, entry, leader)
+            })
+            .collect();
+        // Whether somebody still takes for alive what is gone.
+        let lives = |id| {
+            let mut said = self.said.iter().filter(|(node, _)| is_here(**node));
+            said.any(|(_, said)| said.contains_key(&id))
+        };
+        let mut gone: Vec<(Instant, GroupId)> = self
+            .gone
+            .iter()
+            .filter(|&(&id, gone)| {
+                let age = now.saturating_since(gone.since);
+                (gone.ended_here && age < MOURNING) || (age >= SETTLED && lives(id))
+            })
+            .map(|(&id, gone)| (gone.since, id))
+            .collect();
+        gone.sort_unstable();
+        let gone: Vec<GroupId> = gone.into_iter().rev().take(MAX_GONE_TOLD).map(|(_, id)| id).collect();
+        loop {
+            let statement = state(groups.iter().copied(), &gone);
+            if groups.is_empty() && gone.is_empty() {
+                return Vec::new();
+            }
+            let bytes = wire::encode(&statement);
+            // Only where parts of a mesh that were divided meet can there be more than fits.
+            if bytes.len() <= MAX_BODY || groups.pop().is_none() {
+                return bytes;
+            }
+        }
+    }
+
+    /// When [`statement`](Self::statement) may say something else by itself.
+    pub(crate) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        let times = self.gone.values().flat_map(|gone| [gone.since + SETTLED, gone.since + MOURNING]);
+        times.filter(|at| *at > now).min()
+    }
+}
+
+fn state<'a>(groups: impl Iterator<Item = (GroupId, &'a Entry)>, gone: &[GroupId]) -> Statement {
+    let mut hosts: Vec<u64> = Vec::new();
+    let mut known: BTreeMap<NodeId, u16> = BTreeMap::new();
+    let mut number = |host: Option<NodeId>| {
+        let Some(host) = host else { return 0 };
+        *known.entry(host).or_insert_with(|| {
+            hosts.push(host.0);
+            // There are at most as many as places: 256 groups of 64.
+            u16::try_from(hosts.len()).unwrap_or(0)
+        })
+    };
+    let groups = groups
+        .map(|(id, entry)| StatedGroup {
+            id: id.0,
+            spec: entry.spec.clone(),
+            claim: entry.claim,
+            slots: entry.slots().iter().map(|slot| (slot.generation, number(slot.host))).collect(),
+        })
+        .collect();
+    Statement { hosts, groups, gone: gone.iter().map(|id| id.0).collect() }
+}
+
+type Read = (BTreeMap<GroupId, Entry>, BTreeSet<GroupId>);
+
+fn read(body: &[u8]) -> Result<Read, WireError> {
+    if body.is_empty() {
+        return Ok(Read::default());
+    }
+    let statement: Statement = wire::decode(body)?;
+    let mut groups = BTreeMap::new();
+    for StatedGroup { id, spec, claim, slots } in statement.groups {
+        let is_sound = (1..=MAX_MEMBERS).contains(&spec.desired)
+            && spec.name.len() <= MAX_NAME
+            && spec.daemon.len() <= MAX_NAME
+            && spec.args.len() <= MAX_ARGS
+            && slots.len() <= MAX_MEMBERS as usize;
+        if !is_sound {
+            return Err(WireError);
+        }
+        let mut entry = Entry::new(spec, claim);
+        for (index, (generation, host)) in (0..).zip(slots) {
+            let host = match host {
+                0 => None,
+                number => Some(NodeId(*statement.hosts.get(usize::from(number) - 1).ok_or(WireError)?)),
+            };
+            entry.put(index, Slot { generation, host });
+        }
+        groups.insert(GroupId(id), entry);
+    }
+    if groups.len() > MAX_HELD || statement.gone.len() > MAX_GONE {
+        return Err(WireError);
+    }
+    Ok((groups, statement.gone.into_iter().map(GroupId).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compute::groups::entry::tests::spec;
+
+    const ID: GroupId = GroupId(5);
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_micros(seconds * 1_000_000)
+    }
+
+    fn entry(count: u32) -> Entry {
+        let mut entry = Entry::new(spec(1, count), Claim { term: 1, node: 1 });
+        for index in entry.places() {
+            entry.place(index, Some(NodeId(u64::MAX - u64::from(index))));
+        }
+        entry
+    }
+
+    fn say(ledger: &Ledger, now: Instant, local: u64) -> Vec<u8> {
+        ledger.statement(now, NodeId(local), |_, entry| entry.leader(), |_| true)
+    }
+
+    #[test]
+    fn what_the_leader_says_is_held_by_all_and_repeated_by_nobody() {
+        let (mut leader, mut other) = (Ledger::default(), Ledger::default());
+        assert!(leader.add(ID, entry(3)));
+        other.hear(at(1), NodeId(1), &say(&leader, at(1), 1));
+        assert_eq!(other.get(ID), leader.get(ID));
+        assert_eq!(say(&other, at(1), 2), b"");
+    }
+
+    #[test]
+    fn what_the_leader_does_not_know_yet_is_said_until_it_does() {
+        let (mut leader, mut other) = (Ledger::default(), Ledger::default());
+        leader.add(ID, entry(3));
+        other.hear(at(1), NodeId(1), &say(&leader, at(1), 1));
+        other.get_mut(ID).unwrap().place(0, Some(NodeId(9)));
+        let news = say(&other, at(1), 2);
+        leader.hear(at(1), NodeId(2), &news);
+        assert_eq!(leader.get(ID).unwrap().slot(0).host, Some(NodeId(9)));
+        other.hear(at(1), NodeId(1), &say(&leader, at(1), 1));
+        assert_eq!(say(&other, at(1), 2), b"");
+    }
+
+    #[test]
+    fn a_group_that_ended_does_not_come_back_with_somebody_who_missed_that() {
+        let (mut here, mut there) = (Ledger::default(), Ledger::default());
+        there.add(ID, entry(3));
+        here.hear(at(1), NodeId(1), &say(&there, at(1), 1));
+        here.end(at(2), ID);
+        here.hear(at(200), NodeId(1), &say(&there, at(200), 1));
+        assert!(here.get(ID).is_none() && here.is_gone(ID));
+        let ended = there.hear(at(200), NodeId(2), &say(&here, at(200), 2));
+        assert_eq!(ended.len(), 1, "it is told");
+        here.hear(at(201), NodeId(1), &say(&there, at(201), 1));
+        assert_eq!(say(&here, at(201), 2), b"", "and once is enough");
+    }
+
+    #[test]
+    fn there_are_never_more_groups_than_one_node_can_tell_of() {
+        let mut ledger = Ledger::default();
+        let count = (0..1_000).take_while(|id| ledger.add(GroupId(*id), entry(MAX_MEMBERS))).count();
+        assert!((32..=MAX_GROUPS).contains(&count), "{count}");
+        assert!(say(&ledger, at(1), 1).len() <= MAX_BODY);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_taken_for_nothing() {
+        let mut ledger = Ledger::default();
+        ledger.add(ID, entry(3));
+        let bytes = say(&ledger, at(1), 1);
+        let mut other = Ledger::default();
+        for len in 0..bytes.len() {
+            other.hear(at(1), NodeId(1), &bytes[..len]);
+            assert!(other.get(ID).is_none(), "{len} bytes");
+        }
+        let mut crowded = entry(3);
+        crowded.spec.desired = MAX_MEMBERS + 1;
+        let statement = state([(ID, &crowded)].into_iter(), &[]);
+        other.hear(at(1), NodeId(1), &wire::encode(&statement));
+        assert!(other.get(ID).is_none());
+    }
+}

@@ -1,0 +1,117 @@
+//! Running on this node what the ledger places here, and nothing else.
+
+use meshground_shared::{DaemonEnd, DaemonId, GroupId, Lifecycle};
+
+use super::super::MeshOs;
+use crate::{
+    compute::{Instance, Luggage, SpawnOrder, groups::Slot},
+    node::Node,
+    time::Now,
+};
+
+impl MeshOs {
+    /// Starts and stops members here.
+    pub(super) fn host_members(&mut self, now: Now, node: &mut Node) {
+        let members: Vec<(DaemonId, GroupId, u32)> = self
+            .registry
+            .iter()
+            .filter(|(_, instance)| !instance.held)
+            .filter_map(|(id, instance)| instance.member.map(|place| (id, place.group, place.index)))
+            .collect();
+        for (id, group, index) in members {
+            self.keep_or_stop(now, id, group, index);
+        }
+        for group in self.groups.ledger.ids() {
+            let Some(entry) = self.groups.ledger.get(group) else { continue };
+            let mine: Vec<u32> =
+                entry.hosts().filter(|(_, host)| *host == self.local).map(|(index, _)| index).collect();
+            for index in mine {
+                self.start_member(now, node, group, index);
+            }
+        }
+    }
+
+    /// Stops a member that is not to run here, and has the ledger say so of one that is.
+    fn keep_or_stop(&mut self, now: Now, id: DaemonId, group: GroupId, index: u32) {
+        let Some(instance) = self.registry.get_mut(id) else { return };
+        // One that is on its way to another node or to its end gets there.
+        if matches!(instance.lifecycle, Lifecycle::Migrating | Lifecycle::Stopping) {
+            return;
+        }
+        let Some(entry) = self.groups.ledger.get_mut(group) else {
+            // What was never heard of may yet be.
+            if self.groups.ledger.is_gone(group) {
+                self.registry.stop_as(now.instant, id, self.config.grace, DaemonEnd::Evicted);
+            }
+            return;
+        };
+        if !entry.places().contains(&index) || entry.member(index) != id {
+            self.registry.stop_as(now.instant, id, self.config.grace, DaemonEnd::Evicted);
+            return;
+        }
+        let slot = entry.slot(index);
+        if instance.generation > slot.generation {
+            // It was moved here: the ledger follows.
+            entry.put(index, Slot { generation: instance.generation, host: Some(self.local) });
+        } else if slot.host != Some(self.local) {
+            let end = if slot.host.is_some() { DaemonEnd::Superseded } else { DaemonEnd::Evicted };
+            self.registry.stop_as(now.instant, id, self.config.grace, end);
+        } else if slot.generation > instance.generation {
+            if matches!(instance.lifecycle, Lifecycle::Failed | Lifecycle::CrashLooping) {
+                // It is placed here anew, and begins anew.
+                self.registry.drop_instance(id, DaemonEnd::Superseded);
+            } else {
+                instance.generation = slot.generation;
+                self.say_soon(now);
+            }
+        }
+    }
+
+    fn start_member(&mut self, now: Now, node: &mut Node, group: GroupId, index: u32) {
+        let Some(entry) = self.groups.ledger.get(group).cloned() else { return };
+        let (id, slot) = (entry.member(index), entry.slot(index));
+        let is_over = self.groups.ended.get(&id).is_some_and(|ended| *ended >= slot.generation);
+        if is_over || self.registry.get(id).is_some() {
+            return;
+        }
+        let luggage = match &entry.spec.fork {
+            None => None,
+            Some(point) => match self.fork_state(now, node, &entry, point) {
+                None => return,
+                Some(state) => Some(Luggage { state: state.to_vec(), ..Luggage::default() }),
+            },
+        };
+        let order = SpawnOrder {
+            keypair: entry.keypair(index),
+            kind: Some(entry.spec.daemon.clone()),
+            args: entry.spec.args.clone(),
+            member: Some(entry.group_place(group, index)),
+            generation: slot.generation,
+            cause: entry.cause(),
+            luggage,
+            held: false,
+        };
+        if self.registry.spawn(now.instant, order, None).is_err() {
+            // That it is not here is seen by whoever looks after the group.
+            self.groups.ended.insert(id, slot.generation);
+        }
+    }
+
+    /// A daemon is no more here.
+    pub(in super::super) fn member_gone(&mut self, instance: &Instance) {
+        let Some(place) = instance.member else { return };
+        if self.groups.ledger.get(place.group).is_some() && !instance.held {
+            let ended = self.groups.ended.entry(instance.id()).or_default();
+            *ended = instance.generation.max(*ended);
+        }
+        self.groups.dirty = true;
+    }
+
+    /// A daemon here has dealt with its first event.
+    pub(in super::super) fn learn_requirements(&mut self, id: DaemonId) {
+        let Some(instance) = self.registry.get(id) else { return };
+        if let (Some(kind), Some(_)) = (&instance.kind, instance.member) {
+            self.groups.requirements.insert(kind.clone(), instance.requirements.clone());
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Looking after a group: placing its members, and placing them anew.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    time::Duration,
+};
+
+use meshground_shared::{GroupId, Lifecycle, Maintenance, NodeId};
+use rand_chacha::rand_core::RngCore;
+
+use super::{super::MeshOs, Refusal};
+use crate::{
+    capability::{Capabilities, Filter},
+    compute::{
+        Inventory,
+        groups::{Candidate, Entry, GroupError, choose},
+    },
+    node::Node,
+    time::{Instant, Now},
+};
+
+/// A node is given so long to say that it runs what it is to run.
+const SETTLING: Duration = Duration::from_secs(2);
+
+/// A node is given a second for so many bytes of a state that it may have to fetch.
+const FETCHED_A_SECOND: u64 = 4 << 20;
+
+/// A node on which a member did not start or stay is avoided for so long; each further time for twice as long.
+const AVOIDED: Duration = Duration::from_secs(5);
+
+/// And for so long at most.
+const MAX_AVOIDED: Duration = Duration::from_mins(5);
+
+/// The shortest time between two moves for balance in one group; up to as much again is added by chance, so that
+/// groups do not move at once.
+const BALANCE: Duration = Duration::from_secs(3);
+
+/// This many nodes at most are named in a reason.
+const NAMED: usize = 8;
+
+/// What is wrong with a place.
+enum Verdict {
+    /// Nothing.
+    Runs,
+    /// It may come to run.
+    Comes,
+    /// It must be placed.
+    Homeless,
+}
+
+/// Which nodes a member could go to, and why to no others.
+struct Field {
+    candidates: Vec<Candidate>,
+    excluded: Vec<(NodeId, &'static str)>,
+}
+
+impl Field {
+    fn why(&self) -> String {
+        if self.excluded.is_empty() {
+            return "no other node is known".to_owned();
+        }
+        let named = self.excluded.iter().take(NAMED).map(|(node, why)| format!("node {node} {why}"));
+        let mut text = named.collect::<Vec<_>>().join(", ");
+        if self.excluded.len() > NAMED {
+            let _ = write!(text, ", and {} more", self.excluded.len() - NAMED);
+        }
+        text
+    }
+}
+
+impl MeshOs {
+    /// Places every member that has no place yet.
+    ///
+    /// # Errors
+    /// When there are too few nodes.
+    pub(super) fn place_all(
+        &mut self,
+        now: Now,
+        node: &mut Node,
+        group: GroupId,
+        entry: &mut Entry,
+    ) -> Result<(), GroupError> {
+        for index in entry.places() {
+            if entry.slot(index).host.is_some_and(|host| !self.groups.is_lost(now.instant, host)) {
+                continue;
+            }
+            let field = self.field(now.instant, node, group, entry, index);
+            let Some(host) = choose(group, index, &field.candidates) else {
+                let (wanted, found) = (entry.spec.desired, index);
+                return Err(GroupError::PlacementFailed { wanted, found, why: field.why() });
+            };
+            entry.place(index, Some(host));
+        }
+        Ok(())
+    }
+
+    /// Sees to it that a group that this node looks after has what it is to have.
+    pub(super) fn lead(&mut self, now: Now, node: &mut Node, group: GroupId) {
+        let Some(mut entry) = self.groups.ledger.get(group).cloned() else { return };
+        let mut lacking = None;
+        let mut all_run = true;
+        for index in entry.places() {
+            match self.judge(now.instant, group, &entry, index) {
+                Verdict::Runs => {}
+                Verdict::Comes => all_run = false,
+                Verdict::Homeless => {
+                    all_run = false;
+                    let field = self.field(now.instant, node, group, &entry, index);
+                    if let Some(host) = choose(group, index, &field.candidates) {
+                        entry.place(index, Some(host));
+                    } else {
+                        lacking.get_or_insert_with(|| self.lament(&entry, index, &field));
+                    }
+                }
+            }
+        }
+        if all_run {
+            self.balance(now, node, group, &mut entry);
+        }
+        match lacking {
+            Some(lacking) => _ = self.groups.lacking.insert(group, lacking),
+            None => _ = self.groups.lacking.remove(&group),
+        }
+        if let Some(known) = self.groups.ledger.get_mut(group) {
+            known.merge(&entry);
+        }
+    }
+
+    /// Says why a member has no place.
+    fn lament(&self, entry: &Entry, index: u32, field: &Field) -> String {
+        let was = match entry.slot(index).host {
+            None => "has no node".to_owned(),
+            Some(host) if self.groups.is_here(host) => format!("does not run on node {host}"),
+            Some(host) => format!("was on node {host}, which cannot be reached"),
+        };
+        format!("member {index} {was}, and there is no other node for it: {}", field.why())
+    }
+
+    fn judge(&mut self, now: Instant, group: GroupId, entry: &Entry, index: u32) -> Verdict {
+        let slot = entry.slot(index);
+        let Some(host) = slot.host else { return Verdict::Homeless };
+        if self.groups.is_lost(now, host) {
+            return Verdict::Homeless;
+        }
+        if !self.groups.is_here(host) {
+            return Verdict::Comes;
+        }
+        let daemons = self.directory.get(host).into_iter().flat_map(|inventory| &inventory.daemons);
+        let stated = daemons.filter(|daemon| daemon.member() == Some((group, index)));
+        let stated = stated.max_by_key(|daemon| daemon.generation);
+        match stated {
+            // It goes on under the new generation as soon as it hears of it.
+            Some(stated) if stated.generation < slot.generation => return Verdict::Comes,
+            Some(stated) => {
+                let (lifecycle, is_well) = (stated.lifecycle, stated.is_well());
+                self.groups.missing.remove(&(group, index));
+                return match lifecycle {
+                    Lifecycle::Failed | Lifecycle::CrashLooping => {
+                        self.refuse(now, group, index, host);
+                        Verdict::Homeless
+                    }
+                    _ if is_well => Verdict::Runs,
+                    _ => Verdict::Comes,
+                };
+            }
+            None => {}
+        }
+        let missing = self.groups.missing.entry((group, index)).or_insert((slot, now));
+        if missing.0 != slot {
+            *missing = (slot, now);
+        }
+        // A fork's node may have to fetch its state first.
+        let fetching = entry.spec.fork.as_ref().map_or(0, |point| point.state_len / FETCHED_A_SECOND);
+        if now.saturating_since(missing.1) < SETTLING + Duration::from_secs(fetching) {
+            return Verdict::Comes;
+        }
+        self.refuse(now, group, index, host);
+        Verdict::Homeless
+    }
+
+    /// A member did not start or stay on a node: that is avoided for a while.
+    fn refuse(&mut self, now: Instant, group: GroupId, index: u32, host: NodeId) {
+        let refusal = self.groups.refusals.entry((group, index, host));
+        let refusal = refusal.or_insert(Refusal { until: now, pause: AVOIDED });
+        if refusal.until <= now {
+            refusal.until = now + refusal.pause;
+            refusal.pause = (refusal.pause * 2).min(MAX_AVOIDED);
+        }
+    }
+
+    fn is_refused(&self, now: Instant, group: GroupId, index: u32, host: NodeId) -> bool {
+        self.groups.refusals.get(&(group, index, host)).is_some_and(|refusal| refusal.until > now)
+    }
+
+    /// How many members are placed on each node.
+    fn placed(&self) -> BTreeMap<NodeId, u32> {
+        let mut placed = BTreeMap::new();
+        for (_, host) in self.groups.ledger.iter().flat_map(|(_, entry)| entry.hosts()) {
+            *placed.entry(host).or_default() += 1;
+        }
+        placed
+    }
+
+    /// The nodes a member could go to.
+    fn field(&self, now: Instant, node: &mut Node, group: GroupId, entry: &Entry, index: u32) -> Field {
+        let used: BTreeSet<NodeId> =
+            entry.hosts().filter(|(other, _)| *other != index).map(|(_, host)| host).collect();
+        let any = Filter::any();
+        let filter = self.groups.requirements.get(&entry.spec.daemon).unwrap_or(&any);
+        let placed = self.placed();
+        let near = node.placer(|_| 0);
+        let nothing = Capabilities::new();
+        let mut field = Field { candidates: Vec::new(), excluded: Vec::new() };
+        for (&id, presence) in &self.groups.presence {
+            let inventory = self.directory.get(id);
+            let able = near.index.get(id).unwrap_or(&nothing);
+            let why_not = match inventory {
+                _ if !presence.is_here => Some("cannot be reached"),
+                None => Some("says nothing yet"),
+                Some(_) if used.contains(&id) => Some("has another member"),
+                Some(inventory) if !serves(inventory) => Some("is out of service"),
+                Some(inventory) if inventory.cordoned => Some("is cordoned"),
+                Some(inventory) if !inventory.kinds.contains(&entry.spec.daemon) => {
+                    Some("has no factory for it")
+                }
+                Some(_) if !filter.matches(id, able) => Some("cannot do what it requires"),
+                Some(_) if self.is_refused(now, group, index, id) => {
+                    Some("could not keep it running a short time ago")
+                }
+                Some(_) => None,
+            };
+            match (inventory, why_not) {
+                (Some(inventory), None) => {
+                    let known = inventory.daemons.iter().filter(|daemon| daemon.member.is_some()).count();
+                    let known = u32::try_from(known).unwrap_or(u32::MAX);
+                    let coming = placed.get(&id).copied().unwrap_or(0).saturating_sub(known);
+                    let load = inventory.load().saturating_add(10 * coming);
+                    let rtt = (near.view)(id).map(|view| view.rtt).unwrap_or_default();
+                    field.candidates.push(Candidate { node: id, load, rtt });
+                }
+                (_, why_not) => field.excluded.push((id, why_not.unwrap_or_default())),
+            }
+        }
+        field
+    }
+
+    /// Moves one member, if two share a node or its node has at least two more of all groups' members than another that could have it.
+    fn balance(&mut self, now: Now, node: &mut Node, group: GroupId, entry: &mut Entry) {
+        if self.groups.balance_at.get(&group).is_some_and(|at| *at > now.instant) {
+            return;
+        }
+        let placed = self.placed();
+        let count = |host: NodeId| placed.get(&host).copied().unwrap_or(0);
+        let mut hosts = BTreeSet::new();
+        let doubled = entry.hosts().find(|(_, host)| !hosts.insert(*host)).map(|(index, _)| index);
+        let fullest =
+            || entry.hosts().max_by_key(|&(index, host)| (count(host), index)).map(|(index, _)| index);
+        let Some(index) = doubled.or_else(fullest) else { return };
+        let Some(host) = entry.slot(index).host else { return };
+        let mut field = self.field(now.instant, node, group, entry, index);
+        field.candidates.retain(|candidate| {
+            candidate.node != host && (doubled.is_some() || count(candidate.node) + 2 <= count(host))
+        });
+        let fewest = field.candidates.iter().map(|candidate| count(candidate.node)).min();
+        field.candidates.retain(|candidate| Some(count(candidate.node)) == fewest);
+        if let Some(to) = choose(group, index, &field.candidates) {
+            entry.place(index, Some(to));
+            let chance = Duration::from_millis(u64::from(self.rng.next_u32()) % 3_000);
+            self.groups.balance_at.insert(group, now.instant + BALANCE + chance);
+        }
+    }
+}
+
+/// Whether anything new may be placed there.
+fn serves(inventory: &Inventory) -> bool {
+    matches!(inventory.maintenance, Maintenance::Active | Maintenance::Recovery)
+}

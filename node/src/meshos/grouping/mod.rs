@@ -1,0 +1,219 @@
+//! Groups: asking for them, and what every node does about those there are.
+//!
+//! Every node holds the whole [`Ledger`]. One looks after each group: it places the members. Every node starts and stops
+//! what the ledger places on it.
+
+mod asking;
+mod forking;
+mod hosting;
+mod leading;
+mod viewing;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use meshground_shared::{DaemonId, EventKind, GroupId, GroupView, NodeId};
+
+pub use self::asking::GroupRequest;
+use self::{asking::Pending, forking::Forks};
+use super::MeshOs;
+use crate::{
+    capability::Filter,
+    compute::groups::{Claim, Entry, Ledger, Slot, rank},
+    node::Node,
+    record::Topic,
+    time::{Instant, Now},
+};
+
+/// A node that cannot be reached is given so long to come back before its part is given to others: the failure
+/// detector has waited for it already.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// And so long if it was never reached from here, as when this node has just begun.
+const FIRST_GRACE: Duration = Duration::from_secs(3);
+
+/// Where a node is, as far as this one can tell.
+#[derive(Debug, Clone, Copy)]
+struct Presence {
+    is_here: bool,
+    /// Since when that is so.
+    since: Instant,
+    was_here: bool,
+}
+
+/// A node on which a member did not start or stay.
+#[derive(Debug, Clone, Copy)]
+struct Refusal {
+    until: Instant,
+    pause: Duration,
+}
+
+/// What a node knows of groups, and has to do with them.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    ledger: Ledger,
+    presence: BTreeMap<NodeId, Presence>,
+    refusals: BTreeMap<(GroupId, u32, NodeId), Refusal>,
+    /// Members that their node does not say it runs: where they should be, and since when that is so.
+    missing: BTreeMap<(GroupId, u32), (Slot, Instant)>,
+    /// The last generation of a member that ended here. It is not started again under that.
+    ended: BTreeMap<DaemonId, u64>,
+    /// Why a group that this node looks after does not have what it is to have.
+    lacking: BTreeMap<GroupId, String>,
+    /// What was told of the groups that this node looks after.
+    told: BTreeMap<GroupId, GroupView>,
+    /// When a member may next be moved for balance.
+    balance_at: BTreeMap<GroupId, Instant>,
+    /// What members need, by kind, as far as some were made here.
+    requirements: BTreeMap<String, Filter>,
+    pending: Vec<Pending>,
+    forks: Forks,
+    turns: BTreeMap<GroupId, u64>,
+    /// What was last said to everyone.
+    said: Vec<u8>,
+    /// Something changed.
+    dirty: bool,
+    look_at: Option<Instant>,
+}
+
+impl Groups {
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.look_at
+    }
+
+    pub(super) fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Something that groups depend on may have changed.
+    pub(super) fn stir(&mut self) {
+        self.dirty |= !self.ledger.is_empty() || !self.pending.is_empty();
+    }
+
+    fn is_here(&self, node: NodeId) -> bool {
+        self.presence.get(&node).is_some_and(|presence| presence.is_here)
+    }
+
+    /// Whether a node is gone for so long that others take over.
+    fn is_lost(&self, now: Instant, node: NodeId) -> bool {
+        self.presence.get(&node).is_none_or(|presence| {
+            let grace = if presence.was_here { GRACE } else { FIRST_GRACE };
+            !presence.is_here && now.saturating_since(presence.since) >= grace
+        })
+    }
+
+    /// Who looks after a group: whoever did last, or, if that one is gone, the same for everyone who sees the same nodes.
+    fn leader(&self, now: Instant, id: GroupId, entry: &Entry) -> NodeId {
+        if !self.is_lost(now, entry.leader()) {
+            return entry.leader();
+        }
+        let here = self.presence.iter().filter(|(_, presence)| presence.is_here).map(|(&node, _)| node);
+        here.max_by_key(|&node| rank(id, u32::MAX, node)).unwrap_or(entry.leader())
+    }
+}
+
+impl MeshOs {
+    /// Another node says this of groups now.
+    pub(super) fn hear_groups(&mut self, now: Now, from: NodeId, body: &[u8]) {
+        for (id, entry) in self.groups.ledger.hear(now.instant, from, body) {
+            self.group_gone(now.instant, id, &entry);
+        }
+        self.groups.dirty = true;
+    }
+
+    /// Does what there is to do about groups. Harmless at any time.
+    pub(super) fn look_at_groups(&mut self, now: Now, node: &mut Node) {
+        self.groups.dirty = false;
+        self.groups.look_at = None;
+        if self.groups.ledger.is_empty() && self.groups.pending.is_empty() {
+            return;
+        }
+        self.survey(now.instant, node);
+        for id in self.groups.ledger.ids() {
+            if self.take_lead(now.instant, id) {
+                self.lead(now, node, id);
+            } else {
+                self.groups.lacking.remove(&id);
+            }
+        }
+        self.host_members(now, node);
+        self.tidy_states(now.instant);
+        self.say_groups(now, node);
+        self.tell_groups(now.instant);
+        self.mind_pending(now);
+        let again = now.instant + self.config.tick_interval;
+        let ledger = self.groups.ledger.poll_timeout(now.instant);
+        let busy = self.groups.ledger.iter().next().is_some() || !self.groups.pending.is_empty();
+        self.groups.look_at = [busy.then_some(again), ledger].into_iter().flatten().min();
+    }
+
+    /// Sees who is there.
+    fn survey(&mut self, now: Instant, node: &mut Node) {
+        let mut nodes: BTreeSet<NodeId> = self.directory.iter().map(|(id, _)| id).collect();
+        nodes.insert(self.local);
+        for (_, entry) in self.groups.ledger.iter() {
+            nodes.insert(entry.leader());
+            nodes.extend(entry.hosts().map(|(_, host)| host));
+        }
+        self.groups.presence.retain(|id, _| nodes.contains(id));
+        for id in nodes {
+            let is_here = id == self.local || (self.directory.get(id).is_some() && node.is_reachable(id));
+            let new = Presence { is_here, since: now, was_here: is_here };
+            let presence = self.groups.presence.entry(id).or_insert(new);
+            if presence.is_here != is_here {
+                *presence = Presence { was_here: true, ..new };
+            }
+        }
+    }
+
+    /// Whether this node looks after the group; it begins to if it is its turn.
+    fn take_lead(&mut self, now: Instant, id: GroupId) -> bool {
+        let Some(entry) = self.groups.ledger.get(id) else { return false };
+        if self.groups.leader(now, id, entry) != self.local {
+            return false;
+        }
+        if entry.leader() != self.local {
+            let term = entry.claim.term.saturating_add(1);
+            if let Some(entry) = self.groups.ledger.get_mut(id) {
+                entry.claim = Claim { term, node: self.local.0 };
+            }
+        }
+        true
+    }
+
+    /// Says what is to be said of groups, if it is not what was said last.
+    fn say_groups(&mut self, now: Now, node: &mut Node) {
+        let groups = &self.groups;
+        let said = groups.ledger.statement(
+            now.instant,
+            self.local,
+            |id, entry| groups.leader(now.instant, id, entry),
+            |id| groups.is_here(id),
+        );
+        if said != self.groups.said {
+            // It is bounded so that it fits.
+            let _ = node.say(now, Topic::Groups, said.clone());
+            self.groups.said = said;
+        }
+    }
+
+    /// A group is no more. Whoever looked after it says so.
+    fn group_gone(&mut self, now: Instant, id: GroupId, entry: &Entry) {
+        if self.groups.leader(now, id, entry) == self.local {
+            self.happened(EventKind::GroupGone { group: id }, entry.cause());
+        }
+        let groups = &mut self.groups;
+        groups.told.remove(&id);
+        groups.lacking.remove(&id);
+        groups.balance_at.remove(&id);
+        groups.turns.remove(&id);
+        groups.missing.retain(|(group, _), _| *group != id);
+        groups.refusals.retain(|(group, ..), _| *group != id);
+        for index in 0..u32::try_from(entry.slots().len()).unwrap_or(0) {
+            groups.ended.remove(&entry.member(index));
+        }
+        groups.dirty = true;
+    }
+}
