@@ -4,9 +4,10 @@ use meshground_shared::rpc::{
     BootParams, CallParams, CancelParams, ClearParams, ClusterBoot, ClusterShutdown, ClusterSnapshot,
     ClusterTopology, DaemonDeliver, DaemonKinds, DaemonSpawn, DaemonSpawnParams, DaemonStop,
     DaemonStopParams, DeliverParams, ErrorCode, EventsSubscribe, FaultClear, FaultList, FaultParams,
-    FaultPartition, FaultSet, Id, METHODS, Method, MigrateParams, MigrationCancel, MigrationStart, NodeCrash,
-    NodeParams, NodePause, NodeRestart, NodeResume, NodeShutdown, NodeSpawn, PartitionParams, Response,
-    RestartParams, RpcCall, RpcError, SessionHello, SubscribeParams, TopologyParams, Version,
+    FaultPartition, FaultSet, GroupParams, GroupScale, GroupSpawn, GroupSpawnParams, GroupStop, Id, METHODS,
+    Method, MigrateParams, MigrationCancel, MigrationStart, NodeCrash, NodeParams, NodePause, NodeRestart,
+    NodeResume, NodeShutdown, NodeSpawn, PartitionParams, Response, RestartParams, RpcCall, RpcError,
+    ScaleParams, SessionHello, SubscribeParams, TopologyParams, Version,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -50,6 +51,9 @@ pub(crate) enum Call {
     DaemonDeliver(DeliverParams),
     Call(CallParams),
     Migrate(MigrateParams),
+    SpawnGroup(GroupSpawnParams),
+    ScaleGroup(ScaleParams),
+    StopGroup(GroupParams),
     CancelMigration(CancelParams),
 }
 
@@ -151,6 +155,9 @@ fn call(method: &str, given: Value) -> Result<Call, RpcError> {
         DaemonStop::NAME => params::<DaemonStop>(given).map(Call::DaemonStop),
         DaemonDeliver::NAME => params::<DaemonDeliver>(given).map(Call::DaemonDeliver),
         RpcCall::NAME => params::<RpcCall>(given).map(Call::Call),
+        GroupSpawn::NAME => params::<GroupSpawn>(given).map(Call::SpawnGroup),
+        GroupScale::NAME => params::<GroupScale>(given).map(Call::ScaleGroup),
+        GroupStop::NAME => params::<GroupStop>(given).map(Call::StopGroup),
         MigrationStart::NAME => params::<MigrationStart>(given).map(Call::Migrate),
         MigrationCancel::NAME => params::<MigrationCancel>(given).map(Call::CancelMigration),
         unknown => {

@@ -1,8 +1,8 @@
 //! From the harness's errors to those that travel.
 
-use meshground_node::{DeliverError, MigrateError, SpawnError};
+use meshground_node::{DeliverError, GroupError, MigrateError, SpawnError};
 use meshground_shared::{
-    DaemonId, MigrationId, NodeId, NodeState, TopologyError,
+    DaemonId, GroupId, MigrationId, NodeId, NodeState, TopologyError,
     rpc::{ErrorCode, RpcError},
 };
 
@@ -87,6 +87,7 @@ pub(crate) fn daemon(error: &DaemonRuntimeError, node: NodeId) -> RpcError {
             (ErrorCode::KindNotFound, "The kinds are in the result of daemon.kinds.")
         }
         Error::Migration(error) => return migration(error),
+        Error::Group(error) => return group(error),
         Error::NotFound(daemon) | Error::Deliver(DeliverError::NotFound(daemon)) => {
             return daemon_not_found(*daemon);
         }
@@ -137,6 +138,42 @@ fn migration(error: &MigrateError) -> RpcError {
         _ => (ErrorCode::WrongState, "Look at the daemon and its migrations in cluster.snapshot."),
     };
     RpcError::new(code, error.to_string(), hint)
+}
+
+fn group(error: &GroupError) -> RpcError {
+    use GroupError as Error;
+    let (code, hint) = match error {
+        Error::NotFound(group) => return group_not_found(*group),
+        Error::ParentNotFound(daemon) => return daemon_not_found(*daemon),
+        Error::BadCount(_) | Error::TooLong => {
+            (ErrorCode::InvalidParams, "Give another `count`, a shorter `name` or shorter `args`.")
+        }
+        Error::WrongKind(_) => (
+            ErrorCode::InvalidParams,
+            "Take \"kind\": \"replica\", or \"fork\" with the id of a daemon as \"parent\".",
+        ),
+        Error::TooMany => (ErrorCode::LimitExceeded, "Stop some groups with group.stop."),
+        Error::KindNotFound(_) => (ErrorCode::KindNotFound, "The kinds are in the result of daemon.kinds."),
+        Error::PlacementFailed { .. } => (
+            ErrorCode::Unplaceable,
+            "No two members share a node: ask for fewer, or add nodes with node.spawn.",
+        ),
+        Error::TimedOut(_) => (ErrorCode::Timeout, "Look at the events of its members, then retry."),
+        _ => (ErrorCode::SpawnFailed, "Look at the events of its members, then retry."),
+    };
+    RpcError::new(code, error.to_string(), hint)
+}
+
+pub(crate) fn group_not_found(group: GroupId) -> RpcError {
+    RpcError::new(
+        ErrorCode::GroupNotFound,
+        format!("there is no group {group}"),
+        "Those there are stand in the result of cluster.snapshot.",
+    )
+}
+
+pub(crate) fn not_running_any() -> RpcError {
+    RpcError::new(ErrorCode::WrongState, "no member runs", "Resume one, or start it again with node.restart.")
 }
 
 pub(crate) fn migration_not_found(migration: MigrationId) -> RpcError {

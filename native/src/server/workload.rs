@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use meshground_node::{DeliverError, MAX_METHOD, SpawnError};
+use meshground_node::{DeliverError, GroupError, GroupRequest, MAX_METHOD, SpawnError};
 use meshground_shared::{
-    CallOutcome, CommandId, DaemonId, EventKind, MigrationPhase, NodeId, NodeState,
+    CallOutcome, CommandId, DaemonId, EventKind, GroupId, MigrationPhase, NodeId, NodeState,
     rpc::{
         CallParams, Called, CancelParams, DaemonSpawnParams, DaemonSpawned, DaemonStopParams, DeliverParams,
-        Delivered, Done, KindInfo, Kinds, MAX_ARGS_BYTES, MAX_BODY_BYTES, MAX_DEADLINE_MS, MAX_GRACE_MS,
-        MAX_PAYLOAD_BYTES, MigrateParams, MigrationStarted, RpcError,
+        Delivered, Done, GroupParams, GroupSpawnParams, GroupSpawned, KindInfo, Kinds, MAX_ARGS_BYTES,
+        MAX_BODY_BYTES, MAX_DEADLINE_MS, MAX_GRACE_MS, MAX_GROUP_NAME_BYTES, MAX_PAYLOAD_BYTES,
+        MigrateParams, MigrationStarted, RpcError, ScaleParams,
     },
 };
 use tokio::time::Instant;
@@ -22,7 +23,8 @@ use crate::{
     daemons,
     log::Subscription,
     mesh::CallOptions,
-    meshos::{DaemonRuntimeError, random_keypair},
+    meshos::{DaemonRuntime, DaemonRuntimeError, random_keypair},
+    random,
 };
 
 /// How long something that is delivered may take.
@@ -100,6 +102,62 @@ impl Room {
             outputs: outputs.collect(),
             took_us: micros(began),
         })
+    }
+
+    /// Makes a group.
+    pub(crate) async fn spawn_group(&self, params: GroupSpawnParams) -> Result<GroupSpawned, RpcError> {
+        let GroupSpawnParams { kind, daemon, count, name, anchor, parent, args } = params;
+        at_most("args", args.len(), MAX_ARGS_BYTES)?;
+        at_most("name", name.as_ref().map_or(0, String::len), MAX_GROUP_NAME_BYTES)?;
+        let harness = self.harness()?;
+        let member = match anchor {
+            Some(anchor) => running(&harness, anchor)?,
+            None => harness.spokesman(None).ok_or_else(errors::not_running_any)?,
+        };
+        let node = member.node_id();
+        let known = on(&member, harness.offers_known(&member, &daemon)).await;
+        known.map_err(|state| errors::wrong_state(node, state))?;
+        let (command, began) = (self.issue(), Instant::now());
+        let name = name.unwrap_or_else(|| daemon.clone());
+        let cause = Some(command);
+        let seed = random::bytes();
+        let request = GroupRequest { kind, daemon, args, count, name, seed, parent, cause };
+        let spawned = on(&member, member.daemon_runtime().spawn_group(request)).await;
+        let spawned = spawned.map_err(|state| errors::wrong_state(node, state).of(command))?;
+        let group = spawned.map_err(|error| failed(&error, node, command))?;
+        let view = self.log().with_snapshot(|snapshot| snapshot.groups.get(&group).cloned());
+        let members = view.map(|view| view.members).unwrap_or_default();
+        Ok(GroupSpawned { command, group, members, took_us: micros(began) })
+    }
+
+    /// Gives a group more members or fewer.
+    pub(crate) async fn scale_group(&self, params: ScaleParams) -> Result<Done, RpcError> {
+        let ScaleParams { group, count } = params;
+        self.on_group(group, async |runtime| runtime.scale_group(group, count).await).await
+    }
+
+    /// Stops a group.
+    pub(crate) async fn stop_group(&self, params: GroupParams) -> Result<Done, RpcError> {
+        let GroupParams { group } = params;
+        self.on_group(group, async |runtime| runtime.stop_group(group).await).await
+    }
+
+    /// Does something to a group, by whoever looks after it.
+    async fn on_group(
+        &self,
+        group: GroupId,
+        act: impl AsyncFnOnce(DaemonRuntime) -> Result<(), DaemonRuntimeError>,
+    ) -> Result<Done, RpcError> {
+        let harness = self.harness()?;
+        let view = self.log().with_snapshot(|snapshot| snapshot.groups.get(&group).cloned());
+        let view = view.ok_or_else(|| errors::group_not_found(group))?;
+        let member = harness.spokesman(Some(&view)).ok_or_else(errors::not_running_any)?;
+        let node = member.node_id();
+        let (command, began) = (self.issue(), Instant::now());
+        let done = on(&member, act(member.daemon_runtime().caused_by(command))).await;
+        let done = done.map_err(|state| errors::wrong_state(node, state).of(command))?;
+        done.map_err(|error| failed(&error, node, command))?;
+        Ok(Done { command, took_us: micros(began) })
     }
 
     /// Begins to move a daemon.
@@ -241,6 +299,16 @@ fn failed(error: &DaemonRuntimeError, node: NodeId, command: CommandId) -> RpcEr
             | DaemonRuntimeError::Spawn(SpawnError::TooMany | SpawnError::Closed(_))
             | DaemonRuntimeError::Deliver(DeliverError::Overloaded | DeliverError::Down)
             | DaemonRuntimeError::Migration(_)
+            | DaemonRuntimeError::Group(
+                GroupError::NotFound(_)
+                    | GroupError::BadCount(_)
+                    | GroupError::TooLong
+                    | GroupError::TooMany
+                    | GroupError::KindNotFound(_)
+                    | GroupError::PlacementFailed { .. }
+                    | GroupError::ParentNotFound(_)
+                    | GroupError::WrongKind(_)
+            )
     );
     let told = errors::daemon(error, node);
     if is_refused { told } else { told.of(command) }
