@@ -9,6 +9,7 @@ mod causes;
 mod config;
 mod error;
 mod faults;
+mod groups;
 mod harness;
 mod health;
 mod membership;
@@ -20,6 +21,7 @@ mod wiring;
 
 pub use config::{CapabilitiesOf, ClusterConfig, MAX_NODES};
 pub use error::ClusterError;
+pub use groups::{ForkGroup, Group, GroupConfig, ReplicaGroup};
 pub use harness::ClusterHarness;
 pub use health::ClusterHealth;
 pub use membership::RestartIdentity;

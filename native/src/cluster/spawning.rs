@@ -6,7 +6,7 @@ use meshground_node::{DaemonEnd, DaemonId, MeshDaemon};
 use meshground_shared::NodeId;
 use tokio::{task::JoinSet, time::timeout};
 
-use super::{ClusterError, ClusterHarness, ClusterNode};
+use super::{ClusterError, ClusterHarness, ClusterNode, state::Phase};
 use crate::meshos::{DaemonRuntimeError, MeshOsDaemonHandle, random_keypair};
 
 /// A daemon that the harness registered on one of its nodes. Dropped, it unregisters the daemon.
@@ -57,13 +57,7 @@ impl ClusterHarness {
         mut factory: impl FnMut(&ClusterNode) -> Box<dyn MeshDaemon>,
         mut predicate: impl FnMut(usize, &ClusterNode) -> bool,
     ) -> Result<Vec<NodeDaemonHandle>, ClusterError> {
-        let nodes: Vec<ClusterNode> = {
-            let state = self.shared().state();
-            if state.phase != super::state::Phase::Up {
-                return Err(ClusterError::Shutdown);
-            }
-            state.running().map(|member| member.node.clone()).collect()
-        };
+        let nodes = self.running_nodes()?;
         let mut starting = JoinSet::new();
         for node in nodes.into_iter().filter(|node| predicate(node.index, node)) {
             let daemon = factory(&node);
@@ -98,6 +92,15 @@ impl ClusterHarness {
         }
         started.sort_by_key(|daemon| daemon.node_index);
         Ok(started)
+    }
+
+    /// The members that run, by index.
+    pub(super) fn running_nodes(&self) -> Result<Vec<ClusterNode>, ClusterError> {
+        let state = self.shared().state();
+        if state.phase != Phase::Up {
+            return Err(ClusterError::Shutdown);
+        }
+        Ok(state.running().map(|member| member.node.clone()).collect())
     }
 
     /// Stops all of these at the same time, and waits no longer than one grace.

@@ -1,6 +1,6 @@
 //! What can go wrong with daemons.
 
-use meshground_node::{DaemonId, DeliverError, SpawnError, StateError};
+use meshground_node::{DaemonId, DeliverError, GroupError, MigrateError, SpawnError, StateError};
 
 /// Why something was not done with a daemon.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +40,12 @@ pub enum DaemonRuntimeError {
     /// What was sent did not come to an end.
     #[error(transparent)]
     Deliver(#[from] DeliverError),
+    /// A migration came to nothing.
+    #[error(transparent)]
+    Migration(#[from] MigrateError),
+    /// What was asked of a group was not done.
+    #[error(transparent)]
+    Group(#[from] GroupError),
 }
 
 impl From<SpawnError> for DaemonRuntimeError {

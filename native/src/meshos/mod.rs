@@ -5,6 +5,7 @@
 
 mod apart;
 mod error;
+mod groups;
 mod handle;
 mod runtime;
 mod sdk;

@@ -4,9 +4,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use meshground_node::{
     DaemonEnd, DaemonFactory, DaemonId, DaemonState, DaemonView, Delivered, EntityKeypair, MAX_NAME, MeshOs,
-    Node, Settlement, SpawnRequest, Ticket,
+    MigrationId, Node, NodeId, Settlement, SpawnRequest, Ticket,
 };
-use meshground_shared::CommandId;
+use meshground_shared::{CommandId, MigrationView};
 use tokio::{
     runtime::Handle,
     sync::{oneshot, watch},
@@ -242,6 +242,61 @@ impl DaemonRuntime {
             Settlement::Delivered(outcome) => Ok(outcome?),
             _ => Err(DaemonRuntimeError::ShuttingDown),
         }
+    }
+
+    /// Moves a daemon, wherever it runs, to the node `to`, which has to have a factory of its kind. Its state, its identity
+    /// and what waits for it go along. Returns when it runs there. Dropping the future does not call it off.
+    ///
+    /// # Errors
+    /// [`Migration`](DaemonRuntimeError::Migration), and the daemon runs where it did;
+    /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
+    pub async fn migrate(&self, daemon: DaemonId, to: NodeId) -> Result<MigrationId, DaemonRuntimeError> {
+        let cause = self.cause;
+        let settled = self.ask(move |os, node| os.migrate(now(), node, daemon, to, cause)).await??;
+        match settle(settled).await? {
+            Settlement::Migrated(outcome) => Ok(outcome?),
+            _ => Err(DaemonRuntimeError::ShuttingDown),
+        }
+    }
+
+    /// As [`migrate`](Self::migrate), of a daemon on this node; returns as soon as it has begun.
+    ///
+    /// # Errors
+    /// As [`migrate`](Self::migrate), and [`NotFound`](DaemonRuntimeError::NotFound).
+    pub async fn begin_migration(
+        &self,
+        daemon: DaemonId,
+        to: NodeId,
+    ) -> Result<MigrationId, DaemonRuntimeError> {
+        let cause = self.cause;
+        let begin = move |os: &mut MeshOs, node: &mut Node| {
+            if os.daemons().all(|view| view.id != daemon) {
+                return Err(DaemonRuntimeError::NotFound(daemon));
+            }
+            os.migrate(now(), node, daemon, to, cause)?;
+            let mut under_way = os.migrations(now().instant);
+            let begun = under_way.find(|view| view.daemon == daemon);
+            begun.map(|view| view.id).ok_or(DaemonRuntimeError::NotFound(daemon))
+        };
+        self.act(begin).await?
+    }
+
+    /// Calls off a migration of which this node is the source: the daemon stays here. Returns when that is decided, not
+    /// when the daemon goes on.
+    ///
+    /// # Errors
+    /// [`Migration`](DaemonRuntimeError::Migration) when there is none, and from the cutover on;
+    /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
+    pub async fn cancel_migration(&self, migration: MigrationId) -> Result<(), DaemonRuntimeError> {
+        Ok(self.act(move |os, node| os.cancel_migration(now(), node, migration)).await??)
+    }
+
+    /// The migrations under way of which this node is the source, by id.
+    ///
+    /// # Errors
+    /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
+    pub async fn migrations(&self) -> Result<Vec<MigrationView>, DaemonRuntimeError> {
+        self.act(|os, _| os.migrations(now().instant).collect()).await
     }
 
     /// Tells every daemon on this node to stop and starts no more; returns when all are down, each within its grace. The

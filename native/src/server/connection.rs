@@ -242,6 +242,11 @@ impl Session {
             Call::DaemonSpawn(params) => reply(id, room.spawn_daemon(params).await),
             Call::DaemonStop(params) => reply(id, room.stop_daemon(params).await),
             Call::DaemonDeliver(params) => reply(id, room.deliver(params).await),
+            Call::SpawnGroup(params) => reply(id, room.spawn_group(params).await),
+            Call::ScaleGroup(params) => reply(id, room.scale_group(params).await),
+            Call::StopGroup(params) => reply(id, room.stop_group(params).await),
+            Call::Migrate(params) => reply(id, room.migrate(params).await),
+            Call::CancelMigration(params) => reply(id, room.cancel_migration(params).await),
             Call::Call(params) => reply(id, room.call(params).await),
         };
         if let Some(text) = text {

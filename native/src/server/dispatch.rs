@@ -1,12 +1,13 @@
 //! From the text of a message to a typed call, and from a result back to text.
 
 use meshground_shared::rpc::{
-    BootParams, CallParams, ClearParams, ClusterBoot, ClusterShutdown, ClusterSnapshot, ClusterTopology,
-    DaemonDeliver, DaemonKinds, DaemonSpawn, DaemonSpawnParams, DaemonStop, DaemonStopParams, DeliverParams,
-    ErrorCode, EventsSubscribe, FaultClear, FaultList, FaultParams, FaultPartition, FaultSet, Id, METHODS,
-    Method, NodeCrash, NodeParams, NodePause, NodeRestart, NodeResume, NodeShutdown, NodeSpawn,
-    PartitionParams, Response, RestartParams, RpcCall, RpcError, SessionHello, SubscribeParams,
-    TopologyParams, Version,
+    BootParams, CallParams, CancelParams, ClearParams, ClusterBoot, ClusterShutdown, ClusterSnapshot,
+    ClusterTopology, DaemonDeliver, DaemonKinds, DaemonSpawn, DaemonSpawnParams, DaemonStop,
+    DaemonStopParams, DeliverParams, ErrorCode, EventsSubscribe, FaultClear, FaultList, FaultParams,
+    FaultPartition, FaultSet, GroupParams, GroupScale, GroupSpawn, GroupSpawnParams, GroupStop, Id, METHODS,
+    Method, MigrateParams, MigrationCancel, MigrationStart, NodeCrash, NodeParams, NodePause, NodeRestart,
+    NodeResume, NodeShutdown, NodeSpawn, PartitionParams, Response, RestartParams, RpcCall, RpcError,
+    ScaleParams, SessionHello, SubscribeParams, TopologyParams, Version,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -49,6 +50,11 @@ pub(crate) enum Call {
     DaemonStop(DaemonStopParams),
     DaemonDeliver(DeliverParams),
     Call(CallParams),
+    Migrate(MigrateParams),
+    SpawnGroup(GroupSpawnParams),
+    ScaleGroup(ScaleParams),
+    StopGroup(GroupParams),
+    CancelMigration(CancelParams),
 }
 
 /// A message that cannot be carried out.
@@ -149,6 +155,11 @@ fn call(method: &str, given: Value) -> Result<Call, RpcError> {
         DaemonStop::NAME => params::<DaemonStop>(given).map(Call::DaemonStop),
         DaemonDeliver::NAME => params::<DaemonDeliver>(given).map(Call::DaemonDeliver),
         RpcCall::NAME => params::<RpcCall>(given).map(Call::Call),
+        GroupSpawn::NAME => params::<GroupSpawn>(given).map(Call::SpawnGroup),
+        GroupScale::NAME => params::<GroupScale>(given).map(Call::ScaleGroup),
+        GroupStop::NAME => params::<GroupStop>(given).map(Call::StopGroup),
+        MigrationStart::NAME => params::<MigrationStart>(given).map(Call::Migrate),
+        MigrationCancel::NAME => params::<MigrationCancel>(given).map(Call::CancelMigration),
         unknown => {
             let message = format!("there is no method `{}`", shorten(unknown));
             Err(RpcError::new(ErrorCode::MethodNotFound, message, methods_hint()))
@@ -213,6 +224,10 @@ fn usage(method: &str) -> &'static str {
         DaemonDeliver::NAME => {
             "Give {\"daemon\": id, \"payload\": \"text\"}, and \"via\": the id of a node if another one is to send it."
         }
+        MigrationStart::NAME => {
+            "Give {\"daemon\": id, \"to\": the id of a node}, both out of cluster.snapshot."
+        }
+        MigrationCancel::NAME => "Give {\"migration\": id}, out of cluster.snapshot.",
         RpcCall::NAME => {
             "Give {\"from\": id, \"to\": id, \"method\": \"echo\"}, and \"body\": \"text\" and \"deadline_ms\": 5000 \
              if you like."

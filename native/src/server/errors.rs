@@ -1,8 +1,8 @@
 //! From the harness's errors to those that travel.
 
-use meshground_node::{DeliverError, SpawnError};
+use meshground_node::{DeliverError, GroupError, MigrateError, SpawnError};
 use meshground_shared::{
-    DaemonId, NodeId, NodeState, TopologyError,
+    DaemonId, GroupId, MigrationId, NodeId, NodeState, TopologyError,
     rpc::{ErrorCode, RpcError},
 };
 
@@ -86,6 +86,8 @@ pub(crate) fn daemon(error: &DaemonRuntimeError, node: NodeId) -> RpcError {
         Error::FactoryNotFound(_) | Error::KindName => {
             (ErrorCode::KindNotFound, "The kinds are in the result of daemon.kinds.")
         }
+        Error::Migration(error) => return migration(error),
+        Error::Group(error) => return group(error),
         Error::NotFound(daemon) | Error::Deliver(DeliverError::NotFound(daemon)) => {
             return daemon_not_found(*daemon);
         }
@@ -115,6 +117,80 @@ pub(crate) fn daemon(error: &DaemonRuntimeError, node: NodeId) -> RpcError {
         }
     };
     RpcError::new(code, error.to_string(), hint)
+}
+
+fn migration(error: &MigrateError) -> RpcError {
+    use MigrateError as Error;
+    let (code, hint) = match error {
+        Error::NotFound(daemon) => return daemon_not_found(*daemon),
+        Error::NotMigrating(migration) => return migration_not_found(*migration),
+        Error::KindNotFound { .. } => {
+            (ErrorCode::KindNotFound, "Take a node that has a factory of this kind.")
+        }
+        Error::Unreachable(_) | Error::Closed(_) | Error::Unsuitable(_) => (
+            ErrorCode::Unplaceable,
+            "Take another node; what each is at is in the result of cluster.snapshot.",
+        ),
+        Error::TooMany => (ErrorCode::LimitExceeded, "Wait until some have arrived, then retry."),
+        Error::Failed(_) | Error::Cancelled => {
+            (ErrorCode::CallFailed, "The daemon runs where it did. Look at the events, then retry.")
+        }
+        _ => (ErrorCode::WrongState, "Look at the daemon and its migrations in cluster.snapshot."),
+    };
+    RpcError::new(code, error.to_string(), hint)
+}
+
+fn group(error: &GroupError) -> RpcError {
+    use GroupError as Error;
+    let (code, hint) = match error {
+        Error::NotFound(group) => return group_not_found(*group),
+        Error::ParentNotFound(daemon) => return daemon_not_found(*daemon),
+        Error::BadCount(_) | Error::TooLong => {
+            (ErrorCode::InvalidParams, "Give another `count`, a shorter `name` or shorter `args`.")
+        }
+        Error::WrongKind(_) => (
+            ErrorCode::InvalidParams,
+            "Take \"kind\": \"replica\", or \"fork\" with the id of a daemon as \"parent\".",
+        ),
+        Error::TooMany => (ErrorCode::LimitExceeded, "Stop some groups with group.stop."),
+        Error::KindNotFound(_) => (ErrorCode::KindNotFound, "The kinds are in the result of daemon.kinds."),
+        Error::PlacementFailed { .. } => (
+            ErrorCode::Unplaceable,
+            "No two members share a node: ask for fewer, or add nodes with node.spawn.",
+        ),
+        Error::TimedOut(_) => (ErrorCode::Timeout, "Look at the events of its members, then retry."),
+        _ => (ErrorCode::SpawnFailed, "Look at the events of its members, then retry."),
+    };
+    RpcError::new(code, error.to_string(), hint)
+}
+
+pub(crate) fn group_not_found(group: GroupId) -> RpcError {
+    RpcError::new(
+        ErrorCode::GroupNotFound,
+        format!("there is no group {group}"),
+        "Those there are stand in the result of cluster.snapshot.",
+    )
+}
+
+pub(crate) fn not_running_any() -> RpcError {
+    RpcError::new(ErrorCode::WrongState, "no member runs", "Resume one, or start it again with node.restart.")
+}
+
+pub(crate) fn migration_not_found(migration: MigrationId) -> RpcError {
+    RpcError::new(
+        ErrorCode::MigrationNotFound,
+        format!("no migration {migration} is under way"),
+        "Those there are stand in the result of cluster.snapshot.",
+    )
+}
+
+/// A migration ended in another way before it could be called off.
+pub(crate) fn too_late(migration: MigrationId) -> RpcError {
+    RpcError::new(
+        ErrorCode::WrongState,
+        format!("migration {migration} was over before it could be called off"),
+        "Look where the daemon runs now, and move it back if you like.",
+    )
 }
 
 pub(crate) fn daemon_not_found(daemon: DaemonId) -> RpcError {

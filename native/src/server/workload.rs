@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use meshground_node::{CallError, DeliverError, MAX_METHOD, SpawnError};
+use meshground_node::{DeliverError, GroupError, GroupRequest, MAX_METHOD, SpawnError};
 use meshground_shared::{
-    CallOutcome, CommandId, DaemonId, EventKind, NodeId, NodeState,
+    CallOutcome, CommandId, DaemonId, EventKind, GroupId, MigrationPhase, NodeId, NodeState,
     rpc::{
-        CallParams, Called, DaemonSpawnParams, DaemonSpawned, DaemonStopParams, DeliverParams, Delivered,
-        Done, KindInfo, Kinds, MAX_ARGS_BYTES, MAX_BODY_BYTES, MAX_DEADLINE_MS, MAX_GRACE_MS,
-        MAX_PAYLOAD_BYTES, RpcError,
+        CallParams, Called, CancelParams, DaemonSpawnParams, DaemonSpawned, DaemonStopParams, DeliverParams,
+        Delivered, Done, GroupParams, GroupSpawnParams, GroupSpawned, KindInfo, Kinds, MAX_ARGS_BYTES,
+        MAX_BODY_BYTES, MAX_DEADLINE_MS, MAX_GRACE_MS, MAX_GROUP_NAME_BYTES, MAX_PAYLOAD_BYTES,
+        MigrateParams, MigrationStarted, RpcError, ScaleParams,
     },
 };
 use tokio::time::Instant;
@@ -20,8 +21,10 @@ use super::{
 use crate::{
     cluster::{ClusterHarness, ClusterNode},
     daemons,
-    mesh::{CallOptions, MeshError},
-    meshos::{DaemonRuntimeError, random_keypair},
+    log::Subscription,
+    mesh::CallOptions,
+    meshos::{DaemonRuntime, DaemonRuntimeError, random_keypair},
+    random,
 };
 
 /// How long something that is delivered may take.
@@ -101,6 +104,111 @@ impl Room {
         })
     }
 
+    /// Makes a group.
+    pub(crate) async fn spawn_group(&self, params: GroupSpawnParams) -> Result<GroupSpawned, RpcError> {
+        let GroupSpawnParams { kind, daemon, count, name, anchor, parent, args } = params;
+        at_most("args", args.len(), MAX_ARGS_BYTES)?;
+        at_most("name", name.as_ref().map_or(0, String::len), MAX_GROUP_NAME_BYTES)?;
+        let harness = self.harness()?;
+        let member = match anchor {
+            Some(anchor) => running(&harness, anchor)?,
+            None => harness.spokesman(None).ok_or_else(errors::not_running_any)?,
+        };
+        let node = member.node_id();
+        let known = on(&member, harness.offers_known(&member, &daemon)).await;
+        known.map_err(|state| errors::wrong_state(node, state))?;
+        let (command, began) = (self.issue(), Instant::now());
+        let name = name.unwrap_or_else(|| daemon.clone());
+        let cause = Some(command);
+        let seed = random::bytes();
+        let request = GroupRequest { kind, daemon, args, count, name, seed, parent, cause };
+        let spawned = on(&member, member.daemon_runtime().spawn_group(request)).await;
+        let spawned = spawned.map_err(|state| errors::wrong_state(node, state).of(command))?;
+        let group = spawned.map_err(|error| failed(&error, node, command))?;
+        let view = self.log().with_snapshot(|snapshot| snapshot.groups.get(&group).cloned());
+        let members = view.map(|view| view.members).unwrap_or_default();
+        Ok(GroupSpawned { command, group, members, took_us: micros(began) })
+    }
+
+    /// Gives a group more members or fewer.
+    pub(crate) async fn scale_group(&self, params: ScaleParams) -> Result<Done, RpcError> {
+        let ScaleParams { group, count } = params;
+        self.on_group(group, async |runtime| runtime.scale_group(group, count).await).await
+    }
+
+    /// Stops a group.
+    pub(crate) async fn stop_group(&self, params: GroupParams) -> Result<Done, RpcError> {
+        let GroupParams { group } = params;
+        self.on_group(group, async |runtime| runtime.stop_group(group).await).await
+    }
+
+    /// Does something to a group, by whoever looks after it.
+    async fn on_group(
+        &self,
+        group: GroupId,
+        act: impl AsyncFnOnce(DaemonRuntime) -> Result<(), DaemonRuntimeError>,
+    ) -> Result<Done, RpcError> {
+        let harness = self.harness()?;
+        let view = self.log().with_snapshot(|snapshot| snapshot.groups.get(&group).cloned());
+        let view = view.ok_or_else(|| errors::group_not_found(group))?;
+        let member = harness.spokesman(Some(&view)).ok_or_else(errors::not_running_any)?;
+        let node = member.node_id();
+        let (command, began) = (self.issue(), Instant::now());
+        let done = on(&member, act(member.daemon_runtime().caused_by(command))).await;
+        let done = done.map_err(|state| errors::wrong_state(node, state).of(command))?;
+        done.map_err(|error| failed(&error, node, command))?;
+        Ok(Done { command, took_us: micros(began) })
+    }
+
+    /// Begins to move a daemon.
+    pub(crate) async fn migrate(&self, params: MigrateParams) -> Result<MigrationStarted, RpcError> {
+        let MigrateParams { daemon, to } = params;
+        let harness = self.harness_with(&[to])?;
+        let member = running(&harness, self.holder(daemon)?)?;
+        running(&harness, to)?;
+        let command = self.issue();
+        let runtime = member.daemon_runtime().caused_by(command);
+        let node = member.node_id();
+        let begun = on(&member, runtime.begin_migration(daemon, to)).await;
+        let begun = begun.map_err(|state| errors::wrong_state(node, state))?;
+        let migration = begun.map_err(|error| failed(&error, node, command))?;
+        Ok(MigrationStarted { command, migration })
+    }
+
+    /// Calls a migration off, and waits until it is over.
+    pub(crate) async fn cancel_migration(&self, params: CancelParams) -> Result<Done, RpcError> {
+        let CancelParams { migration } = params;
+        let harness = self.harness()?;
+        let Subscription { snapshot, mut events } = self.log().subscribe();
+        let known = snapshot.migrations.get(&migration).filter(|known| !known.view.phase.is_over());
+        let source = known.ok_or_else(|| errors::migration_not_found(migration))?.view.source;
+        let member = running(&harness, source)?;
+        let (command, began) = (self.issue(), Instant::now());
+        let runtime = member.daemon_runtime().caused_by(command);
+        let cancelled = on(&member, runtime.cancel_migration(migration)).await;
+        let cancelled = cancelled.map_err(|state| errors::wrong_state(source, state))?;
+        cancelled.map_err(|error| failed(&error, source, command))?;
+        let end = async {
+            loop {
+                // One who reads too slowly has missed the end as well; then it is over.
+                let Ok(event) = events.recv().await else { return MigrationPhase::Cancelled };
+                match &event.kind {
+                    EventKind::MigrationChanged { migration: view }
+                        if view.id == migration && view.phase.is_over() =>
+                    {
+                        return view.phase;
+                    }
+                    _ => {}
+                }
+            }
+        };
+        let end = on(&member, end).await;
+        match end.map_err(|state| errors::wrong_state(source, state).of(command))? {
+            MigrationPhase::Complete => Err(errors::too_late(migration).of(command)),
+            _ => Ok(Done { command, took_us: micros(began) }),
+        }
+    }
+
     /// Has one node call another.
     pub(crate) async fn call(&self, params: CallParams) -> Result<Called, RpcError> {
         let CallParams { from, to, method, body, deadline_ms } = params;
@@ -124,9 +232,11 @@ impl Room {
         let command = self.issue();
         let deadline = Duration::from_millis(deadline_ms.into());
         let request_bytes = body.len() as u64;
-        let work = call(&member, to, &method, body, deadline);
-        let (outcome, took_us) =
-            on(&member, work).await.map_err(|state| errors::wrong_state(from, state).of(command))?;
+        let began = Instant::now();
+        let work = member.mesh().call(to, &method, body, CallOptions { deadline: Some(deadline) });
+        let outcome = on(&member, work).await;
+        let outcome = outcome.map_err(|state| errors::wrong_state(from, state).of(command))?;
+        let took_us = micros(began);
         let finished = EventKind::CallFinished {
             peer: to,
             method,
@@ -188,28 +298,20 @@ fn failed(error: &DaemonRuntimeError, node: NodeId, command: CommandId) -> RpcEr
             | DaemonRuntimeError::NotFound(_)
             | DaemonRuntimeError::Spawn(SpawnError::TooMany | SpawnError::Closed(_))
             | DaemonRuntimeError::Deliver(DeliverError::Overloaded | DeliverError::Down)
+            | DaemonRuntimeError::Migration(_)
+            | DaemonRuntimeError::Group(
+                GroupError::NotFound(_)
+                    | GroupError::BadCount(_)
+                    | GroupError::TooLong
+                    | GroupError::TooMany
+                    | GroupError::KindNotFound(_)
+                    | GroupError::PlacementFailed { .. }
+                    | GroupError::ParentNotFound(_)
+                    | GroupError::WrongKind(_)
+            )
     );
     let told = errors::daemon(error, node);
     if is_refused { told } else { told.of(command) }
-}
-
-/// Calls, over others where there is no session, and says how long the call itself took.
-async fn call(
-    from: &ClusterNode,
-    to: NodeId,
-    method: &str,
-    body: String,
-    deadline: Duration,
-) -> (Result<Vec<u8>, MeshError>, u64) {
-    let options = CallOptions { deadline: Some(deadline) };
-    let mesh = from.mesh();
-    let began = Instant::now();
-    let first = mesh.call(to, method, body.clone(), options).await;
-    if first != Err(MeshError::Call(CallError::NoSession(to))) || mesh.connect_relayed(to).await.is_err() {
-        return (first, micros(began));
-    }
-    let began = Instant::now();
-    (mesh.call(to, method, body, options).await, micros(began))
 }
 
 fn at_most(what: &str, len: usize, most: usize) -> Result<(), RpcError> {

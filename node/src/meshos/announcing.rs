@@ -1,6 +1,6 @@
 //! What this node can do, with what its daemons add to that.
 
-use meshground_shared::{DaemonId, EventKind, LogLevel};
+use meshground_shared::{DaemonId, EventKind, LogLevel, NodeId};
 
 use super::MeshOs;
 use crate::{capability::Capabilities, daemon::cut_line, node::Node, time::Now};
@@ -31,6 +31,13 @@ impl MeshOs {
         cut_line(&mut text);
         self.happened(EventKind::DaemonLog { daemon, level, text }, cause);
         true
+    }
+
+    /// The nodes of which this one knows that they have a factory of this kind, itself included, by id.
+    pub fn offering(&self, kind: &str) -> impl Iterator<Item = NodeId> {
+        let offers = move |kinds: &[String]| kinds.iter().any(|offered| offered == kind);
+        let all = self.directory.iter().filter(move |(_, inventory)| offers(&inventory.kinds));
+        all.map(|(node, _)| node)
     }
 
     /// Announces what is not as it was announced last.

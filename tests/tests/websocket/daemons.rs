@@ -1,11 +1,12 @@
 //! Daemons, and calls between nodes, over the WebSocket.
 
 use meshground_shared::{
-    CallOutcome, DaemonEnd, DaemonId, DaemonSample, Lifecycle,
+    CallOutcome, DaemonEnd, DaemonId, DaemonSample, Lifecycle, MigrationId, MigrationPhase,
     rpc::{
-        CallParams, DaemonDeliver, DaemonKinds, DaemonSpawn, DaemonSpawnParams, DaemonSpawned, DaemonStop,
-        DaemonStopParams, DeliverParams, Delivered, MAX_ARGS_BYTES, MAX_BODY_BYTES, MAX_DEADLINE_MS,
-        MAX_GRACE_MS, MAX_PAYLOAD_BYTES, NodePause, NodeResume, RpcCall,
+        CallParams, CancelParams, DaemonDeliver, DaemonKinds, DaemonSpawn, DaemonSpawnParams, DaemonSpawned,
+        DaemonStop, DaemonStopParams, DeliverParams, Delivered, MAX_ARGS_BYTES, MAX_BODY_BYTES,
+        MAX_DEADLINE_MS, MAX_GRACE_MS, MAX_PAYLOAD_BYTES, MigrateParams, MigrationCancel, MigrationStart,
+        NodePause, NodeResume, RpcCall,
     },
 };
 
@@ -198,4 +199,45 @@ async fn how_busy_daemons_are_is_told_when_it_changes() {
     assert_eq!(in_time("the first figures", next(&mut client)).await, [sample(0)]);
     deliver(&mut client, echo, "hello", None).await.unwrap();
     assert_eq!(in_time("the next figures", next(&mut client)).await, [sample(1)], "and nothing in between");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_moves_with_its_state_and_the_log_tells_every_phase() {
+    let server = server().await;
+    let mut client = Client::connect(server.local_addr()).await;
+    let nodes = boot(&mut client, 3).await.nodes;
+    let counter = spawn(&mut client, nodes[0], "counter", "from=40").await.unwrap().daemon;
+    deliver(&mut client, counter, "add 2", None).await.unwrap();
+    let mut mirror = client.mirror().await;
+    let params = MigrateParams { daemon: counter, to: nodes[2] };
+    let started = client.call::<MigrationStart>(&params).await.unwrap();
+    let is_over = |event: &Event| {
+        matches!(&event.kind, EventKind::MigrationChanged { migration }
+            if migration.id == started.migration && migration.phase.is_over())
+    };
+    let end = mirror.until(&mut client, "its arrival", is_over).await;
+    let EventKind::MigrationChanged { migration } = end.kind else { unreachable!() };
+    assert_eq!((migration.phase, migration.source), (MigrationPhase::Complete, nodes[0]), "{migration:?}");
+    assert_eq!(end.cause, Some(started.command));
+    let moved = |snapshot: &Snapshot| {
+        snapshot.nodes[&nodes[2]].daemons.contains_key(&counter)
+            && !snapshot.nodes[&nodes[0]].daemons.contains_key(&counter)
+    };
+    mirror.until_it_shows(&mut client, "it on its new node alone", moved).await;
+    for via in [None, Some(nodes[0]), Some(nodes[1])] {
+        assert_eq!(deliver(&mut client, counter, "get", via).await.unwrap().outputs, ["42"]);
+    }
+
+    let refusals = [
+        (MigrateParams { daemon: counter, to: nodes[2] }, ErrorCode::WrongState),
+        (MigrateParams { daemon: counter, to: NodeId(1) }, ErrorCode::NodeNotFound),
+        (MigrateParams { daemon: DaemonId(1), to: nodes[0] }, ErrorCode::DaemonNotFound),
+    ];
+    for (params, code) in refusals {
+        assert_error(&client.call::<MigrationStart>(&params).await.unwrap_err(), code);
+    }
+    for migration in [started.migration, MigrationId(1)] {
+        let error = client.call::<MigrationCancel>(&CancelParams { migration }).await.unwrap_err();
+        assert_error(&error, ErrorCode::MigrationNotFound);
+    }
 }

@@ -102,29 +102,29 @@ methods! {
         DaemonStop = "daemon.stop", DaemonStopParams => Done;
         /// Gives a daemon an event to work off, wherever it runs; answers with what it put out.
         DaemonDeliver = "daemon.deliver", DeliverParams => Delivered;
-        /// Has one node call a method that another serves over the mesh; answers with the answer.
-        RpcCall = "rpc.call", CallParams => Called;
-    }
-}
-
-methods! {
-    /// The name of every method that concerns what runs on nodes and that not every server answers
-    /// yet: groups, migrations and signed commands.
-    WORKLOAD_METHODS {
         /// Makes a group and places its members; answers when all of them run.
         GroupSpawn = "group.spawn", GroupSpawnParams => GroupSpawned;
         /// Gives a group more members or fewer; answers when it has them.
         GroupScale = "group.scale", ScaleParams => Done;
         /// Stops a group and all its members; answers when they are down.
         GroupStop = "group.stop", GroupParams => Done;
-        /// Has the best-synced standby of a group take over from the member that works; answers
-        /// when it has.
-        GroupPromote = "group.promote", GroupParams => Done;
+        /// Has one node call a method that another serves over the mesh; answers with the answer.
+        RpcCall = "rpc.call", CallParams => Called;
         /// Begins to move a daemon to another node, and answers at once: the events
         /// `migration_changed` tell how it goes on.
         MigrationStart = "migration.start", MigrateParams => MigrationStarted;
         /// Calls a migration off; answers when its source runs the daemon as before.
         MigrationCancel = "migration.cancel", CancelParams => Done;
+    }
+}
+
+methods! {
+    /// The name of every method that concerns what runs on nodes and that not every server answers
+    /// yet: standbys and signed commands.
+    WORKLOAD_METHODS {
+        /// Has the best-synced standby of a group take over from the member that works; answers
+        /// when it has.
+        GroupPromote = "group.promote", GroupParams => Done;
         /// Signs an admin command as an operator of the playground and submits it; answers when
         /// every node it names has decided.
         AdminExecute = "admin.execute", ExecuteParams => Decided;

@@ -1,0 +1,208 @@
+//! Groups of daemons over a cluster's nodes.
+
+use std::{sync::Arc, time::Duration};
+
+use meshground_node::{DaemonFactory, DaemonId, GroupId, GroupRequest, PickStrategy};
+use meshground_shared::{GroupHealth, GroupKind, GroupView, NodeState};
+use tokio::time::{Instant, sleep};
+
+use super::{ClusterError, ClusterHarness, ClusterNode};
+use crate::{
+    meshos::{DaemonRuntime, DaemonRuntimeError},
+    random,
+};
+
+/// How long what nodes offer may take to be known to another.
+const KNOWN_WITHIN: Duration = Duration::from_secs(2);
+
+/// How often that is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// What a group is told when it is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupConfig {
+    /// How many members, 1 to 64; 3 by default. No two share a node.
+    pub count: u32,
+    /// What it is called, at most 64 bytes; by default as the factory.
+    pub name: Option<String>,
+    /// What the factory is told, at most 4 KiB.
+    pub args: String,
+    /// What the members' identities grow from; random by default. The same seed gives the same members.
+    pub seed: Option<[u8; 32]>,
+}
+
+impl Default for GroupConfig {
+    fn default() -> Self {
+        Self { count: 3, name: None, args: String::new(), seed: None }
+    }
+}
+
+/// A group that runs on a cluster, whoever of its nodes comes or goes. It goes on without this handle, which is also one
+/// on the cluster.
+#[derive(Debug, Clone)]
+pub struct Group {
+    id: GroupId,
+    cluster: ClusterHarness,
+}
+
+/// A [`Group`] whose members all do the same.
+pub type ReplicaGroup = Group;
+
+/// A [`Group`] whose members go on from one parent's state, and can prove it.
+pub type ForkGroup = Group;
+
+impl Group {
+    /// Its id.
+    pub fn id(&self) -> GroupId {
+        self.id
+    }
+
+    /// What it is like now, as the event log has it; `None` once it is stopped.
+    pub fn view(&self) -> Option<GroupView> {
+        self.cluster.log().with_snapshot(|snapshot| snapshot.groups.get(&self.id).cloned())
+    }
+
+    /// How it is doing; [`Dead`](GroupHealth::Dead) once it is stopped.
+    pub fn health(&self) -> GroupHealth {
+        self.view().map_or(GroupHealth::Dead, |view| view.health)
+    }
+
+    /// Has it have this many members; returns when they run.
+    ///
+    /// # Errors
+    /// [`DaemonRuntimeError::Group`], and it is to have as many as before;
+    /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown) when no node runs.
+    pub async fn scale_to(&self, count: u32) -> Result<(), DaemonRuntimeError> {
+        self.runtime()?.scale_group(self.id, count).await
+    }
+
+    /// A member that is well, for something to do.
+    ///
+    /// # Errors
+    /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown) when no node runs.
+    pub async fn pick(&self, strategy: PickStrategy) -> Result<Option<DaemonId>, DaemonRuntimeError> {
+        self.runtime()?.pick_member(self.id, strategy).await
+    }
+
+    /// Ends it; returns when its members are gone.
+    ///
+    /// # Errors
+    /// [`DaemonRuntimeError::Group`]; [`ShuttingDown`](DaemonRuntimeError::ShuttingDown) when no node runs.
+    pub async fn stop(&self) -> Result<(), DaemonRuntimeError> {
+        self.runtime()?.stop_group(self.id).await
+    }
+
+    fn runtime(&self) -> Result<DaemonRuntime, DaemonRuntimeError> {
+        let node = self.cluster.spokesman(self.view().as_ref());
+        let node = node.ok_or(DaemonRuntimeError::ShuttingDown)?;
+        Ok(self.cluster.runtime_of(&node))
+    }
+}
+
+impl ClusterHarness {
+    /// Makes a group of daemons that all do the same, on as many nodes; returns when every one of them runs. `factory` is
+    /// registered on every running member as `kind`, unless there is one of that name: then that one makes them. The
+    /// member with the index `anchor` looks after the group, for as long as it runs.
+    ///
+    /// # Errors
+    /// `Invariant` when no such member runs; `Spawn`, with the anchor's index, when the group does not come about:
+    /// nothing is left of it then. `Shutdown`.
+    pub async fn spawn_replica_group(
+        &self,
+        anchor: usize,
+        kind: &str,
+        factory: Arc<dyn DaemonFactory>,
+        config: GroupConfig,
+    ) -> Result<ReplicaGroup, ClusterError> {
+        self.spawn_group(anchor, kind, factory, config, None).await
+    }
+
+    /// As [`spawn_replica_group`](Self::spawn_replica_group), of daemons that go on from the state of `parent`, wherever
+    /// that runs.
+    ///
+    /// # Errors
+    /// As [`spawn_replica_group`](Self::spawn_replica_group).
+    pub async fn spawn_fork_group(
+        &self,
+        anchor: usize,
+        kind: &str,
+        factory: Arc<dyn DaemonFactory>,
+        parent: DaemonId,
+        config: GroupConfig,
+    ) -> Result<ForkGroup, ClusterError> {
+        self.spawn_group(anchor, kind, factory, config, Some(parent)).await
+    }
+
+    async fn spawn_group(
+        &self,
+        anchor: usize,
+        kind: &str,
+        factory: Arc<dyn DaemonFactory>,
+        config: GroupConfig,
+        parent: Option<DaemonId>,
+    ) -> Result<Group, ClusterError> {
+        let nodes = self.running_nodes()?;
+        let node = nodes.iter().find(|node| node.index == anchor);
+        let node = node.ok_or_else(|| ClusterError::Invariant(format!("no member {anchor} runs")))?;
+        let failed =
+            |error: DaemonRuntimeError| ClusterError::Spawn { node_index: anchor, reason: error.to_string() };
+        for node in &nodes {
+            let registered = tokio::select! {
+                registered = node.daemon_runtime().register_factory(kind, Arc::clone(&factory)) => registered,
+                // It is passed over.
+                () = node.mesh.until_paused(true) => Ok(()),
+            };
+            match registered {
+                Ok(()) | Err(DaemonRuntimeError::FactoryAlreadyRegistered(_)) => {}
+                // It went down meanwhile.
+                Err(DaemonRuntimeError::ShuttingDown) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        self.offers_known(node, kind).await;
+        let request = GroupRequest {
+            kind: if parent.is_some() { GroupKind::Fork } else { GroupKind::Replica },
+            daemon: kind.to_owned(),
+            args: config.args,
+            count: config.count,
+            name: config.name.unwrap_or_else(|| kind.to_owned()),
+            seed: config.seed.unwrap_or_else(random::bytes),
+            parent,
+            cause: self.cause,
+        };
+        let id = node.daemon_runtime().spawn_group(request).await.map_err(failed)?;
+        Ok(Group { id, cluster: Self { cause: None, ..self.clone() } })
+    }
+
+    /// Waits until `node` knows that every running member makes daemons of this kind; not for long, as a placement tells
+    /// who is missing.
+    pub(crate) async fn offers_known(&self, node: &ClusterNode, kind: &str) {
+        let end = Instant::now() + KNOWN_WITHIN;
+        let runtime = node.daemon_runtime();
+        while Instant::now() < end {
+            let Ok(offering) = runtime.offering(kind).await else { return };
+            let known = |node: &ClusterNode| offering.contains(&node.node_id());
+            if self.running_nodes().is_ok_and(|nodes| nodes.iter().all(known)) {
+                return;
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// The running member to ask about a group: the one that looks after it, or the one with the lowest index.
+    pub(crate) fn spokesman(&self, group: Option<&GroupView>) -> Option<ClusterNode> {
+        let leader = group.map(|group| group.leader);
+        let leader = leader.filter(|&id| self.member_state(id) == Some(NodeState::Running));
+        match leader.and_then(|id| self.node(id)) {
+            Some(node) => Some(node),
+            None => self.running_nodes().ok()?.into_iter().next(),
+        }
+    }
+
+    fn runtime_of(&self, node: &ClusterNode) -> DaemonRuntime {
+        match self.cause {
+            Some(cause) => node.daemon_runtime().caused_by(cause),
+            None => node.daemon_runtime(),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Groups, asked for at one node.
+
+use meshground_node::{
+    DaemonId, GroupError, GroupId, GroupRequest, MeshOs, Node, NodeId, PickStrategy, Settlement, Ticket,
+};
+
+use super::{DaemonRuntime, DaemonRuntimeError, runtime::settle};
+use crate::driver::now;
+
+impl DaemonRuntime {
+    /// Makes a group, whose members are placed on nodes that make daemons of their kind; returns when every one of them
+    /// runs. Dropping the future does not call it off. The cause is the one in the request.
+    ///
+    /// # Errors
+    /// [`Group`](DaemonRuntimeError::Group), and nothing is left of it;
+    /// [`NotReady`](DaemonRuntimeError::NotReady), [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
+    pub async fn spawn_group(&self, request: GroupRequest) -> Result<GroupId, DaemonRuntimeError> {
+        self.expect_ready()?;
+        self.group(move |os, node| os.spawn_group(now(), node, request)).await
+    }
+
+    /// Has a group have this many members; returns when they run. Dropping the future does not call it off.
+    ///
+    /// # Errors
+    /// [`Group`](DaemonRuntimeError::Group), and it is to have as many as before;
+    /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
+    pub async fn scale_group(&self, group: GroupId, count: u32) -> Result<(), DaemonRuntimeError> {
+        let cause = self.cause();
+        self.group(move |os, node| os.scale_group(now(), node, group, count, cause)).await.map(drop)
+    }
+
+    /// Ends a group; returns when its members are gone. Dropping the future does not call it off.
+    ///
+    /// # Errors
+    /// [`Group`](DaemonRuntimeError::Group), [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
+    pub async fn stop_group(&self, group: GroupId) -> Result<(), DaemonRuntimeError> {
+        let cause = self.cause();
+        self.group(move |os, node| os.stop_group(now(), node, group, cause)).await.map(drop)
+    }
+
+    /// A member of a group that is well, for something to do.
+    ///
+    /// # Errors
+    /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
+    pub async fn pick_member(
+        &self,
+        group: GroupId,
+        strategy: PickStrategy,
+    ) -> Result<Option<DaemonId>, DaemonRuntimeError> {
+        self.act(move |os, _| os.pick_member(group, strategy)).await
+    }
+
+    /// The nodes of which this one knows that they make daemons of a kind, by id.
+    ///
+    /// # Errors
+    /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
+    pub async fn offering(&self, kind: &str) -> Result<Vec<NodeId>, DaemonRuntimeError> {
+        let kind = kind.to_owned();
+        self.act(move |os, _| os.offering(&kind).collect()).await
+    }
+
+    async fn group(
+        &self,
+        act: impl FnOnce(&mut MeshOs, &mut Node) -> Result<Ticket, GroupError> + Send + 'static,
+    ) -> Result<GroupId, DaemonRuntimeError> {
+        match settle(self.ask(act).await??).await? {
+            Settlement::Group(outcome) => Ok(outcome?),
+            _ => Err(DaemonRuntimeError::ShuttingDown),
+        }
+    }
+}
