@@ -147,15 +147,17 @@ impl ClusterHarness {
         let failed =
             |error: DaemonRuntimeError| ClusterError::Spawn { node_index: anchor, reason: error.to_string() };
         for node in &nodes {
+            let runtime = node.daemon_runtime();
             let registered = tokio::select! {
-                registered = node.daemon_runtime().register_factory(kind, Arc::clone(&factory)) => registered,
+                registered = runtime.register_factory(kind, Arc::clone(&factory)) => registered,
                 // It is passed over.
                 () = node.mesh.until_paused(true) => Ok(()),
             };
             match registered {
-                Ok(()) | Err(DaemonRuntimeError::FactoryAlreadyRegistered(_)) => {}
-                // It went down meanwhile.
-                Err(DaemonRuntimeError::ShuttingDown) => {}
+                // It may have gone down meanwhile.
+                Ok(())
+                | Err(DaemonRuntimeError::FactoryAlreadyRegistered(_) | DaemonRuntimeError::ShuttingDown) => {
+                }
                 Err(error) => return Err(failed(error)),
             }
         }
@@ -171,7 +173,9 @@ impl ClusterHarness {
             cause: self.cause,
         };
         let id = node.daemon_runtime().spawn_group(request).await.map_err(failed)?;
-        Ok(Group { id, cluster: Self { cause: None, ..self.clone() } })
+        let mut cluster = self.clone();
+        cluster.cause = None;
+        Ok(Group { id, cluster })
     }
 
     /// Waits until `node` knows that every running member makes daemons of this kind; not for long, as a placement tells

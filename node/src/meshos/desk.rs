@@ -205,7 +205,7 @@ impl MeshOs {
         match asked {
             Asked::Deliver { daemon, count } => self.on_delivered(now, node, from, daemon, count, answer),
             Asked::Admin => {}
-            Asked::Fork { group } => self.on_forked(now, group, answer),
+            Asked::Fork { group } => self.on_forked(now, group, &answer),
             Asked::State { hash } => self.on_piece(now, node, hash, answer),
             Asked::Migrate(about) => self.on_migrate_answer(now, from, about, answer),
         }
