@@ -57,7 +57,7 @@ pub use event::{DialError, DialId, NodeEvent, PeerView, SaidTooMuch, SendError, 
 pub use identity::Identity;
 pub use meshground_shared::{
     DaemonEnd, DaemonHealth, DaemonId, DaemonView, GroupId, Health, Lifecycle, LogLevel, Member, MigrationId,
-    NodeId, PublicKey, RejectReason, Role, SessionEnd,
+    MigrationPhase, MigrationView, NodeId, PublicKey, RejectReason, Role, SessionEnd,
 };
 pub use meshos::{
     Action, ActionRecord, Avoided, Commanded, DaemonState, Delivered, Dispatch, FailureRecord, GroupRequest,

@@ -236,6 +236,7 @@ mod tests {
         Parcel { event, for_whom, deadline: at(10_000) }
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "an outcome like any other")]
     fn worked(place: u64) -> Settled {
         Ok(Worked { place, replies: Vec::new() })
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use meshground_shared::{DaemonHealth, DaemonId, GroupId, Lifecycle, Maintenance, NodeId};
+use meshground_shared::{DaemonHealth, DaemonId, GroupId, Lifecycle, Maintenance, MigrationPhase, NodeId};
 use serde::{Deserialize, Serialize};
 
 use super::registry::{MAX_DAEMONS, Registry};
@@ -28,6 +28,17 @@ pub(crate) struct Inventory {
     pub(crate) kinds: Vec<String>,
     /// What runs there.
     pub(crate) daemons: Vec<Stated>,
+    /// What is on its way from there.
+    pub(crate) moving: Vec<Moving>,
+}
+
+/// A migration, as its source states it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Moving {
+    pub(crate) migration: u64,
+    pub(crate) daemon: u64,
+    pub(crate) target: u64,
+    pub(crate) phase: MigrationPhase,
 }
 
 /// A daemon, as its node states it.
@@ -94,6 +105,7 @@ impl Inventory {
         let inventory: Self = wire::decode(bytes)?;
         let sane = inventory.daemons.len() <= MAX_DAEMONS
             && inventory.kinds.len() <= MAX_DAEMONS
+            && inventory.moving.len() <= MAX_DAEMONS
             && inventory.kinds.iter().all(|kind| kind.len() <= crate::daemon::MAX_NAME);
         if sane { Ok(inventory) } else { Err(WireError) }
     }

@@ -12,7 +12,7 @@ pub(crate) use self::{
     delivery::{Deliveries, Parcel},
     inbox::{Inbox, Queued, SenderKey, Settled},
     instance::{Instance, Luggage, SpawnOrder},
-    inventory::{Directory, Inventory, Stated},
+    inventory::{Directory, Inventory, Moving, Stated},
     registry::{Happening, Registry},
 };
 pub use self::{

@@ -95,16 +95,15 @@ pub struct FailureRecord {
     pub what: String,
 }
 
-/// The last things of one kind; older ones are counted.
+/// The last things of one kind.
 #[derive(Debug)]
 pub(crate) struct Recent<T> {
     list: VecDeque<T>,
-    dropped: u64,
 }
 
 impl<T> Default for Recent<T> {
     fn default() -> Self {
-        Self { list: VecDeque::new(), dropped: 0 }
+        Self { list: VecDeque::new() }
     }
 }
 
@@ -112,18 +111,12 @@ impl<T: Clone> Recent<T> {
     pub(crate) fn push(&mut self, thing: T) {
         if self.list.len() == KEPT {
             self.list.pop_front();
-            self.dropped += 1;
         }
         self.list.push_back(thing);
     }
 
     pub(crate) fn to_vec(&self) -> Vec<T> {
         self.list.iter().cloned().collect()
-    }
-
-    /// How many were dropped for newer ones.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.dropped
     }
 }
 

@@ -1,7 +1,8 @@
 //! Signed commands: brought to every node, judged there, and carried out here.
 
 use meshground_shared::{
-    AdminVerb, BlastRadius, CommandId, Decision, EventKind, Health, IceVerb, Maintenance, NodeId, Verb,
+    AdminVerb, AuditEntry, BlastRadius, CommandId, DaemonId, Decision, EventKind, Health, IceVerb,
+    Maintenance, MigrationId, MigrationView, NodeId, Verb,
 };
 
 use super::{
@@ -10,13 +11,17 @@ use super::{
 };
 use crate::{
     admin::{
-        AdminEffect, AuditTrail, ClusterPicture, DaemonPicture, NodePicture, Nonce, SignedCommand, simulate,
+        AdminEffect, AuditTrail, ClusterPicture, DaemonPicture, GroupPicture, MigrationPicture, NodePicture,
+        Nonce, SignedCommand, simulate,
     },
-    compute::Inventory,
+    compute::{Inventory, Moving},
     node::Node,
     rpc::{CallError, CallId},
-    time::Now,
+    time::{Instant, Now},
 };
+
+/// How many of them a snapshot shows.
+const AUDIT_SHOWN: usize = 64;
 
 /// What became of a signed command on every node it was put to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,11 +65,24 @@ impl MeshOs {
     /// The cluster, as far as commands depend on it.
     pub fn picture(&self, node: &mut Node) -> ClusterPicture {
         let mut picture = ClusterPicture::new(self.local);
-        let own = Inventory { maintenance: self.stated_maintenance(), ..Inventory::of(&self.registry) };
+        let own = Inventory {
+            maintenance: self.stated_maintenance(),
+            moving: self.said.moving.clone(),
+            ..Inventory::of(&self.registry)
+        };
         let others = self.directory.iter().filter(|(id, _)| *id != self.local);
         for (id, inventory) in others.chain([(self.local, &own)]) {
             let health = if self.is_reachable(node, id) { Health::Healthy } else { Health::Unreachable };
             picture.nodes.insert(id, NodePicture { health, maintenance: inventory.maintenance });
+            for moving in &inventory.moving {
+                let its = MigrationPicture {
+                    daemon: DaemonId(moving.daemon),
+                    source: id,
+                    target: NodeId(moving.target),
+                    phase: moving.phase,
+                };
+                picture.migrations.insert(MigrationId(moving.migration), its);
+            }
             for daemon in &inventory.daemons {
                 let newer =
                     self.directory.find(daemon.id()).is_some_and(|(at, _)| at != id && id != self.local);
@@ -76,8 +94,30 @@ impl MeshOs {
                 picture.daemons.insert(daemon.id(), DaemonPicture { node: id, member, healthy });
             }
         }
+        for group in self.groups() {
+            let members = group.members.iter().map(|member| member.daemon).collect();
+            picture.groups.insert(group.id, GroupPicture { leader: group.leader, members });
+        }
         picture.frozen = self.is_frozen();
         picture
+    }
+
+    /// The latest of what this node decided on signed commands.
+    pub(super) fn last_audit(&self) -> Vec<AuditEntry> {
+        let mut last: Vec<AuditEntry> = self.admin.trail().iter().rev().take(AUDIT_SHOWN).cloned().collect();
+        last.reverse();
+        last
+    }
+
+    /// What this node says of its daemons that are on their way.
+    pub(super) fn stated_migrations(&self, now: Instant) -> Vec<Moving> {
+        let stated = |view: MigrationView| Moving {
+            migration: view.id.0,
+            daemon: view.daemon.0,
+            target: view.target.0,
+            phase: view.phase,
+        };
+        self.migrations(now).filter(|view| !view.phase.is_over()).map(stated).collect()
     }
 
     /// What this node says of whether it serves: on its way out of service from the beginning of a drain.
@@ -114,7 +154,7 @@ impl MeshOs {
             happened = true;
         }
         while let Some(effect) = self.admin.poll_effect() {
-            self.take_effect(now, &effect);
+            self.take_effect(now, node, &effect);
             happened = true;
         }
         while let Some(entry) = self.admin.poll_decided() {
@@ -133,7 +173,7 @@ impl MeshOs {
     }
 
     /// Does this node's part of what a command says.
-    fn take_effect(&mut self, now: Now, effect: &AdminEffect) {
+    fn take_effect(&mut self, now: Now, node: &mut Node, effect: &AdminEffect) {
         let cause = Some(effect.nonce.command());
         let local = self.local;
         let config = self.config.maintenance;
@@ -141,7 +181,7 @@ impl MeshOs {
         match &effect.verb {
             Verb::Admin(verb) => match *verb {
                 AdminVerb::Drain { node } if node == local => {
-                    self.change_service(now, cause, |service| service.drain(instant, &config));
+                    self.change_service(now, cause, |service| Some(service.drain(instant, &config)));
                 }
                 AdminVerb::EnterMaintenance { node } if node == local => {
                     self.change_service(now, cause, |service| service.enter(instant, &config));
@@ -165,6 +205,8 @@ impl MeshOs {
                     }
                 }
                 AdminVerb::ClearAvoidList { node } if node == local => self.stop_avoiding(),
+                AdminVerb::DropReplicas { node: host } => self.drop_replicas(now, node, host),
+                AdminVerb::InvalidatePlacement { group } => self.invalidate_placement(now, node, group),
                 _ => {}
             },
             Verb::Ice(verb) => match *verb {
@@ -173,13 +215,18 @@ impl MeshOs {
                 }
                 IceVerb::ThawCluster => self.set_freeze(now, None, cause),
                 IceVerb::FlushAvoidLists => self.stop_avoiding(),
+                IceVerb::ForceEvictReplica { group, index } => {
+                    self.evict_replica(now, node, group, index);
+                }
                 IceVerb::ForceRestartDaemon { daemon } => self.restart_daemon(now, daemon, cause),
-                _ => {}
+                // Only its source knows it; to everybody else it is none of their business.
+                IceVerb::ForceCutover { migration } => _ = self.force_cutover(now, node, migration),
+                IceVerb::KillMigration { migration } => _ = self.kill_migration(now, node, migration),
             },
         }
     }
 
-    fn restart_daemon(&mut self, now: Now, daemon: meshground_shared::DaemonId, cause: Option<CommandId>) {
+    fn restart_daemon(&mut self, now: Now, daemon: DaemonId, cause: Option<CommandId>) {
         if let Some(instance) = self.registry.get_mut(daemon) {
             instance.cause = cause;
             if !self.registry.restart(now.instant, daemon) {

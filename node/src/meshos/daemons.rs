@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use meshground_shared::{CommandId, DaemonEnd, DaemonId, DaemonView, EventKind};
+use meshground_shared::{CommandId, DaemonEnd, DaemonId, DaemonView, EventKind, Maintenance};
 
 use super::{MeshOs, Settlement, Ticket};
 use crate::{
@@ -94,6 +94,7 @@ impl MeshOs {
     /// # Errors
     /// When it cannot even be tried. Nothing changed then.
     pub fn spawn(&mut self, now: Now, node: &mut Node, request: SpawnRequest) -> Result<Ticket, SpawnError> {
+        self.takes_new()?;
         let SpawnRequest { keypair, kind, args, state, cause } = request;
         let luggage = match state {
             Some(state) if state.origin != keypair.origin_hash() => {
@@ -126,6 +127,7 @@ impl MeshOs {
         keypair: EntityKeypair,
         cause: Option<CommandId>,
     ) -> Result<Ticket, SpawnError> {
+        self.takes_new()?;
         let order = SpawnOrder {
             keypair,
             kind: None,
@@ -137,6 +139,21 @@ impl MeshOs {
             held: false,
         };
         self.start(now, node, order, Some(daemon))
+    }
+
+    /// Whether anything may be started here.
+    fn takes_new(&self) -> Result<(), SpawnError> {
+        let service = &self.oversight.service;
+        if self.is_frozen() {
+            return Err(SpawnError::Closed("frozen".to_owned()));
+        }
+        match service.state() {
+            Maintenance::Active | Maintenance::Recovery if service.is_cordoned() => {
+                Err(SpawnError::Closed("cordoned".to_owned()))
+            }
+            Maintenance::Active | Maintenance::Recovery => Ok(()),
+            _ => Err(SpawnError::Closed("out of service".to_owned())),
+        }
     }
 
     fn start(
@@ -300,6 +317,7 @@ impl MeshOs {
             // In steps, so that it is not said anew all the time.
             cpu: resources.cpu / STEP * STEP,
             memory: resources.memory / STEP * STEP,
+            moving: self.stated_migrations(now.instant),
             ..Inventory::of(&self.registry)
         };
         if inventory != self.said {

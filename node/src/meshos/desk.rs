@@ -34,7 +34,7 @@ pub(super) const STATE: &str = "os.group.state";
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What was asked, for when the answer comes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
     /// To bring a daemon events.
     Deliver { daemon: DaemonId, count: usize },
@@ -161,7 +161,7 @@ impl MeshOs {
                 node.release_items(now, call, 1, body.len());
                 if let Some((asked, answer)) = self.desk.made.get_mut(&call) {
                     if asked.is_streamed() {
-                        let asked = asked.clone();
+                        let asked = *asked;
                         self.on_item(now, &asked, &body);
                     } else {
                         *answer = body;

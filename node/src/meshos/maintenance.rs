@@ -67,10 +67,9 @@ impl Service {
     }
 
     /// Nothing new comes, and everything moves away.
-    pub(crate) fn drain(&mut self, now: Instant, config: &MaintenanceConfig) -> Option<Notice> {
+    pub(crate) fn drain(&mut self, now: Instant, config: &MaintenanceConfig) -> Notice {
         self.cordoned = true;
-        let by = *self.drain_by.get_or_insert(now + config.drain);
-        Some(Notice::Leave(by))
+        Notice::Leave(*self.drain_by.get_or_insert(now + config.drain))
     }
 
     /// A drain, and then out of service. Does nothing to a node that is on its way there, or there.
@@ -82,7 +81,7 @@ impl Service {
                 self.ramped_at = None;
                 // A drain that failed is given its time anew.
                 self.drain_by = None;
-                self.drain(now, config)
+                Some(self.drain(now, config))
             }
         }
     }
@@ -143,11 +142,6 @@ impl Service {
             _ => {}
         }
         None
-    }
-
-    /// When [`step`](Self::step) has something to do at the latest.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        self.drain_by.into_iter().chain(self.ramped_at).min()
     }
 }
 

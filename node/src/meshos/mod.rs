@@ -317,7 +317,9 @@ impl MeshOs {
     }
 
     fn settled(&mut self, ticket: Ticket, outcome: Settlement) {
-        self.events.push_back(OsEvent::Settled { ticket, outcome });
+        if !self.own_settled(ticket, &outcome) {
+            self.events.push_back(OsEvent::Settled { ticket, outcome });
+        }
     }
 
     fn happened(&mut self, kind: EventKind, cause: Option<CommandId>) {

@@ -9,7 +9,7 @@ use std::{
 use meshground_shared::{CommandId, DaemonId, EventKind, Health, Maintenance, NodeId};
 
 use super::{
-    MeshOs,
+    MeshOs, Settlement, Ticket,
     action::{Action, ActionRecord, Dispatch, FailureRecord, Recent},
     avoid::AvoidList,
     maintenance::{Notice, Service},
@@ -18,6 +18,7 @@ use super::{
     snapshot::{MeshOsSnapshot, PeerState},
 };
 use crate::{
+    compute::{Instance, Inventory, MigrateError, Stated},
     daemon::Control,
     event::PeerView,
     node::Node,
@@ -45,6 +46,10 @@ pub(super) struct Oversight {
     pub(super) frozen_until: Option<Instant>,
     actions: Recent<ActionRecord>,
     failures: Recent<FailureRecord>,
+    /// The daemons that this node itself has on their way elsewhere.
+    moving: BTreeMap<Ticket, DaemonId>,
+    /// Those that did not get there.
+    stayed: Vec<(DaemonId, MigrateError)>,
     /// Daemons that could not be moved away a moment ago.
     resting: BTreeMap<DaemonId, Instant>,
     /// Nodes that were silent at the last turn.
@@ -67,6 +72,8 @@ impl Oversight {
             frozen_until: None,
             actions: Recent::default(),
             failures: Recent::default(),
+            moving: BTreeMap::new(),
+            stayed: Vec::new(),
             resting: BTreeMap::new(),
             silent: BTreeSet::new(),
             tick_at: now,
@@ -186,6 +193,7 @@ impl MeshOs {
         self.notify_daemons(now.instant, notice);
         self.tell_service(now);
 
+        self.mind_stayed(now, node);
         let situation = self.situation();
         for action in reconcile(&situation) {
             if self.config.dispatch == Dispatch::Execute {
@@ -211,7 +219,8 @@ impl MeshOs {
         if draining {
             let here = self.registry.iter().map(|(id, instance)| Here {
                 id,
-                kind: instance.kind.clone().filter(|_| instance.member.is_none()),
+                kind: instance.kind.clone(),
+                barred: self.barred(instance),
                 moving: !instance.lifecycle.is_live(),
                 resting: self.oversight.resting.contains_key(&id),
             });
@@ -262,8 +271,44 @@ impl MeshOs {
 
     /// Moves a daemon to another node.
     fn move_away(&mut self, now: Now, node: &mut Node, daemon: DaemonId, to: NodeId) {
-        let _ = (node, to);
-        self.rest(now, daemon);
+        let cause = self.oversight.service_cause;
+        match self.migrate(now, node, daemon, to, cause) {
+            Ok(ticket) => _ = self.oversight.moving.insert(ticket, daemon),
+            Err(error) => self.oversight.stayed.push((daemon, error)),
+        }
+    }
+
+    /// What this node had asked for itself is settled. Comes back if it was somebody else.
+    pub(super) fn own_settled(&mut self, ticket: Ticket, outcome: &Settlement) -> bool {
+        let Some(daemon) = self.oversight.moving.remove(&ticket) else { return false };
+        if let Settlement::Migrated(Err(error)) = outcome {
+            self.oversight.stayed.push((daemon, error.clone()));
+        }
+        true
+    }
+
+    /// What could not be moved away: a member of a group is given up, as another node can begin it anew; anything else
+    /// is tried again.
+    fn mind_stayed(&mut self, now: Now, node: &mut Node) {
+        for (daemon, error) in std::mem::take(&mut self.oversight.stayed) {
+            self.record_failure(now, format!("daemon {daemon} was not moved away: {error}"));
+            self.rest(now, daemon);
+            let member = self.registry.get(daemon).and_then(|instance| instance.member);
+            if let Some(place) = member
+                && matches!(error, MigrateError::NoState(_))
+            {
+                self.vacate(now, node, place.group, place.index);
+            }
+        }
+    }
+
+    /// The nodes that have other members of a daemon's group.
+    fn barred(&self, instance: &Instance) -> BTreeSet<NodeId> {
+        let Some(place) = instance.member else { return BTreeSet::new() };
+        let has_one = |inventory: &Inventory| {
+            inventory.daemons.iter().filter_map(Stated::member).any(|(group, _)| group == place.group)
+        };
+        self.directory.iter().filter(|(_, inventory)| has_one(inventory)).map(|(node, _)| node).collect()
     }
 
     /// A daemon could not be moved away: it is left alone for a while.
@@ -301,6 +346,9 @@ impl MeshOs {
         }
         MeshOsSnapshot {
             daemons: self.daemons().collect(),
+            groups: self.groups().collect(),
+            migrations: self.migrations(now.instant).collect(),
+            audit: self.last_audit(),
             peers,
             avoided: avoided.view(now.instant),
             maintenance: service.state(),

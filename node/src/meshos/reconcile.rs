@@ -34,8 +34,10 @@ pub(crate) struct Situation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Here {
     pub(crate) id: DaemonId,
-    /// It can be moved by itself: it was made by a factory and belongs to no group.
+    /// The factory that can make it elsewhere; none if it was handed over.
     pub(crate) kind: Option<String>,
+    /// Nodes it must not go to, as they have others of its group.
+    pub(crate) barred: BTreeSet<NodeId>,
     /// It is on its way.
     pub(crate) moving: bool,
     /// It was tried a moment ago and did not work.
@@ -60,15 +62,15 @@ pub(crate) fn reconcile(situation: &Situation) -> Vec<Action> {
     if situation.draining && !situation.frozen {
         let moving = situation.daemons.iter().filter(|daemon| daemon.moving).count();
         let idle = situation.daemons.iter().filter(|daemon| !daemon.moving && !daemon.resting);
-        let movable = idle.filter_map(|daemon| Some((daemon.id, daemon.kind.as_ref()?)));
+        let movable = idle.filter_map(|daemon| Some((daemon, daemon.kind.as_ref()?)));
         // In turn, so that not all of them go to the same node.
         for (turn, (daemon, kind)) in movable.take(MOVING_AT_A_TIME.saturating_sub(moving)).enumerate() {
             let takers: Vec<NodeId> = (situation.takers.iter())
-                .filter(|taker| taker.kinds.contains(kind))
+                .filter(|taker| taker.kinds.contains(kind) && !daemon.barred.contains(&taker.node))
                 .map(|taker| taker.node)
                 .collect();
             if !takers.is_empty() {
-                actions.push(Action::MoveAway { daemon, to: takers[turn % takers.len()] });
+                actions.push(Action::MoveAway { daemon: daemon.id, to: takers[turn % takers.len()] });
             }
         }
     }
@@ -80,7 +82,8 @@ mod tests {
     use super::*;
 
     fn here(id: u64, kind: Option<&str>) -> Here {
-        Here { id: DaemonId(id), kind: kind.map(str::to_owned), moving: false, resting: false }
+        let kind = kind.map(str::to_owned);
+        Here { id: DaemonId(id), kind, barred: BTreeSet::new(), moving: false, resting: false }
     }
 
     fn taker(node: u64, kinds: &[&str]) -> Taker {
@@ -97,13 +100,14 @@ mod tests {
         };
         situation.daemons[0].moving = true;
         situation.daemons[1].resting = true;
+        situation.daemons[4].barred.insert(NodeId(1));
         let targets: Vec<(u64, u64)> = (reconcile(&situation).iter())
             .map(|action| match action {
                 Action::MoveAway { daemon, to } => (daemon.0, to.0),
                 other => panic!("{other}"),
             })
             .collect();
-        assert_eq!(targets, [(2, 1), (3, 3), (4, 1)]);
+        assert_eq!(targets, [(2, 1), (3, 3), (4, 3)]);
     }
 
     #[test]

@@ -41,7 +41,18 @@ fn mesh(seed: u64, faults: Faults, count: usize) -> Network {
     }
     network.dial_all();
     network.run_until(LIMIT, Network::is_converged).expect("the mesh converges");
+    network.run_until(LIMIT, all_acquainted).expect("everybody hears what runs where");
     network
+}
+
+/// Whether every member knows what every other can make.
+fn all_acquainted(network: &Network) -> bool {
+    let others = network.members.len() - 1;
+    network
+        .members
+        .iter()
+        .filter_map(|member| member.os.os.as_ref())
+        .all(|os| os.snapshot().peers.values().filter(|peer| !peer.kinds.is_empty()).count() >= others)
 }
 
 /// Starts a diary.

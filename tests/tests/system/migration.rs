@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use meshground_node::{
     DaemonError, DaemonEvent, DaemonId, DaemonOrder, DaemonState, EntityKeypair, Lifecycle, MeshDaemon,
-    MeshOsConfig, MigrateError, MigrationId, OsEvent, Outputs, Settlement, SpawnRequest, Ticket,
+    MeshOs, MeshOsConfig, MigrateError, MigrationId, Node, OsEvent, Outputs, Settlement, SpawnRequest,
+    Ticket,
 };
 use meshground_shared::{CommandId, DaemonEnd, EventKind, MigrationPhase, MigrationView};
 use meshground_tests::{
@@ -97,7 +98,10 @@ impl Stream {
     fn send(&mut self, network: &mut Network, daemon: DaemonId) {
         if network.members[self.from].os.os.is_some() {
             let text = format!("{} {}", self.from, self.tickets.len());
-            self.tickets.push(send(network, self.from, daemon, &text));
+            let send = |os: &mut MeshOs, node: &mut Node, now| {
+                os.deliver(now, node, daemon, text.into_bytes(), Some(LIMIT))
+            };
+            self.tickets.push(network.act_os(self.from, send).expect("small"));
         }
     }
 
@@ -167,10 +171,11 @@ fn a_daemon_of_any_size_moves_in_either_direction_and_back_while_events_keep_com
 
 #[test]
 fn sixty_four_mebibytes_move_and_a_byte_more_does_not() {
-    let mut network = mesh(1, Faults::NONE, 2);
+    let mut network = mesh(1, Faults { delay: Duration::from_millis(10), ..Faults::NONE }, 2);
     let daemon = spawn_with_state(&mut network, 0, 64 << 20);
     network.run_for(Duration::from_secs(1));
     let id = migrate(&mut network, 0, daemon, 1);
+    network.run_for(Duration::from_secs(1));
     assert_eq!(hosts(&network, daemon), [(1, Lifecycle::Running)]);
     let told: Vec<MigrationView> = told(&network, 0).into_iter().filter(|view| view.id == id).collect();
     assert!(
@@ -216,7 +221,7 @@ fn called_off_in_any_phase_before_the_cutover_it_stays_and_afterwards_it_is_too_
         let id = under_way(&network, 0)[0].id;
         for _ in 0..delay {
             stream.send(&mut network, daemon);
-            network.run_for(Duration::from_millis(2));
+            network.run_for(Duration::from_millis(6));
         }
         let cancelled = network.act_os(0, |os, node, now| os.cancel_migration(now, node, id));
         let outcome = settled(&mut network, 0, ticket);
@@ -341,12 +346,23 @@ fn one_whose_target_is_cut_off_after_the_cutover_can_be_taken_back_by_force_and_
 #[derive(Debug, Clone, Copy)]
 enum Blow {
     Nothing,
-    CutOff { both_ways: bool },
+    CutOff,
+    Silence(usize),
     Isolate(usize),
     Crash { number: usize, for_good: bool },
     Cancel,
     Force,
 }
+
+/// When that may be.
+const PHASES: [MigrationPhase; 6] = [
+    MigrationPhase::Snapshot,
+    MigrationPhase::Transfer,
+    MigrationPhase::Restore,
+    MigrationPhase::Replay,
+    MigrationPhase::Cutover,
+    MigrationPhase::Complete,
+];
 
 #[test]
 fn whatever_befalls_it_one_copy_is_left_that_holds_every_acknowledged_event_in_order() {
@@ -368,12 +384,21 @@ fn whatever_befalls_it_one_copy_is_left_that_holds_every_acknowledged_event_in_o
         // It may not have heard of the target yet; then this is a quiet run.
         let _ = try_migrate(&mut network, 0, daemon, 1);
         let id = under_way(&network, 0).first().map_or(MigrationId(0), |view| view.id);
-        let wait = network.below(40);
-        (0..wait).for_each(|_| tick(&mut network));
+        // Each phase has its turn; some take moments only.
+        let phase = PHASES[usize::try_from(seed).expect("small") % PHASES.len()];
+        let is_there = |network: &Network| told(network, 0).iter().any(|view| view.phase >= phase);
+        for _ in 0..1_000 {
+            if network.run_until(Duration::from_millis(5), is_there).is_some() {
+                break;
+            }
+            tick(&mut network);
+        }
+        let pause = Duration::from_micros(network.below(20_000) * network.below(2));
+        network.run_for(pause);
         let blow = match network.below(10) {
             0 => Blow::Nothing,
-            1 => Blow::CutOff { both_ways: true },
-            2 => Blow::CutOff { both_ways: false },
+            1 => Blow::CutOff,
+            2 => Blow::Silence(usize::try_from(network.below(2)).expect("small")),
             3 => Blow::Isolate(usize::try_from(network.below(2)).expect("small")),
             4 | 5 => Blow::Crash { number: 0, for_good: network.below(3) == 0 },
             6 | 7 => Blow::Crash { number: 1, for_good: network.below(3) == 0 },
@@ -384,16 +409,13 @@ fn whatever_befalls_it_one_copy_is_left_that_holds_every_acknowledged_event_in_o
         let mut crashed = None;
         match blow {
             Blow::Nothing => {}
-            Blow::CutOff { both_ways } => {
-                network.cuts.push((target, source));
-                if both_ways {
-                    network.cuts.push((source, target));
-                }
-            }
-            Blow::Isolate(number) => {
+            Blow::CutOff => network.cuts.extend([(target, source), (source, target)]),
+            Blow::Isolate(number) | Blow::Silence(number) => {
                 let address = network.members[number].address;
-                for other in network.members.iter().map(|member| member.address).collect::<Vec<_>>() {
-                    network.cuts.extend([(address, other), (other, address)]);
+                let others: Vec<_> = network.members.iter().map(|member| member.address).collect();
+                network.cuts.extend(others.iter().map(|other| (address, *other)));
+                if let Blow::Isolate(_) = blow {
+                    network.cuts.extend(others.iter().map(|other| (*other, address)));
                 }
             }
             Blow::Crash { number, .. } => {
@@ -406,7 +428,10 @@ fn whatever_befalls_it_one_copy_is_left_that_holds_every_acknowledged_event_in_o
             Blow::Force => _ = network.act_os(0, |os, node, now| os.force_cutover(now, node, id)),
         }
         // Long enough for either end to lose its patience, now and then.
-        let pause = network.below(if seed % 5 == 0 { 6_000 } else { 300 });
+        let pause = match blow {
+            Blow::CutOff | Blow::Isolate(_) | Blow::Silence(_) => 700 + network.below(1_000),
+            _ => network.below(300),
+        } * if seed % 10 == 4 { 6 } else { 1 };
         (0..pause).for_each(|_| tick(&mut network));
         network.cuts.clear();
         if let Blow::Crash { number, for_good: false } = blow {
@@ -434,7 +459,7 @@ fn whatever_befalls_it_one_copy_is_left_that_holds_every_acknowledged_event_in_o
         };
         let arrived = has_run(1);
         let hosts = hosts(&network, daemon);
-        let story = format!("{blow:?} after {wait}, then {pause}: {hosts:?}, arrived: {arrived}");
+        let story = format!("{blow:?} in {phase:?}, then {pause}: {hosts:?}, arrived: {arrived}");
         // A copy that crashed with its node is lost, and so is one that was given to a node that never comes back.
         let may_be_none = crashed == Some(0) && !arrived || crashed == Some(1) && (arrived || target_lost);
         match hosts[..] {

@@ -40,6 +40,9 @@ pub enum GroupError {
     /// What was asked makes no sense for a group of this kind.
     #[error("that cannot be asked of this kind of group: {0}")]
     WrongKind(String),
+    /// Nothing is placed at present.
+    #[error("the cluster is frozen: nothing is placed")]
+    Frozen,
     /// It did not come about in time.
     #[error("it did not come about in time: {0}")]
     TimedOut(String),

@@ -42,6 +42,7 @@ pub(crate) enum Want {
 
 /// A migration at its target.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Incoming {
     pub(crate) id: MigrationId,
     pub(crate) daemon: DaemonId,
@@ -346,7 +347,9 @@ mod tests {
     fn restored() -> Incoming {
         let mut incoming = incoming();
         assert_eq!(incoming.next(at(0)), Some(Want::Fetch(0)));
-        items().iter().for_each(|item| incoming.item(at(1), item));
+        for item in &items() {
+            incoming.item(at(1), item);
+        }
         incoming.fetched(at(1), false);
         assert!(matches!(incoming.next(at(1)), Some(Want::Restore(_))));
         incoming.restored();
@@ -409,7 +412,9 @@ mod tests {
         incoming.next(at(0));
         let mut items = items();
         items[0][100] ^= 1;
-        items.iter().for_each(|item| incoming.item(at(1), item));
+        for item in &items {
+            incoming.item(at(1), item);
+        }
         incoming.fetched(at(1), false);
         assert_eq!(incoming.next(at(1)), Some(Want::Discard));
         assert!(matches!(incoming.next(at(1)), Some(Want::Tell(Stage::Failed(_)))));

@@ -52,6 +52,7 @@ pub(crate) enum Order {
 
 /// A migration at its source.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Outgoing {
     pub(crate) id: MigrationId,
     pub(crate) daemon: DaemonId,
@@ -71,6 +72,8 @@ pub(crate) struct Outgoing {
     /// Whether the target has taken the offer.
     accepted: bool,
     fetches: u32,
+    /// The target has made the daemon anew.
+    restored: bool,
     /// So many of the events that wait the target has.
     replayed: usize,
     /// Nothing new is taken for the daemon.
@@ -114,6 +117,7 @@ impl Outgoing {
             bytes_done: 0,
             accepted: false,
             fetches: 0,
+            restored: false,
             replayed: 0,
             sealed: false,
             forced: false,
@@ -151,6 +155,10 @@ impl Outgoing {
             MigrationPhase::Complete => return Some(Order::Drop),
             MigrationPhase::Cancelled | MigrationPhase::Failed => return Some(Order::Stay),
             _ => {}
+        }
+        // Not as soon as that is heard, so that each phase is seen.
+        if self.phase == MigrationPhase::Restore && self.restored {
+            self.enter(now, MigrationPhase::Replay);
         }
         if self.asking || self.again_at.is_some_and(|at| at > now) {
             return None;
@@ -280,7 +288,7 @@ impl Outgoing {
             (Stage::Restoring, Transfer) => self.restores(now),
             (Stage::Restored, Transfer | Restore) => {
                 self.restores(now);
-                self.enter(now, MigrationPhase::Replay);
+                self.restored = true;
             }
             (Stage::Failed(reason), Cutover) => self.unknown(now, &reason),
             (Stage::Failed(reason), phase) if phase != Snapshot => {

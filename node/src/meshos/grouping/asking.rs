@@ -90,6 +90,9 @@ impl MeshOs {
         if !(1..=MAX_MEMBERS).contains(&count) {
             return Err(GroupError::BadCount(count));
         }
+        if self.is_frozen() {
+            return Err(GroupError::Frozen);
+        }
         if name.len() > MAX_NAME || daemon.len() > MAX_NAME || args.len() > MAX_ARGS {
             return Err(GroupError::TooLong);
         }
@@ -141,6 +144,9 @@ impl MeshOs {
     ) -> Result<Ticket, GroupError> {
         if !(1..=MAX_MEMBERS).contains(&count) {
             return Err(GroupError::BadCount(count));
+        }
+        if self.is_frozen() {
+            return Err(GroupError::Frozen);
         }
         self.survey(now.instant, node);
         let mut entry = self.groups.ledger.get(group).ok_or(GroupError::NotFound(group))?.clone();

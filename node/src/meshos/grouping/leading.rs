@@ -9,7 +9,10 @@ use std::{
 use meshground_shared::{GroupId, Lifecycle, Maintenance, NodeId};
 use rand_chacha::rand_core::RngCore;
 
-use super::{super::MeshOs, Refusal};
+use super::{
+    super::{Action, MeshOs},
+    Refusal,
+};
 use crate::{
     capability::{Capabilities, Filter},
     compute::{
@@ -109,6 +112,7 @@ impl MeshOs {
                     let field = self.field(now.instant, node, group, &entry, index);
                     if let Some(host) = choose(group, index, &field.candidates) {
                         entry.place(index, Some(host));
+                        self.record(now, Action::RequestPlacement { group, index, node: host });
                     } else {
                         lacking.get_or_insert_with(|| self.lament(&entry, index, &field));
                     }
@@ -180,7 +184,7 @@ impl MeshOs {
     }
 
     /// A member did not start or stay on a node: that is avoided for a while.
-    fn refuse(&mut self, now: Instant, group: GroupId, index: u32, host: NodeId) {
+    pub(super) fn refuse(&mut self, now: Instant, group: GroupId, index: u32, host: NodeId) {
         let refusal = self.groups.refusals.entry((group, index, host));
         let refusal = refusal.or_insert(Refusal { until: now, pause: AVOIDED });
         if refusal.until <= now {
@@ -225,6 +229,7 @@ impl MeshOs {
                     Some("has no factory for it")
                 }
                 Some(_) if !filter.matches(id, able) => Some("cannot do what it requires"),
+                Some(_) if self.oversight.avoided.contains(id) => Some("is avoided for a while"),
                 Some(_) if self.is_refused(now, group, index, id) => {
                     Some("could not keep it running a short time ago")
                 }

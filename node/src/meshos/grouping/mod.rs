@@ -4,6 +4,7 @@
 //! what the ledger places on it.
 
 mod asking;
+mod commanding;
 mod forking;
 mod hosting;
 mod leading;
@@ -133,7 +134,10 @@ impl MeshOs {
         self.survey(now.instant, node);
         for id in self.groups.ledger.ids() {
             if self.take_lead(now.instant, id) {
-                self.lead(now, node, id);
+                // In a frozen cluster everything stays as it is.
+                if !self.is_frozen() {
+                    self.lead(now, node, id);
+                }
             } else {
                 self.groups.lacking.remove(&id);
             }

@@ -48,7 +48,7 @@ const TELL: &str = "os.migrate.tell";
 const MAX_ENDED: usize = 4_096;
 
 /// A question about a migration, for when the answer comes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AboutMigration {
     Start { ticket: Ticket },
     Offer(MigrationId),
@@ -148,6 +148,10 @@ impl MeshOs {
     }
 
     /// What came of a question about a migration.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "it is done with, as every question is once it is answered"
+    )]
     pub(super) fn on_migrate_answer(
         &mut self,
         now: Now,

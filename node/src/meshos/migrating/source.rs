@@ -1,8 +1,7 @@
 //! The source's part.
 
 use meshground_shared::{
-    CommandId, DaemonEnd, DaemonId, EventKind, Lifecycle, Maintenance, MigrationId, MigrationPhase,
-    MigrationView, NodeId,
+    CommandId, DaemonEnd, DaemonId, EventKind, Lifecycle, MigrationId, MigrationPhase, MigrationView, NodeId,
 };
 use rand_chacha::rand_core::RngCore;
 
@@ -129,6 +128,9 @@ impl MeshOs {
     ) -> Result<MigrationId, MigrateError> {
         let instance = self.registry.get(daemon).filter(|instance| !instance.held);
         let instance = instance.ok_or(MigrateError::NotFound(daemon))?;
+        if self.is_frozen() {
+            return Err(MigrateError::Frozen);
+        }
         if self.migrations.outgoing.values().any(|outgoing| outgoing.daemon == daemon) {
             return Err(MigrateError::AlreadyMoving(daemon));
         }
@@ -140,7 +142,7 @@ impl MeshOs {
             return Err(MigrateError::TooMany);
         }
         let there = self.directory.get(to).ok_or(MigrateError::Unreachable(to))?;
-        if there.cordoned || there.maintenance != Maintenance::Active {
+        if !there.takes_new() {
             return Err(MigrateError::Closed(to));
         }
         if !there.kinds.contains(kind) {
@@ -190,6 +192,8 @@ impl MeshOs {
                 let migration = outgoing.view(now.instant, instance.map_or(0, |it| it.inbox.len()));
                 let cause = outgoing.cause;
                 self.happened(EventKind::MigrationChanged { migration }, cause);
+                self.oversight.touch();
+                self.say_soon(now);
                 happened = true;
                 continue;
             }
