@@ -154,9 +154,10 @@ impl ClusterHarness {
                 () = node.mesh.until_paused(true) => Ok(()),
             };
             match registered {
-                Ok(()) | Err(DaemonRuntimeError::FactoryAlreadyRegistered(_)) => {}
-                // It went down meanwhile.
-                Err(DaemonRuntimeError::ShuttingDown) => {}
+                // It may have gone down meanwhile.
+                Ok(())
+                | Err(DaemonRuntimeError::FactoryAlreadyRegistered(_) | DaemonRuntimeError::ShuttingDown) => {
+                }
                 Err(error) => return Err(failed(error)),
             }
         }

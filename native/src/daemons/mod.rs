@@ -23,9 +23,12 @@ pub use self::{
 /// A daemon out of an order, or why not.
 type Made = Result<Box<dyn MeshDaemon>, DaemonError>;
 
+/// What makes one.
+type Make = fn(&DaemonOrder) -> Made;
+
 /// A factory out of a function, and what it makes in a sentence.
 struct Bundled {
-    make: fn(&DaemonOrder) -> Made,
+    make: Make,
     about: &'static str,
 }
 
@@ -41,7 +44,7 @@ impl DaemonFactory for Bundled {
 
 /// The bundled factories, with the kinds they go by.
 pub fn bundled() -> impl Iterator<Item = (&'static str, Arc<dyn DaemonFactory>)> {
-    let bundled: [(_, fn(&DaemonOrder) -> Made, _); 7] = [
+    let bundled: [(_, Make, _); 7] = [
         ("caller", Caller::make, Caller::ABOUT),
         ("canary", Canary::make, Canary::ABOUT),
         ("counter", Counter::make, Counter::ABOUT),

@@ -144,26 +144,23 @@ impl MeshBuilder {
         let identity = self.identity.unwrap_or_else(|| Identity::from_seed(random::bytes()));
         let rng_seed = self.rng_seed.unwrap_or_else(random::bytes);
         let mut node = Node::new(self.config, identity, rng_seed, birth())?;
-        let (os, system) = match self.meshos {
-            Some(config) => {
-                let grace = config.grace;
-                let mut os = MeshOs::new(config, &node, random::bytes(), now());
-                for (kind, made) in self.factories {
-                    os.register_factory(now(), &kind, factory(made, runtime.clone()));
-                }
-                if let Some(capabilities) = self.capabilities {
-                    os.announce(now(), &mut node, capabilities);
-                }
-                let state = Daemons::new(RuntimeState::Registering);
-                let system = System::new(os, runtime.clone(), state.clone());
-                (Some(state), Some((system, grace)))
+        let (os, system) = if let Some(config) = self.meshos {
+            let grace = config.grace;
+            let mut os = MeshOs::new(config, &node, random::bytes(), now());
+            for (kind, made) in self.factories {
+                os.register_factory(now(), &kind, factory(made, runtime.clone()));
             }
-            None => {
-                if let Some(capabilities) = self.capabilities {
-                    node.announce(now(), capabilities);
-                }
-                (None, None)
+            if let Some(capabilities) = self.capabilities {
+                os.announce(now(), &mut node, capabilities);
             }
+            let state = Daemons::new(RuntimeState::Registering);
+            let system = System::new(os, runtime.clone(), state.clone());
+            (Some(state), Some((system, grace)))
+        } else {
+            if let Some(capabilities) = self.capabilities {
+                node.announce(now(), capabilities);
+            }
+            (None, None)
         };
         let bind_error =
             |error: std::io::Error| MeshError::Bind { address: self.address, reason: error.to_string() };

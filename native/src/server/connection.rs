@@ -247,7 +247,7 @@ impl Session {
             Call::StopGroup(params) => reply(id, room.stop_group(params).await),
             Call::Migrate(params) => reply(id, room.migrate(params).await),
             Call::CancelMigration(params) => reply(id, room.cancel_migration(params).await),
-            Call::Call(params) => reply(id, room.call(params).await),
+            Call::AskNode(params) => reply(id, room.call(params).await),
         };
         if let Some(text) = text {
             let _ = self.outbox.send(text, held).await;

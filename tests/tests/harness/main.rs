@@ -6,6 +6,7 @@ mod changes;
 mod daemons;
 mod errors;
 mod faults;
+mod groups;
 mod log;
 mod membership;
 mod mesh;

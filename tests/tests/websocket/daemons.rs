@@ -1,12 +1,14 @@
 //! Daemons, and calls between nodes, over the WebSocket.
 
 use meshground_shared::{
-    CallOutcome, DaemonEnd, DaemonId, DaemonSample, Lifecycle, MigrationId, MigrationPhase,
+    CallOutcome, DaemonEnd, DaemonId, DaemonSample, GroupHealth, GroupId, GroupKind, Lifecycle, MigrationId,
+    MigrationPhase,
     rpc::{
         CallParams, CancelParams, DaemonDeliver, DaemonKinds, DaemonSpawn, DaemonSpawnParams, DaemonSpawned,
-        DaemonStop, DaemonStopParams, DeliverParams, Delivered, MAX_ARGS_BYTES, MAX_BODY_BYTES,
-        MAX_DEADLINE_MS, MAX_GRACE_MS, MAX_PAYLOAD_BYTES, MigrateParams, MigrationCancel, MigrationStart,
-        NodePause, NodeResume, RpcCall,
+        DaemonStop, DaemonStopParams, DeliverParams, Delivered, GroupParams, GroupScale, GroupSpawn,
+        GroupSpawnParams, GroupStop, MAX_ARGS_BYTES, MAX_BODY_BYTES, MAX_DEADLINE_MS, MAX_GRACE_MS,
+        MAX_PAYLOAD_BYTES, MigrateParams, MigrationCancel, MigrationStart, NodePause, NodeResume, RpcCall,
+        ScaleParams,
     },
 };
 
@@ -239,5 +241,49 @@ async fn a_daemon_moves_with_its_state_and_the_log_tells_every_phase() {
     for migration in [started.migration, MigrationId(1)] {
         let error = client.call::<MigrationCancel>(&CancelParams { migration }).await.unwrap_err();
         assert_error(&error, ErrorCode::MigrationNotFound);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_is_made_scaled_and_stopped() {
+    let server = server().await;
+    let mut client = Client::connect(server.local_addr()).await;
+    let nodes = boot(&mut client, 3).await.nodes;
+    let good = GroupSpawnParams {
+        kind: GroupKind::Replica,
+        daemon: "echo".to_owned(),
+        count: 2,
+        name: Some("choir".to_owned()),
+        anchor: Some(nodes[1]),
+        parent: None,
+        args: String::new(),
+    };
+    let spawned = client.call::<GroupSpawn>(&good).await.unwrap();
+    assert!(spawned.members.len() == 2 && spawned.members.iter().all(|member| member.running));
+    let now = client.call::<ClusterSnapshot>(&NoParams {}).await.unwrap();
+    let view = &now.groups[&spawned.group];
+    assert_eq!((&*view.name, view.leader, view.health), ("choir", nodes[1], GroupHealth::Healthy));
+    let group = spawned.group;
+    client.call::<GroupScale>(&ScaleParams { group, count: 3 }).await.unwrap();
+    let now = client.call::<ClusterSnapshot>(&NoParams {}).await.unwrap();
+    assert_eq!(now.groups[&group].members.len(), 3);
+
+    let refusals = [
+        (GroupSpawnParams { count: 0, ..good.clone() }, ErrorCode::InvalidParams),
+        (GroupSpawnParams { daemon: "ehco".to_owned(), ..good.clone() }, ErrorCode::KindNotFound),
+        (GroupSpawnParams { count: 4, ..good.clone() }, ErrorCode::Unplaceable),
+        (GroupSpawnParams { name: Some("x".repeat(65)), ..good.clone() }, ErrorCode::InvalidParams),
+        (GroupSpawnParams { anchor: Some(NodeId(1)), ..good.clone() }, ErrorCode::NodeNotFound),
+        (GroupSpawnParams { kind: GroupKind::Fork, ..good.clone() }, ErrorCode::InvalidParams),
+    ];
+    for (params, code) in refusals {
+        let error = client.call::<GroupSpawn>(&params).await.unwrap_err();
+        assert_error(&error, code);
+        assert_eq!(error.data.command, None, "{error}");
+    }
+    client.call::<GroupStop>(&GroupParams { group }).await.unwrap();
+    for group in [group, GroupId(1)] {
+        let error = client.call::<GroupStop>(&GroupParams { group }).await.unwrap_err();
+        assert_error(&error, ErrorCode::GroupNotFound);
     }
 }

@@ -1,0 +1,112 @@
+//! Groups of daemons over real nodes.
+
+use meshground::{
+    cluster::{Group, GroupConfig},
+    daemons::bundled,
+};
+use meshground_node::{DaemonFactory, PickStrategy};
+use meshground_shared::{GroupHealth, GroupKind};
+
+use super::*;
+
+fn factory(kind: &str) -> Arc<dyn DaemonFactory> {
+    bundled().find(|(known, _)| *known == kind).map(|(_, factory)| factory).expect("it is bundled")
+}
+
+async fn replicas(cluster: &ClusterHarness, anchor: usize, kind: &str, config: GroupConfig) -> Group {
+    within("a group", cluster.spawn_replica_group(anchor, kind, factory(kind), config)).await.unwrap()
+}
+
+fn hosts(group: &Group) -> BTreeSet<NodeId> {
+    group.view().unwrap().members.iter().filter_map(|member| member.node).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_replicas_really_run_on_three_nodes() {
+    let cluster = boot(3).await;
+    let group = replicas(&cluster, 0, "echo", GroupConfig::default()).await;
+    let view = group.view().unwrap();
+    assert_eq!((view.kind, view.desired, view.health), (GroupKind::Replica, 3, GroupHealth::Healthy));
+    assert_eq!(hosts(&group), ids(&cluster), "no two share a node");
+    let snapshot = cluster.snapshot();
+    for member in &view.members {
+        assert!(snapshot.nodes[&member.node.unwrap()].daemons.contains_key(&member.daemon));
+    }
+    let picked = group.pick(PickStrategy::RoundRobin).await.unwrap().expect("all are well");
+    assert!(view.members.iter().any(|member| member.daemon == picked));
+
+    // Of the same kind, of another one, and with the same anchor.
+    let again = replicas(&cluster, 0, "echo", GroupConfig { count: 2, ..GroupConfig::default() }).await;
+    let other = replicas(&cluster, 0, "counter", GroupConfig { count: 2, ..GroupConfig::default() }).await;
+    assert!(again.id() != group.id() && other.health() == GroupHealth::Healthy);
+    within("fewer", group.scale_to(1)).await.unwrap();
+    assert_eq!(group.view().unwrap().desired, 1);
+    for group in [&group, &again, &other] {
+        within("the end", group.stop()).await.unwrap();
+        assert_eq!(group.health(), GroupHealth::Dead);
+    }
+    let empty = |snapshot: &Snapshot| {
+        snapshot.groups.is_empty() && snapshot.nodes.values().all(|node| node.daemons.is_empty())
+    };
+    until(&cluster, "nothing is left", empty).await;
+    cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_group_that_cannot_be_placed_leaves_nothing_behind() {
+    let cluster = boot(2).await;
+    let far = cluster.spawn_replica_group(7, "echo", factory("echo"), GroupConfig::default()).await;
+    assert!(matches!(far, Err(ClusterError::Invariant(_))), "{far:?}");
+    let many = cluster.spawn_replica_group(1, "echo", factory("echo"), GroupConfig::default());
+    let many = within("the failure", many).await;
+    assert!(
+        matches!(many, Err(ClusterError::Spawn { node_index: 1, .. })),
+        "three need three nodes: {many:?}"
+    );
+    assert!(cluster.snapshot().nodes.values().all(|node| node.daemons.is_empty()));
+    cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_whose_node_dies_goes_on_on_another() {
+    let cluster = boot(4).await;
+    let group = replicas(&cluster, 0, "echo", GroupConfig::default()).await;
+    let anchor = cluster.nth(0).unwrap().node_id();
+    let victim = hosts(&group).into_iter().find(|&host| host != anchor).unwrap();
+    cluster.crash_node(victim).await.unwrap();
+    let replaced = |snapshot: &Snapshot| {
+        let view = &snapshot.groups[&group.id()];
+        view.health == GroupHealth::Healthy && view.members.iter().all(|member| member.node != Some(victim))
+    };
+    until(&cluster, "its member on another node", replaced).await;
+    assert_eq!(hosts(&group).len(), 3);
+    cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_talk_to_each_other_by_their_places() {
+    let cluster = boot(3).await;
+    let mut events = cluster.events().events;
+    let gossip = replicas(&cluster, 0, "gossip", GroupConfig::default()).await;
+    let runtime = cluster.nth(1).unwrap().daemon_runtime();
+    let first = gossip.view().unwrap().members[0].daemon;
+    let told = within("a rumour", runtime.deliver(first, "they say", None)).await.unwrap();
+    assert_eq!(told.replies, [b"told 2"]);
+    let ring = GroupConfig { args: "hold_ms=1".to_owned(), ..GroupConfig::default() };
+    let ring = replicas(&cluster, 2, "ring", ring).await;
+    let first = ring.view().unwrap().members[0].daemon;
+    within("a token", runtime.deliver(first, "token 7", None)).await.unwrap();
+    let (mut heard, mut passed, mut over) = (0, 0, false);
+    let all = async {
+        while heard < 3 || !over {
+            if let EventKind::DaemonLog { text, .. } = &events.recv().await.unwrap().kind {
+                heard += usize::from(text == "heard: they say");
+                passed += usize::from(text.starts_with("has the token"));
+                over |= text == "the token has gone through all its hands";
+            }
+        }
+    };
+    within("the rumour everywhere, and the token's end", all).await;
+    assert_eq!((heard, passed), (3, 8));
+    cluster.shutdown().await.unwrap();
+}
