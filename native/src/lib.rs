@@ -26,6 +26,7 @@ pub mod daemons;
 mod driver;
 mod faults;
 pub mod log;
+mod machine;
 pub mod mesh;
 pub mod meshos;
 mod random;

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest;
-use meshground_node::{Capabilities, HandshakeConfig, LivenessConfig, MeshOsConfig, NodeConfig};
+use meshground_node::{
+    Capabilities, HandshakeConfig, LivenessConfig, MaintenanceConfig, MeshOsConfig, NodeConfig,
+    admin::AdminVerifier,
+};
 use meshground_shared::{CommandId, LinkFault, Topology};
 
 use super::ClusterError;
@@ -47,6 +50,10 @@ pub struct ClusterConfig {
     /// How often each node looks over what runs on it, 100 ms by default. What changes in between takes effect at once;
     /// this is for what only time changes.
     pub meshos_tick_interval: Duration,
+    /// Who may command the cluster; everybody by default, signed or not.
+    pub verifier: Option<AdminVerifier>,
+    /// How long it may take a node to go out of service, and to come back.
+    pub maintenance: MaintenanceConfig,
     /// Whether every node has the [bundled factories](crate::daemons) from the start, as by default.
     pub bundled_daemons: bool,
     /// How peers' lives are judged. `None` takes [`LivenessConfig`]'s default up to 64 nodes at boot, under which a
@@ -84,6 +91,8 @@ impl Default for ClusterConfig {
             mesh_session_stable_timeout: Duration::from_secs(2),
             meshos_snapshot_stable_timeout: Duration::from_secs(3),
             meshos_tick_interval: MeshOsConfig::default().tick_interval,
+            verifier: None,
+            maintenance: MaintenanceConfig::default(),
             bundled_daemons: true,
             liveness: None,
             max_datagram: NodeConfig::new([0; 32]).max_datagram,
@@ -167,7 +176,12 @@ impl ClusterConfig {
 
     /// What the part of every node is told that runs daemons.
     pub(super) fn meshos_config(&self) -> MeshOsConfig {
-        MeshOsConfig { tick_interval: self.meshos_tick_interval, ..MeshOsConfig::default() }
+        MeshOsConfig {
+            tick_interval: self.meshos_tick_interval,
+            maintenance: self.maintenance,
+            verifier: self.verifier.clone().unwrap_or_else(AdminVerifier::open),
+            ..MeshOsConfig::default()
+        }
     }
 
     /// 32 bytes for `purpose`, distinct by index and by how many times the node has been started.

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     driver::{Driver, Observer, Orders, Socket, System, birth, now},
     faults::FaultTable,
+    machine::MachineProbe,
     meshos::{Daemons, RuntimeState, factory},
     random,
 };
@@ -147,6 +148,7 @@ impl MeshBuilder {
         let (os, system) = if let Some(config) = self.meshos {
             let grace = config.grace;
             let mut os = MeshOs::new(config, &node, random::bytes(), now());
+            os.install_inventory_probe(Box::new(MachineProbe));
             for (kind, made) in self.factories {
                 os.register_factory(now(), &kind, factory(made, runtime.clone()));
             }

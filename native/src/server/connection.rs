@@ -248,6 +248,11 @@ impl Session {
             Call::Migrate(params) => reply(id, room.migrate(params).await),
             Call::CancelMigration(params) => reply(id, room.cancel_migration(params).await),
             Call::AskNode(params) => reply(id, room.call(params).await),
+            Call::Execute(params) => reply(id, room.execute(params).await),
+            Call::Submit(params) => reply(id, room.submit(params).await),
+            Call::Audit(params) => reply(id, room.audit(params).await),
+            Call::Simulate(params) => reply(id, room.simulate(params).await),
+            Call::ExecuteIce(params) => reply(id, room.execute_ice(params).await),
         };
         if let Some(text) = text {
             let _ = self.outbox.send(text, held).await;

@@ -1,13 +1,14 @@
 //! From the text of a message to a typed call, and from a result back to text.
 
 use meshground_shared::rpc::{
-    BootParams, CallParams, CancelParams, ClearParams, ClusterBoot, ClusterShutdown, ClusterSnapshot,
-    ClusterTopology, DaemonDeliver, DaemonKinds, DaemonSpawn, DaemonSpawnParams, DaemonStop,
-    DaemonStopParams, DeliverParams, ErrorCode, EventsSubscribe, FaultClear, FaultList, FaultParams,
-    FaultPartition, FaultSet, GroupParams, GroupScale, GroupSpawn, GroupSpawnParams, GroupStop, Id, METHODS,
-    Method, MigrateParams, MigrationCancel, MigrationStart, NodeCrash, NodeParams, NodePause, NodeRestart,
+    AdminAudit, AdminExecute, AdminSubmit, AuditParams, BootParams, CallParams, CancelParams, ClearParams,
+    ClusterBoot, ClusterShutdown, ClusterSnapshot, ClusterTopology, DaemonDeliver, DaemonKinds, DaemonSpawn,
+    DaemonSpawnParams, DaemonStop, DaemonStopParams, DeliverParams, ErrorCode, EventsSubscribe,
+    ExecuteParams, FaultClear, FaultList, FaultParams, FaultPartition, FaultSet, GroupParams, GroupScale,
+    GroupSpawn, GroupSpawnParams, GroupStop, IceExecute, IceExecuteParams, IceSimulate, Id, METHODS, Method,
+    MigrateParams, MigrationCancel, MigrationStart, NodeCrash, NodeParams, NodePause, NodeRestart,
     NodeResume, NodeShutdown, NodeSpawn, PartitionParams, Response, RestartParams, RpcCall, RpcError,
-    ScaleParams, SessionHello, SubscribeParams, TopologyParams, Version,
+    ScaleParams, SessionHello, SimulateParams, SubmitParams, SubscribeParams, TopologyParams, Version,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -54,6 +55,11 @@ pub(crate) enum Call {
     SpawnGroup(GroupSpawnParams),
     ScaleGroup(ScaleParams),
     StopGroup(GroupParams),
+    Execute(ExecuteParams),
+    Submit(SubmitParams),
+    Audit(AuditParams),
+    Simulate(SimulateParams),
+    ExecuteIce(IceExecuteParams),
     CancelMigration(CancelParams),
 }
 
@@ -158,6 +164,11 @@ fn call(method: &str, given: Value) -> Result<Call, RpcError> {
         GroupSpawn::NAME => params::<GroupSpawn>(given).map(Call::SpawnGroup),
         GroupScale::NAME => params::<GroupScale>(given).map(Call::ScaleGroup),
         GroupStop::NAME => params::<GroupStop>(given).map(Call::StopGroup),
+        AdminExecute::NAME => params::<AdminExecute>(given).map(Call::Execute),
+        AdminSubmit::NAME => params::<AdminSubmit>(given).map(Call::Submit),
+        AdminAudit::NAME => params::<AdminAudit>(given).map(Call::Audit),
+        IceSimulate::NAME => params::<IceSimulate>(given).map(Call::Simulate),
+        IceExecute::NAME => params::<IceExecute>(given).map(Call::ExecuteIce),
         MigrationStart::NAME => params::<MigrationStart>(given).map(Call::Migrate),
         MigrationCancel::NAME => params::<MigrationCancel>(given).map(Call::CancelMigration),
         unknown => {
@@ -228,6 +239,24 @@ fn usage(method: &str) -> &'static str {
             "Give {\"daemon\": id, \"to\": the id of a node}, both out of cluster.snapshot."
         }
         MigrationCancel::NAME => "Give {\"migration\": id}, out of cluster.snapshot.",
+        AdminExecute::NAME => {
+            "Give {\"verb\": {\"drain\": {\"node\": id}}}, or another verb of one node: enter_maintenance, \
+             exit_maintenance, cordon, uncordon, drop_replicas, restart_all_daemons, clear_avoid_list; or \
+             {\"invalidate_placement\": {\"group\": id}}."
+        }
+        AdminSubmit::NAME => "Give {\"envelope\": \"the signed command in hexadecimal digits\"}.",
+        AdminAudit::NAME => {
+            "Give {}, or any of \"node\", \"operator\", \"verb\", \"since_us\" and \"limit\" to see less."
+        }
+        IceSimulate::NAME => {
+            "Give {\"verb\": {\"freeze_cluster\": {\"ttl_ms\": 30000}}}, \"thaw_cluster\", \"flush_avoid_lists\", \
+             {\"force_evict_replica\": {\"group\": id, \"index\": 0}}, {\"force_restart_daemon\": {\"daemon\": id}}, \
+             {\"force_cutover\": {\"migration\": id}} or {\"kill_migration\": {\"migration\": id}}."
+        }
+        IceExecute::NAME => {
+            "Give {\"verb\": as in ice.simulate, \"simulation\": what ice.simulate answered}, and \"operators\": \
+             [\"demo-1\", \"demo-2\"] if you like."
+        }
         RpcCall::NAME => {
             "Give {\"from\": id, \"to\": id, \"method\": \"echo\"}, and \"body\": \"text\" and \"deadline_ms\": 5000 \
              if you like."

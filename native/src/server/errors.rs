@@ -1,8 +1,8 @@
 //! From the harness's errors to those that travel.
 
-use meshground_node::{DeliverError, GroupError, MigrateError, SpawnError};
+use meshground_node::{DeliverError, GroupError, MigrateError, SpawnError, admin::CommandError};
 use meshground_shared::{
-    DaemonId, GroupId, MigrationId, NodeId, NodeState, TopologyError,
+    DaemonId, GroupId, MigrationId, NodeId, NodeState, Rejection, TopologyError,
     rpc::{ErrorCode, RpcError},
 };
 
@@ -277,4 +277,67 @@ mod tests {
         assert!(error.is(ErrorCode::WrongState), "{error:?}");
         assert!(!error.data.hint.contains("machine"), "{error:?}");
     }
+}
+
+/// A signed command that every node rejected.
+pub(crate) fn rejected(reason: Rejection) -> RpcError {
+    let hint = match reason {
+        Rejection::NotAuthorized => "Have it signed by an operator this cluster knows.",
+        Rejection::SignatureInvalid => "Sign exactly what is sent, with the key of the operator it names.",
+        Rejection::InsufficientSignatures => {
+            "Have more different operators sign it; break-glass commands need two."
+        }
+        Rejection::EnvelopeExpired => "Sign it anew: a command is good for 300 s.",
+        Rejection::EnvelopeFromFuture => "Set the signer's clock: it is more than 30 s ahead.",
+        Rejection::SimulationRequired => {
+            "Simulate it again with ice.simulate: its blast radius is another by now."
+        }
+        Rejection::IceCooldownActive => "Wait: the same target was just subject to one of its kind.",
+        Rejection::FreezeInEffect => "Wait until the freeze is over, or end it with thaw_cluster.",
+        Rejection::NonceReplayed => "Sign it anew, with a nonce that was not used before.",
+        Rejection::NotApplicable => {
+            "Look at cluster.snapshot: what it names is not there, or in no state for it."
+        }
+        Rejection::Unreachable => "Name a node that can be reached, or wait until all of them can.",
+        Rejection::Overloaded => "Wait until those under way are decided, then retry.",
+    };
+    let named = serde_json::to_value(reason).ok().and_then(|name| name.as_str().map(str::to_owned));
+    let message = format!("every node rejected the command: {}", named.unwrap_or_default());
+    RpcError::new(ErrorCode::Rejected, message, hint)
+}
+
+/// A break-glass command whose blast radius cannot be told.
+pub(crate) fn not_applicable() -> RpcError {
+    rejected(Rejection::NotApplicable)
+}
+
+/// A break-glass command for another blast radius than it has now.
+pub(crate) fn not_simulated() -> RpcError {
+    rejected(Rejection::SimulationRequired)
+}
+
+pub(crate) fn no_operator(name: &str) -> RpcError {
+    let name: String = name.chars().take(80).collect();
+    RpcError::new(
+        ErrorCode::InvalidParams,
+        format!("the playground has no operator {name:?}"),
+        "Its operators are \"demo-1\", \"demo-2\" and \"demo-3\"; \"demo\" is the first. Others submit what they have \
+         signed themselves with admin.submit.",
+    )
+}
+
+pub(crate) fn no_operators() -> RpcError {
+    RpcError::new(
+        ErrorCode::InvalidParams,
+        "a command needs somebody who signs it",
+        "Leave `operators` out, or name at least one.",
+    )
+}
+
+pub(crate) fn no_envelope(error: &CommandError) -> RpcError {
+    RpcError::new(
+        ErrorCode::InvalidParams,
+        format!("the envelope is no signed command: {error}"),
+        "Give the bytes of SignedCommand::encode as hexadecimal digits; PROTOCOL.md has the layout.",
+    )
 }

@@ -17,6 +17,7 @@
 //! What crosses the WebSocket is defined in `meshground-shared`.
 
 mod accept;
+mod commanding;
 mod connection;
 mod dispatch;
 mod errors;

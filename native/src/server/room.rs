@@ -9,6 +9,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use meshground_node::{
+    MaintenanceConfig,
+    admin::{AdminVerifier, Operators},
+};
 use meshground_shared::{
     CommandId, LinkFault, NodeId, NodeState, Snapshot,
     rpc::{
@@ -35,6 +39,10 @@ use crate::{
 const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 /// A crash is never promised to be noticed sooner, however short the limits are.
 const DETECTION: Duration = Duration::from_millis(1_500);
+
+/// How long it takes a node of a playground to go out of service, and to come back.
+const PLAYGROUND_MAINTENANCE: MaintenanceConfig =
+    MaintenanceConfig { drain: Duration::from_secs(20), ramp: Duration::from_secs(5) };
 
 /// What can still be taken down.
 const IS_UP: &[NodeState] = &[NodeState::Running, NodeState::Paused];
@@ -82,6 +90,11 @@ impl Room {
     /// An empty room. Must be called within a Tokio runtime.
     pub(crate) fn new(mut template: ClusterConfig, log: Arc<EventLog>, max_nodes: u32) -> Arc<Self> {
         template.max_nodes = MAX_NODES.min(max_nodes as usize);
+        // A playground: everybody may be an operator, and somebody watches.
+        template.verifier.get_or_insert_with(|| AdminVerifier::allow_demo(Operators::demo()));
+        if template.maintenance == MaintenanceConfig::default() {
+            template.maintenance = PLAYGROUND_MAINTENANCE;
+        }
         let stage = watch::Sender::new(Stage::Empty);
         let sampler = Sampler::new();
         let sampling = {

@@ -269,7 +269,7 @@ impl Room {
 }
 
 /// The member with this id, which must run.
-fn running(harness: &ClusterHarness, id: NodeId) -> Result<ClusterNode, RpcError> {
+pub(super) fn running(harness: &ClusterHarness, id: NodeId) -> Result<ClusterNode, RpcError> {
     match (harness.node(id), harness.member_state(id)) {
         (Some(node), Some(NodeState::Running)) => Ok(node),
         (_, Some(state)) => Err(errors::wrong_state(id, state)),
@@ -278,7 +278,7 @@ fn running(harness: &ClusterHarness, id: NodeId) -> Result<ClusterNode, RpcError
 }
 
 /// Does something with a node, for as long as it does not stand still.
-async fn on<T>(node: &ClusterNode, work: impl Future<Output = T>) -> Result<T, NodeState> {
+pub(super) async fn on<T>(node: &ClusterNode, work: impl Future<Output = T>) -> Result<T, NodeState> {
     tokio::select! {
         biased;
         done = work => Ok(done),
@@ -289,7 +289,7 @@ async fn on<T>(node: &ClusterNode, work: impl Future<Output = T>) -> Result<T, N
 }
 
 /// Something with a daemon came to nothing. What was refused had no consequences, and hence no command.
-fn failed(error: &DaemonRuntimeError, node: NodeId, command: CommandId) -> RpcError {
+pub(super) fn failed(error: &DaemonRuntimeError, node: NodeId, command: CommandId) -> RpcError {
     let is_refused = matches!(
         error,
         DaemonRuntimeError::NotReady

@@ -1,6 +1,7 @@
 //! The playground server, as a program meets it over a real socket.
 
 mod clients;
+mod commanding;
 mod commands;
 mod daemons;
 mod events;

@@ -115,16 +115,6 @@ methods! {
         MigrationStart = "migration.start", MigrateParams => MigrationStarted;
         /// Calls a migration off; answers when its source runs the daemon as before.
         MigrationCancel = "migration.cancel", CancelParams => Done;
-    }
-}
-
-methods! {
-    /// The name of every method that concerns what runs on nodes and that not every server answers
-    /// yet: standbys and signed commands.
-    WORKLOAD_METHODS {
-        /// Has the best-synced standby of a group take over from the member that works; answers
-        /// when it has.
-        GroupPromote = "group.promote", GroupParams => Done;
         /// Signs an admin command as an operator of the playground and submits it; answers when
         /// every node it names has decided.
         AdminExecute = "admin.execute", ExecuteParams => Decided;
@@ -137,6 +127,15 @@ methods! {
         /// Signs a break-glass command that was simulated as operators of the playground, and
         /// submits it.
         IceExecute = "ice.execute", IceExecuteParams => Decided;
+    }
+}
+
+methods! {
+    /// The name of every method that not every server answers yet: those of standbys.
+    WORKLOAD_METHODS {
+        /// Has the best-synced standby of a group take over from the member that works; answers
+        /// when it has.
+        GroupPromote = "group.promote", GroupParams => Done;
     }
 }
 

@@ -1,0 +1,51 @@
+//! Signed commands, handed to one node.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use meshground_node::{
+    Commanded, Settlement, WallTime,
+    admin::{AuditFilter, SignedCommand},
+};
+use meshground_shared::{AuditEntry, BlastRadius, IceVerb};
+
+use super::{DaemonRuntime, DaemonRuntimeError, runtime::settle};
+use crate::driver::now;
+
+/// The wall clock, for the time at which a command is issued.
+pub fn wall_time() -> WallTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    WallTime(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
+impl DaemonRuntime {
+    /// Puts a signed command to every node it names; returns when each has taken note of what became of it. It takes
+    /// effect on all of them, or is rejected on all for the same reason. Dropping the future does not call it off.
+    ///
+    /// # Errors
+    /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
+    pub async fn command(&self, command: SignedCommand) -> Result<Commanded, DaemonRuntimeError> {
+        let submit = move |os: &mut meshground_node::MeshOs, node: &mut meshground_node::Node| {
+            Ok::<_, DaemonRuntimeError>(os.submit(now(), node, &command))
+        };
+        match settle(self.ask(submit).await??).await? {
+            Settlement::Commanded(commanded) => Ok(commanded),
+            _ => Err(DaemonRuntimeError::ShuttingDown),
+        }
+    }
+
+    /// What a break-glass command would do now, as this node sees it; `None` if it cannot be carried out.
+    ///
+    /// # Errors
+    /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
+    pub async fn simulate(&self, verb: IceVerb) -> Result<Option<BlastRadius>, DaemonRuntimeError> {
+        self.act(move |os, node| os.simulate(node, &verb)).await
+    }
+
+    /// What this node decided on signed commands, the oldest first, as far as `filter` lets it through.
+    ///
+    /// # Errors
+    /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
+    pub async fn audit(&self, filter: AuditFilter) -> Result<Vec<AuditEntry>, DaemonRuntimeError> {
+        self.act(move |os, _| os.audit().filter(&filter).cloned().collect()).await
+    }
+}
