@@ -533,7 +533,11 @@ mod tests {
             if impatient {
                 outgoing.force();
             }
-            let when = if impatient { at(3) } else { at(2) + REPLAY };
+            let when = if impatient { at(3) } else { at(3) + REPLAY };
+            if !impatient {
+                assert!(matches!(outgoing.next(Some(&waiting), at(3)), Some(Order::Replay(_))));
+                outgoing.replayed(at(3), Replayed::Upto(0));
+            }
             assert_eq!(outgoing.next(Some(&waiting), when), Some(Order::Seal));
             outgoing.sealed();
             let Some(Order::Replay(first)) = outgoing.next(Some(&waiting), when) else { panic!("too many") };
