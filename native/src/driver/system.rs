@@ -3,16 +3,16 @@
 //! No daemon is ever called, made or dropped in the node's task: jobs run on the runtime's blocking threads, and what
 //! comes of them comes back through a queue that wakes the task.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use meshground_node::{DaemonId, Instant, JobDone, MeshOs, Node, NodeEvent, OsEvent, Settlement, Ticket};
 use tokio::{
     runtime::Handle,
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, oneshot},
 };
 
 use super::{Observer, clock::now};
-use crate::meshos::RuntimeState;
+use crate::meshos::{Daemons, RuntimeState};
 
 /// A deed, by which something that is asked of the system is brought to the node's task.
 pub(crate) struct OsAct(pub(crate) OsDeed);
@@ -46,14 +46,14 @@ pub(crate) struct System {
     done: mpsc::UnboundedSender<JobDone>,
     results: mpsc::UnboundedReceiver<JobDone>,
     tickets: Tickets,
-    state: watch::Sender<RuntimeState>,
+    daemons: Daemons,
 }
 
 impl System {
-    pub(crate) fn new(os: MeshOs, runtime: Handle, state: watch::Sender<RuntimeState>) -> Self {
+    pub(crate) fn new(os: MeshOs, runtime: Handle, daemons: Daemons) -> Self {
         // Of one daemon there is one job at a time, so that this never holds more than there are daemons.
         let (done, results) = mpsc::unbounded_channel();
-        Self { os, runtime, done, results, tickets: Tickets::default(), state }
+        Self { os, runtime, done, results, tickets: Tickets::default(), daemons }
     }
 
     /// The next job that is done. Cancel-safe.
@@ -105,6 +105,10 @@ impl System {
                 let _ = done.send(job.run());
             });
         }
+        let seen = self.os.snapshot();
+        if !Arc::ptr_eq(&seen, &self.daemons.view.load()) {
+            self.daemons.view.store(seen);
+        }
         let mut observer = observer;
         let mut settled = Vec::new();
         while let Some(event) = self.os.poll_event() {
@@ -129,7 +133,7 @@ impl System {
 
     /// Tells every daemon to stop. None is started any more by whoever asks here.
     pub(super) fn begin_stop(&mut self, node: &mut Node) {
-        self.state.send_replace(RuntimeState::ShuttingDown);
+        self.daemons.state.send_replace(RuntimeState::ShuttingDown);
         let ids: Vec<DaemonId> = self.os.daemons().map(|view| view.id).collect();
         for id in ids {
             self.os.stop(now(), node, id, None, None);
@@ -145,6 +149,6 @@ impl System {
 impl Drop for System {
     /// Nothing is asked of it any more.
     fn drop(&mut self) {
-        self.state.send_replace(RuntimeState::ShuttingDown);
+        self.daemons.state.send_replace(RuntimeState::ShuttingDown);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
+use arc_swap::ArcSwap;
 use meshground_node::{
     Capabilities, DaemonFactory, HandshakeConfig, Identity, LivenessConfig, MeshOs, MeshOsConfig, Node,
     NodeConfig,
@@ -155,7 +156,10 @@ impl MeshBuilder {
             if let Some(capabilities) = self.capabilities {
                 os.announce(now(), &mut node, capabilities);
             }
-            let state = Daemons::new(RuntimeState::Registering);
+            let state = Daemons {
+                state: watch::Sender::new(RuntimeState::Registering),
+                view: Arc::new(ArcSwap::new(os.snapshot())),
+            };
             let system = System::new(os, runtime.clone(), state.clone());
             (Some(state), Some((system, grace)))
         } else {

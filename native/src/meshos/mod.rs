@@ -17,5 +17,5 @@ pub use self::{
     error::DaemonRuntimeError,
     handle::MeshOsDaemonHandle,
     runtime::{DaemonRuntime, RuntimeState, random_keypair},
-    sdk::MeshOsDaemonSdk,
+    sdk::{MeshOsDaemonSdk, MeshOsRuntime},
 };

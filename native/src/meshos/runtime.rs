@@ -2,9 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use meshground_node::{
     DaemonEnd, DaemonFactory, DaemonId, DaemonState, DaemonView, Delivered, EntityKeypair, MAX_NAME, MeshOs,
-    MigrationId, Node, NodeId, Settlement, SpawnRequest, Ticket,
+    MeshOsSnapshot, MigrationId, Node, NodeId, Settlement, SpawnRequest, Ticket,
 };
 use meshground_shared::{CommandId, MigrationView};
 use tokio::{
@@ -31,7 +32,12 @@ pub enum RuntimeState {
 }
 
 /// What a mesh's handles and its task have in common about daemons.
-pub(crate) type Daemons = watch::Sender<RuntimeState>;
+#[derive(Debug, Clone)]
+pub(crate) struct Daemons {
+    pub(crate) state: watch::Sender<RuntimeState>,
+    /// The system through the node's eyes. Reading it takes no lock.
+    pub(crate) view: Arc<ArcSwap<MeshOsSnapshot>>,
+}
 
 /// The daemons of one node. Cloning is cheap, and each is also a handle on the [`Mesh`], as a clone of that would be.
 ///
@@ -40,7 +46,7 @@ pub(crate) type Daemons = watch::Sender<RuntimeState>;
 #[derive(Clone)]
 pub struct DaemonRuntime {
     mesh: Mesh,
-    state: Daemons,
+    daemons: Daemons,
     /// The command behind what is done through this handle.
     cause: Option<CommandId>,
 }
@@ -51,8 +57,8 @@ pub fn random_keypair() -> EntityKeypair {
 }
 
 impl DaemonRuntime {
-    pub(crate) fn new(mesh: Mesh, state: Daemons) -> Self {
-        Self { mesh, state, cause: None }
+    pub(crate) fn new(mesh: Mesh, daemons: Daemons) -> Self {
+        Self { mesh, daemons, cause: None }
     }
 
     /// The same runtime. What is done through it, and what follows from that, carries `cause` in a cluster's event log.
@@ -63,7 +69,7 @@ impl DaemonRuntime {
 
     /// What it is at.
     pub fn state(&self) -> RuntimeState {
-        *self.state.borrow()
+        *self.daemons.state.borrow()
     }
 
     /// The node.
@@ -76,7 +82,7 @@ impl DaemonRuntime {
     /// # Errors
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
     pub fn start(&self) -> Result<(), DaemonRuntimeError> {
-        self.state.send_if_modified(|state| {
+        self.daemons.state.send_if_modified(|state| {
             let waits = *state == RuntimeState::Registering;
             if waits {
                 *state = RuntimeState::Ready;
@@ -123,6 +129,13 @@ impl DaemonRuntime {
             kinds.collect()
         })
         .await
+    }
+
+    /// The system through this node's eyes, as of the last change of it or the last turn of the node's loop: what runs
+    /// where, how the others do, what was decided and what went wrong. Takes no lock and waits for nobody; of a node that
+    /// is down it is the last there was.
+    pub fn system(&self) -> Arc<MeshOsSnapshot> {
+        self.daemons.view.load_full()
     }
 
     /// What runs on this node, by id.
@@ -302,7 +315,7 @@ impl DaemonRuntime {
     /// Tells every daemon on this node to stop and starts no more; returns when all are down, each within its grace. The
     /// node stays in the mesh.
     pub async fn shutdown(&self) {
-        self.state.send_replace(RuntimeState::ShuttingDown);
+        self.daemons.state.send_replace(RuntimeState::ShuttingDown);
         let cause = self.cause;
         let stop_all = move |os: &mut MeshOs, node: &mut Node, tickets: &mut Tickets| {
             let ids: Vec<DaemonId> = os.daemons().map(|view| view.id).collect();

@@ -1,6 +1,8 @@
 //! Running daemons that somebody has made.
 
-use meshground_node::{EntityKeypair, MeshDaemon, Settlement, SpawnError};
+use std::sync::Arc;
+
+use meshground_node::{EntityKeypair, MeshDaemon, MeshOsSnapshot, Settlement, SpawnError};
 use meshground_shared::CommandId;
 use tokio::runtime::Handle;
 
@@ -17,6 +19,19 @@ pub struct MeshOsDaemonSdk {
     runtime: DaemonRuntime,
 }
 
+/// What one node knows of the system.
+#[derive(Debug, Clone, Copy)]
+pub struct MeshOsRuntime<'a> {
+    runtime: &'a DaemonRuntime,
+}
+
+impl MeshOsRuntime<'_> {
+    /// What it knows, as of the last change or the last turn of its loop. Takes no lock and waits for nobody.
+    pub fn snapshot(&self) -> Arc<MeshOsSnapshot> {
+        self.runtime.system()
+    }
+}
+
 impl MeshOsDaemonSdk {
     pub(crate) fn new(runtime: DaemonRuntime) -> Self {
         Self { runtime }
@@ -28,9 +43,14 @@ impl MeshOsDaemonSdk {
         Self { runtime: self.runtime.caused_by(cause) }
     }
 
-    /// The same node's daemons, those out of factories above all.
+    /// The same node's daemons, those out of factories above all, and the [system](DaemonRuntime::system) through its eyes.
     pub fn daemon_runtime(&self) -> DaemonRuntime {
         self.runtime.clone()
+    }
+
+    /// The system through this node's eyes.
+    pub fn runtime(&self) -> MeshOsRuntime<'_> {
+        MeshOsRuntime { runtime: &self.runtime }
     }
 
     /// Runs a daemon on this node, as whoever `keypair` is; returns when it has dealt with its first event. It runs until
