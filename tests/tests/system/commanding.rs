@@ -3,11 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use meshground_node::{
-    Commanded, DaemonId, EntityKeypair, GroupId, GroupRequest, MaintenanceConfig, MeshOs, MeshOsConfig, Node,
-    Settlement, SpawnError, SpawnRequest,
+    Commanded, DaemonId, EntityKeypair, GroupId, GroupRequest, Instant, MaintenanceConfig, MeshOs,
+    MeshOsConfig, Node, OsEvent, Settlement, SpawnError, SpawnRequest,
     admin::{AdminCommand, AdminVerifier, IceProposal, Nonce, OperatorKey, Operators, SignedCommand},
 };
-use meshground_shared::{AdminVerb, Decision, GroupHealth, GroupKind, IceVerb, Maintenance, Rejection};
+use meshground_shared::{
+    AdminVerb, Decision, EventKind, GroupHealth, GroupKind, IceVerb, Maintenance, Rejection,
+};
 use meshground_tests::{
     daemons::Diary,
     sim::{Faults, Network, each_seed},
@@ -205,6 +207,13 @@ fn is_healthy(network: &Network, group: GroupId) -> bool {
     })
 }
 
+/// When a member was first told to be in this state of service.
+fn began_at(network: &Network, number: usize, wanted: Maintenance) -> Instant {
+    let is_it = |event: &OsEvent| matches!(event, OsEvent::Happened { kind: EventKind::MaintenanceChanged { state, .. }, .. } if *state == wanted);
+    let mut events = network.members[number].os.events.iter();
+    events.find(|(_, event)| is_it(event)).map(|(at, _)| *at).expect("it was")
+}
+
 #[test]
 fn a_node_that_goes_into_maintenance_gives_everything_away_with_its_state_and_comes_back() {
     each_seed(10, |seed| {
@@ -240,7 +249,7 @@ fn a_node_that_goes_into_maintenance_gives_everything_away_with_its_state_and_co
             assert!(matches!(outcome, Settlement::Delivered(Ok(_))), "{outcome:?}");
         }
         let expected: Vec<Vec<u8>> = (0..10).map(|round: u32| round.to_string().into_bytes()).collect();
-        for daemon in diaries.into_iter().chain([member.daemon]) {
+        for daemon in diaries.iter().copied().chain([member.daemon]) {
             let at = hosts(&network, daemon);
             assert!(at.len() == 1 && at != [drained], "one runs on {at:?}");
             assert_eq!(entries(&mut network, at[0], daemon), expected, "it took its state with it");
@@ -251,7 +260,19 @@ fn a_node_that_goes_into_maintenance_gives_everything_away_with_its_state_and_co
         assert_eq!(submit(&mut network, others[2], &exit), Decision::Applied);
         let is = |state| move |network: &Network| maintenance(network, drained) == state;
         network.run_until(LIMIT, is(Maintenance::Recovery)).expect("it is given work again");
-        let took = network.run_until(LIMIT, is(Maintenance::Active)).expect("it is back");
+        network.run_for(Duration::from_millis(500));
+        let back = network.act_os(others[1], |os, n, now| os.migrate(now, n, diaries[0], node, None));
+        let back = settled(&mut network, others[1], back.expect("it is tried"));
+        assert!(matches!(back, Settlement::Migrated(Ok(_))), "{back:?}");
+        assert_eq!(
+            maintenance(&network, drained),
+            Maintenance::Recovery,
+            "it takes daemons before that is over"
+        );
+        assert_eq!(entries(&mut network, drained, diaries[0]), expected);
+        let took = began_at(&network, drained, Maintenance::Recovery);
+        network.run_until(LIMIT, is(Maintenance::Active)).expect("it is back");
+        let took = network.now_at(drained).instant.saturating_since(took);
         assert!(took >= SHORT.ramp.saturating_sub(Duration::from_millis(300)), "by and by: {took:?}");
         spawn(&mut network, drained, 60);
     });
