@@ -38,6 +38,9 @@ use watch::Watch;
 /// Unix time at which virtual time begins.
 const WALL_START_US: u64 = 1_700_000_000_000_000;
 
+/// So many things happen at one moment at most.
+const MOST_AT_ONCE: u64 = 10_000;
+
 /// One simulated member.
 #[derive(Debug)]
 pub struct Member {
@@ -96,8 +99,12 @@ pub struct Network {
     pub filter: Option<Filter>,
     /// How often a node's timer went off.
     pub timeouts: u64,
+    /// How many things have happened.
+    pub steps: u64,
     /// Whether the members' applications take part: read their streams and answer calls.
     pub talks: bool,
+    /// How many of them at the present moment.
+    at_once: u64,
     jobs: Jobs,
     watch: Watch,
     talk: Talk,
@@ -120,6 +127,8 @@ impl Network {
             cuts: Vec::new(),
             filter: None,
             timeouts: 0,
+            steps: 0,
+            at_once: 0,
             talks: false,
             jobs: Jobs::default(),
             watch: Watch::default(),
@@ -322,6 +331,9 @@ impl Network {
             self.now = end;
             return false;
         };
+        self.steps += 1;
+        self.at_once = if next > self.now { 0 } else { self.at_once + 1 };
+        assert!(self.at_once < MOST_AT_ONCE, "time stands still: somebody's timer goes off again and again");
         self.now = self.now.max(next);
         if arrival == Some(next) {
             if let Some((_, datagram)) = self.under_way.pop_first() {

@@ -127,7 +127,7 @@ fn migration(error: &MigrateError) -> RpcError {
         Error::KindNotFound { .. } => {
             (ErrorCode::KindNotFound, "Take a node that has a factory of this kind.")
         }
-        Error::Unreachable(_) | Error::Closed(_) | Error::Unsuitable(_) => (
+        Error::Unreachable(_) | Error::Closed(_) | Error::Unsuitable(_) | Error::Occupied(_) => (
             ErrorCode::Unplaceable,
             "Take another node; what each is at is in the result of cluster.snapshot.",
         ),

@@ -127,15 +127,21 @@ impl Service {
             }
             Maintenance::ExitingMaintenance => {
                 self.state = Maintenance::Recovery;
-                self.cordoned = false;
+                // Unless it is to be drained again already.
+                self.cordoned = self.is_draining();
                 self.ramped_at = Some(now + config.ramp);
             }
             Maintenance::Recovery if self.ramped_at.is_none_or(|at| at <= now) => {
                 self.state = Maintenance::Active;
                 self.ramped_at = None;
             }
-            // A drain alone.
-            Maintenance::Active | Maintenance::Recovery if late || (left == 0 && self.is_draining()) => {
+            // A drain alone, also of a node that is out of service: that has no more to give than what it kept.
+            Maintenance::Active
+            | Maintenance::Recovery
+            | Maintenance::Maintenance
+            | Maintenance::DrainFailed
+                if late || (left == 0 && self.is_draining()) =>
+            {
                 self.drain_by = None;
                 return (left > 0).then_some(Notice::Stay);
             }
@@ -199,5 +205,33 @@ mod tests {
         service.drain(at(2), &CONFIG);
         assert_eq!(service.uncordon(), Some(Notice::Stay));
         assert!(!service.is_cordoned());
+    }
+
+    #[test]
+    fn a_drain_of_a_node_that_is_out_of_service_comes_to_an_end() {
+        let mut service = Service::default();
+        service.enter(at(0), &CONFIG);
+        service.step(at(1), 0, &CONFIG);
+        service.drain(at(2), &CONFIG);
+        service.step(at(3), 0, &CONFIG);
+        assert_eq!((service.state(), service.is_draining()), (Maintenance::Maintenance, false));
+
+        let mut service = Service::default();
+        service.enter(at(0), &CONFIG);
+        service.step(at(10), 1, &CONFIG);
+        service.drain(at(11), &CONFIG);
+        assert_eq!(service.step(at(21), 1, &CONFIG), Some(Notice::Stay));
+        assert_eq!((service.state(), service.is_draining()), (Maintenance::DrainFailed, false));
+    }
+
+    #[test]
+    fn a_drain_that_is_asked_for_on_the_way_back_is_not_forgotten() {
+        let mut service = Service::default();
+        service.enter(at(0), &CONFIG);
+        service.exit();
+        service.drain(at(1), &CONFIG);
+        service.step(at(2), 1, &CONFIG);
+        assert_eq!(service.state(), Maintenance::Recovery);
+        assert!(service.is_cordoned() && service.is_draining());
     }
 }

@@ -303,7 +303,7 @@ impl MeshOs {
     }
 
     /// The nodes that have other members of a daemon's group.
-    fn barred(&self, instance: &Instance) -> BTreeSet<NodeId> {
+    pub(super) fn barred(&self, instance: &Instance) -> BTreeSet<NodeId> {
         let Some(place) = instance.member else { return BTreeSet::new() };
         let has_one = |inventory: &Inventory| {
             inventory.daemons.iter().filter_map(Stated::member).any(|(group, _)| group == place.group)

@@ -3,16 +3,19 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use meshground_node::{
-    Commanded, MeshOsConfig, Settlement,
+    Commanded, DaemonId, EntityKeypair, GroupId, GroupRequest, Instant, MaintenanceConfig, MeshOs,
+    MeshOsConfig, Node, OsEvent, Settlement, SpawnError, SpawnRequest,
     admin::{AdminCommand, AdminVerifier, IceProposal, Nonce, OperatorKey, Operators, SignedCommand},
 };
-use meshground_shared::{AdminVerb, Decision, IceVerb, Maintenance, Rejection};
+use meshground_shared::{
+    AdminVerb, Decision, EventKind, GroupHealth, GroupKind, IceVerb, Maintenance, Rejection,
+};
 use meshground_tests::{
     daemons::Diary,
     sim::{Faults, Network, each_seed},
 };
 
-use super::{BAD, LIMIT, config, settled};
+use super::{BAD, LIMIT, all_acquainted, config, entries, send, settled, spawn};
 
 fn demo(number: u8) -> OperatorKey {
     OperatorKey::demo(number).expect("there are some")
@@ -149,4 +152,198 @@ fn on_a_bad_network_every_command_is_applied_everywhere_or_rejected_everywhere()
         assert!(trails.iter().all(|trail| trail == &trails[0]), "the trails agree");
         assert!(trails[0].values().any(|decision| *decision == Decision::Applied));
     });
+}
+
+/// A converged mesh as [`mesh`] makes it, whose nodes take this long at most to drain and to come back.
+fn mesh_that_drains(seed: u64, faults: Faults, count: usize, maintenance: MaintenanceConfig) -> Network {
+    let mut network = Network::new(seed, faults);
+    for number in 0..count {
+        network.add(config());
+        let verifier = AdminVerifier::allow_demo(Operators::demo());
+        let os = MeshOsConfig { verifier, maintenance, ..MeshOsConfig::default() };
+        network.equip(number, os, Diary::prepare);
+    }
+    network.dial_all();
+    network.run_until(LIMIT, Network::is_converged).expect("the mesh converges");
+    network.run_until(LIMIT, all_acquainted).expect("everybody hears what runs where");
+    network
+}
+
+const SHORT: MaintenanceConfig =
+    MaintenanceConfig { drain: Duration::from_secs(20), ramp: Duration::from_secs(5) };
+
+/// Three members on three of the nodes.
+fn group_of_three(network: &mut Network, at: usize) -> GroupId {
+    let request = GroupRequest {
+        kind: GroupKind::Replica,
+        daemon: "diary".to_owned(),
+        args: String::new(),
+        count: 3,
+        name: "three".to_owned(),
+        seed: [33; 32],
+        parent: None,
+        cause: None,
+    };
+    let ticket = network.act_os(at, |os, node, now| os.spawn_group(now, node, request)).expect("tried");
+    match settled(network, at, ticket) {
+        Settlement::Group(Ok(group)) => group,
+        other => panic!("no group: {other:?}"),
+    }
+}
+
+/// The members that run a daemon.
+fn hosts(network: &Network, daemon: DaemonId) -> Vec<usize> {
+    let runs = |number: &usize| {
+        let os = network.members[*number].os.os.as_ref();
+        os.is_some_and(|os| os.daemons().any(|view| view.id == daemon))
+    };
+    (0..network.members.len()).filter(runs).collect()
+}
+
+fn is_healthy(network: &Network, group: GroupId) -> bool {
+    network.members.iter().all(|member| {
+        let view = member.os.os.as_ref().and_then(|os| os.group(group));
+        view.is_some_and(|view| view.desired == 3 && view.health == GroupHealth::Healthy)
+    })
+}
+
+/// When a member was first told to be in this state of service.
+fn began_at(network: &Network, number: usize, wanted: Maintenance) -> Instant {
+    let is_it = |event: &OsEvent| matches!(event, OsEvent::Happened { kind: EventKind::MaintenanceChanged { state, .. }, .. } if *state == wanted);
+    let mut events = network.members[number].os.events.iter();
+    events.find(|(_, event)| is_it(event)).map(|(at, _)| *at).expect("it was")
+}
+
+#[test]
+fn a_node_that_goes_into_maintenance_gives_everything_away_with_its_state_and_comes_back() {
+    each_seed(10, |seed| {
+        let faults = Faults { loss: 0.05, corruption: 0.0, ..BAD };
+        let mut network = mesh_that_drains(seed, faults, 4, SHORT);
+        let group = group_of_three(&mut network, 3);
+        let os = network.members[3].os.os.as_ref().expect("it runs");
+        let member = os.group(group).expect("just made").members[0];
+        let drained = (0..4).find(|&number| Some(network.id(number)) == member.node).expect("it has a node");
+        let diaries: Vec<DaemonId> = (50..53).map(|seed| spawn(&mut network, drained, seed)).collect();
+        let others: Vec<usize> = (0..4).filter(|number| *number != drained).collect();
+        network.run_for(Duration::from_secs(2));
+        let mut tickets = Vec::new();
+        for round in 0..10 {
+            // Some before and some while they move.
+            if round == 5 {
+                let node = network.id(drained);
+                let enter = sign(&mut network, others[0], AdminVerb::EnterMaintenance { node });
+                assert_eq!(submit(&mut network, others[0], &enter), Decision::Applied);
+            }
+            for &to in diaries.iter().chain([&member.daemon]) {
+                tickets.push(send(&mut network, others[1], to, &round.to_string()));
+            }
+            network.run_for(Duration::from_millis(20));
+        }
+        network
+            .run_until(SHORT.drain, |network| maintenance(network, drained) == Maintenance::Maintenance)
+            .expect("everything moves away in time");
+        assert_eq!(network.members[drained].os.os.as_ref().unwrap().daemons().count(), 0);
+        network.run_until(LIMIT, |network| is_healthy(network, group)).expect("the group keeps its size");
+        for ticket in tickets {
+            let outcome = settled(&mut network, others[1], ticket);
+            assert!(matches!(outcome, Settlement::Delivered(Ok(_))), "{outcome:?}");
+        }
+        let expected: Vec<Vec<u8>> = (0..10).map(|round: u32| round.to_string().into_bytes()).collect();
+        for daemon in diaries.iter().copied().chain([member.daemon]) {
+            let at = hosts(&network, daemon);
+            assert!(at.len() == 1 && at != [drained], "one runs on {at:?}");
+            assert_eq!(entries(&mut network, at[0], daemon), expected, "it took its state with it");
+        }
+
+        let node = network.id(drained);
+        let exit = sign(&mut network, others[2], AdminVerb::ExitMaintenance { node });
+        assert_eq!(submit(&mut network, others[2], &exit), Decision::Applied);
+        let is = |state| move |network: &Network| maintenance(network, drained) == state;
+        network.run_until(LIMIT, is(Maintenance::Recovery)).expect("it is given work again");
+        network.run_for(Duration::from_millis(500));
+        let back = network.act_os(others[1], |os, n, now| os.migrate(now, n, diaries[0], node, None));
+        let back = settled(&mut network, others[1], back.expect("it is tried"));
+        assert!(matches!(back, Settlement::Migrated(Ok(_))), "{back:?}");
+        assert_eq!(
+            maintenance(&network, drained),
+            Maintenance::Recovery,
+            "it takes daemons before that is over"
+        );
+        assert_eq!(entries(&mut network, drained, diaries[0]), expected);
+        let took = began_at(&network, drained, Maintenance::Recovery);
+        network.run_until(LIMIT, is(Maintenance::Active)).expect("it is back");
+        let took = network.now_at(drained).instant.saturating_since(took);
+        assert!(took >= SHORT.ramp.saturating_sub(Duration::from_millis(300)), "by and by: {took:?}");
+        spawn(&mut network, drained, 60);
+    });
+}
+
+#[test]
+fn what_cannot_move_makes_a_drain_fail_at_its_deadline_and_stays() {
+    let mut network = mesh_that_drains(1, Faults::NONE, 3, SHORT);
+    let movable = spawn(&mut network, 1, 50);
+    let keypair = EntityKeypair::from_seed([51; 32]);
+    let handed = keypair.origin_hash();
+    let register = |os: &mut MeshOs, node: &mut Node, now| {
+        os.register_daemon(now, node, Box::new(Diary::default()), keypair, None)
+    };
+    let ticket = network.act_os(1, register).expect("it is tried");
+    settled(&mut network, 1, ticket);
+    network.run_for(Duration::from_secs(1));
+    let node = network.id(1);
+    let enter = sign(&mut network, 0, AdminVerb::EnterMaintenance { node });
+    assert_eq!(submit(&mut network, 0, &enter), Decision::Applied);
+    let took = network
+        .run_until(LIMIT, |network| maintenance(network, 1) == Maintenance::DrainFailed)
+        .expect("it does not wait for ever");
+    assert!(took > SHORT.drain - Duration::from_secs(3), "it is given its time: {took:?}");
+    assert_eq!(hosts(&network, handed), [1]);
+    assert!(matches!(hosts(&network, movable)[..], [0 | 2]), "what could move did");
+    let sent = send(&mut network, 0, handed, "still there");
+    assert!(matches!(settled(&mut network, 0, sent), Settlement::Delivered(Ok(_))));
+    let refused = network.act_os(1, |os, node, now| {
+        let keypair = EntityKeypair::from_seed([52; 32]);
+        let (kind, args) = ("diary".to_owned(), String::new());
+        os.spawn(now, node, SpawnRequest { keypair, kind, args, state: None, cause: None })
+    });
+    assert!(matches!(refused, Err(SpawnError::Closed(_))), "{refused:?}");
+    let exit = sign(&mut network, 2, AdminVerb::ExitMaintenance { node });
+    assert_eq!(submit(&mut network, 2, &exit), Decision::Applied);
+    network
+        .run_until(LIMIT, |network| maintenance(network, 1) == Maintenance::Active)
+        .expect("it comes back by and by");
+    assert_eq!(hosts(&network, handed), [1]);
+}
+
+#[test]
+fn a_drain_stands_still_in_a_frozen_cluster_and_goes_on_when_that_is_over() {
+    let mut network = mesh_that_drains(1, Faults::NONE, 3, SHORT);
+    let diaries: Vec<DaemonId> = (50..56).map(|seed| spawn(&mut network, 1, seed)).collect();
+    // Nobody takes them yet.
+    for (number, verb) in [(0, true), (2, true), (1, false)] {
+        let node = network.id(number);
+        let verb = if verb { AdminVerb::Cordon { node } } else { AdminVerb::EnterMaintenance { node } };
+        let command = sign(&mut network, 0, verb);
+        assert_eq!(submit(&mut network, 0, &command), Decision::Applied);
+        network.run_for(Duration::from_millis(200));
+    }
+    assert_eq!(maintenance(&network, 1), Maintenance::EnteringMaintenance);
+    let (wall, nonce) = (network.now_at(0).wall, nonce(&mut network));
+    let picture = network.act_os(0, |os, node, _| os.picture(node));
+    let freeze = IceProposal::new(IceVerb::FreezeCluster { ttl_ms: 8_000 });
+    let freeze = freeze.simulate(&picture).expect("possible");
+    assert_eq!(freeze.radius().drain_delay_ms, 8_000);
+    let freeze = freeze.sign(wall, nonce, &demo(1)).cosign(&demo(2));
+    assert_eq!(submit(&mut network, 0, &freeze), Decision::Applied);
+    for number in [0, 2] {
+        let node = network.id(number);
+        let command = sign(&mut network, 0, AdminVerb::Uncordon { node });
+        assert_eq!(submit(&mut network, 0, &command), Decision::Applied);
+    }
+    network.run_for(Duration::from_secs(7));
+    assert!(diaries.iter().all(|daemon| hosts(&network, *daemon) == [1]), "nothing moves");
+    network
+        .run_until(LIMIT, |network| maintenance(network, 1) == Maintenance::Maintenance)
+        .expect("it goes on afterwards");
+    assert!(diaries.iter().all(|daemon| matches!(hosts(&network, *daemon)[..], [0 | 2])));
 }

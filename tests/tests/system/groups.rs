@@ -6,7 +6,8 @@ use std::{
 };
 
 use meshground_node::{
-    DaemonId, GroupError, GroupId, GroupRequest, MeshOsConfig, NodeId, PickStrategy, Settlement, Ticket,
+    DaemonId, GroupError, GroupId, GroupRequest, MeshOsConfig, MigrateError, NodeId, PickStrategy,
+    Settlement, Ticket,
 };
 use meshground_shared::{EventKind, GroupHealth, GroupKind, GroupView, Lifecycle};
 use meshground_tests::{
@@ -560,4 +561,32 @@ fn nothing_is_left_of_forks_of_a_daemon_that_is_not_there_or_has_no_say() {
     let refused = try_group(&mut network, 0, forks(2, parent));
     assert!(matches!(&refused, Err(GroupError::TimedOut(why)) if why.contains("state")), "{refused:?}");
     assert_eq!(network.members[0].os.os.as_ref().unwrap().groups().count(), 0);
+}
+
+#[test]
+fn a_member_does_not_move_to_where_another_one_is() {
+    let mut network = mesh(1, Faults::NONE, 4);
+    let group = try_group(&mut network, 0, request(3, 1)).expect("there are four nodes");
+    heals(&mut network, group, 3);
+    let members = view(&network, 0, group).expect("just made").members;
+    let (mover, taken) = (members[0], members[1].node.expect("it has one"));
+    for asked in 0..4 {
+        let outcome = network.act_os(asked, |os, node, now| os.migrate(now, node, mover.daemon, taken, None));
+        match outcome {
+            Err(error) => assert_eq!(error, MigrateError::Occupied(taken)),
+            Ok(ticket) => {
+                let outcome = settled(&mut network, asked, ticket);
+                assert_eq!(outcome, Settlement::Migrated(Err(MigrateError::Occupied(taken))));
+            }
+        }
+    }
+    let hosts: Vec<Option<NodeId>> = members.iter().map(|member| member.node).collect();
+    let free = (0..4).map(|number| network.id(number)).find(|id| !hosts.contains(&Some(*id)));
+    let free = free.expect("one of four");
+    let ticket = network.act_os(0, |os, node, now| os.migrate(now, node, mover.daemon, free, None));
+    let outcome = settled(&mut network, 0, ticket.expect("it is tried"));
+    assert!(matches!(outcome, Settlement::Migrated(Ok(_))), "{outcome:?}");
+    network.run_for(Duration::from_secs(10));
+    assert_eq!(wrong(&network, group, 3), None);
+    assert_eq!(view(&network, 1, group).expect("it lives").members[0].node, Some(free), "and stays there");
 }

@@ -5,6 +5,7 @@ mod commanding;
 mod daemons;
 mod groups;
 mod migration;
+mod upheaval;
 
 use std::time::Duration;
 

@@ -37,6 +37,9 @@ pub enum MigrateError {
     /// The node does not announce what the daemon asks for.
     #[error("node {0} does not announce what the daemon requires")]
     Unsuitable(NodeId),
+    /// The node has another member of the daemon's group; no two share one.
+    #[error("node {0} has another member of its group")]
+    Occupied(NodeId),
     /// It is being moved already.
     #[error("daemon {0} is being moved already")]
     AlreadyMoving(DaemonId),

@@ -152,6 +152,9 @@ impl MeshOs {
         if !instance.requirements.matches(to, &announced) {
             return Err(MigrateError::Unsuitable(to));
         }
+        if self.barred(instance).contains(&to) {
+            return Err(MigrateError::Occupied(to));
+        }
         if !node.is_reachable(to) {
             return Err(MigrateError::Unreachable(to));
         }

@@ -1,6 +1,6 @@
 //! The target's part.
 
-use meshground_shared::{DaemonEnd, DaemonId, Maintenance, MigrationId};
+use meshground_shared::{DaemonEnd, DaemonId, MigrationId};
 
 use super::{
     super::{MeshOs, desk::Asked},
@@ -11,7 +11,7 @@ use crate::{
         MAX_ARGS, MAX_MIGRATIONS, Queued, SpawnOrder,
         migration::{Cutover, Incoming, Offer, Refusal, Replay, Replayed, Taken, Tell, Want},
     },
-    daemon::{DaemonEvent, MAX_PAYLOAD},
+    daemon::{DaemonEvent, GroupPlace, MAX_PAYLOAD},
     node::Node,
     rpc::{CallError, CallId},
     time::{Instant, Now},
@@ -111,7 +111,7 @@ impl MeshOs {
         if self.migrations.ended.contains(&id) {
             return other("the target has dropped it");
         }
-        let kind = offer.kind.clone();
+        let (kind, member) = (offer.kind.clone(), offer.member);
         if offer.args.len() > MAX_ARGS {
             return other("its arguments are longer than any may be");
         }
@@ -138,7 +138,11 @@ impl MeshOs {
         if !self.registry.offers(&kind) {
             return Err(Refusal::KindNotFound);
         }
-        if self.said.cordoned || self.said.maintenance != Maintenance::Active {
+        let beside = |other: GroupPlace| Some(other.group) == member.map(|place| place.group);
+        if self.registry.iter().any(|(_, instance)| instance.member.is_some_and(beside)) {
+            return other("the target has another member of its group");
+        }
+        if !self.said.takes_new() {
             return Err(Refusal::Closed);
         }
         let under_way = self.migrations.incoming.values().filter(|incoming| incoming.is_under_way()).count();
