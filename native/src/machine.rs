@@ -44,7 +44,7 @@ impl InventoryProbe for MachineProbe {
     }
 }
 
-/// Busy and all ticks, out of `/proc/stat` (proc_stat(5)).
+/// Busy and all ticks, out of `/proc/stat` (`proc_stat(5)`).
 fn ticks(text: &str) -> Option<(u64, u64)> {
     let mut fields = text.lines().next()?.strip_prefix("cpu ")?.split_whitespace().map(str::parse::<u64>);
     let mut next = || fields.next()?.ok();
@@ -54,7 +54,7 @@ fn ticks(text: &str) -> Option<(u64, u64)> {
     Some((busy, busy + idle))
 }
 
-/// How full the memory is, out of `/proc/meminfo` (proc_meminfo(5)).
+/// How full the memory is, out of `/proc/meminfo` (`proc_meminfo(5)`).
 fn memory(text: &str) -> Option<u16> {
     let figure = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;

@@ -43,7 +43,7 @@ impl Room {
     /// Submits a command that was signed elsewhere.
     pub(crate) async fn submit(&self, params: SubmitParams) -> Result<Decided, RpcError> {
         let SubmitParams { envelope, via } = params;
-        let signed = SignedCommand::parse(&envelope.0).map_err(|error| errors::no_envelope(&error))?;
+        let signed = SignedCommand::parse(&envelope.0).map_err(errors::no_envelope)?;
         let harness = self.harness()?;
         let named = match signed.verb() {
             Verb::Admin(verb) => named(verb),

@@ -266,19 +266,6 @@ pub(crate) fn too_many_nodes(max: u32) -> RpcError {
     )
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_node_taken_down_while_it_joins_is_not_blamed_on_the_machine() {
-        let reason = "it went down while it was joining the mesh".to_owned();
-        let error = cluster(&ClusterError::Spawn { node_index: 5, reason });
-        assert!(error.is(ErrorCode::WrongState), "{error:?}");
-        assert!(!error.data.hint.contains("machine"), "{error:?}");
-    }
-}
-
 /// A signed command that every node rejected.
 pub(crate) fn rejected(reason: Rejection) -> RpcError {
     let hint = match reason {
@@ -334,10 +321,23 @@ pub(crate) fn no_operators() -> RpcError {
     )
 }
 
-pub(crate) fn no_envelope(error: &CommandError) -> RpcError {
+pub(crate) fn no_envelope(error: CommandError) -> RpcError {
     RpcError::new(
         ErrorCode::InvalidParams,
         format!("the envelope is no signed command: {error}"),
         "Give the bytes of SignedCommand::encode as hexadecimal digits; PROTOCOL.md has the layout.",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_taken_down_while_it_joins_is_not_blamed_on_the_machine() {
+        let reason = "it went down while it was joining the mesh".to_owned();
+        let error = cluster(&ClusterError::Spawn { node_index: 5, reason });
+        assert!(error.is(ErrorCode::WrongState), "{error:?}");
+        assert!(!error.data.hint.contains("machine"), "{error:?}");
+    }
 }

@@ -220,7 +220,7 @@ fn a_lost_member_is_placed_anew_and_the_node_takes_part_again_when_it_returns() 
         let mut network = mesh(seed, BAD, 5);
         let group = try_group(&mut network, 0, request(3, 1)).expect("there are five nodes");
         heals(&mut network, group, 3);
-        let lost = really(&network, group)[&(seed as u32 % 3)][0];
+        let lost = really(&network, group)[&u32::try_from(seed % 3).expect("below three")][0];
         network.crash(lost);
         let took = heals(&mut network, group, 3);
         assert!(took < Duration::from_secs(10), "{took:?}");

@@ -16,7 +16,7 @@ use meshground_tests::{
 };
 
 /// How long anything may take, in virtual time.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// A network on which nothing can be relied on.
 const BAD: Faults = Faults {

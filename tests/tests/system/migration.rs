@@ -147,7 +147,9 @@ fn a_daemon_of_any_size_moves_in_either_direction_and_back_while_events_keep_com
             for (asked, from, to) in [(0, 0, 1), (2, 1, 0), (0, 0, 2)] {
                 let ticket = try_migrate(&mut network, asked, daemon, to).expect("it is tried");
                 while network.members[asked].os.settlement(ticket).is_none() {
-                    streams.iter_mut().for_each(|stream| stream.send(&mut network, daemon));
+                    for stream in &mut streams {
+                        stream.send(&mut network, daemon);
+                    }
                     network.run_for(Duration::from_millis(5));
                 }
                 let outcome = settled(&mut network, asked, ticket);
@@ -199,8 +201,17 @@ fn every_phase_is_told_in_order_and_the_daemon_knows_that_it_was_restored() {
     let phases: Vec<MigrationPhase> = told(&network, 0).iter().map(|view| view.phase).collect();
     let mut each = phases.clone();
     each.dedup();
-    use MigrationPhase::{Complete, Cutover, Replay, Restore, Snapshot, Transfer};
-    assert_eq!(each, [Snapshot, Transfer, Restore, Replay, Cutover, Complete]);
+    assert_eq!(
+        each,
+        [
+            MigrationPhase::Snapshot,
+            MigrationPhase::Transfer,
+            MigrationPhase::Restore,
+            MigrationPhase::Replay,
+            MigrationPhase::Cutover,
+            MigrationPhase::Complete,
+        ]
+    );
     assert!(told(&network, 0).iter().all(|view| view.id == id && view.daemon == daemon));
     let gone = EventKind::DaemonGone { daemon, reason: DaemonEnd::Migrated };
     let is_gone = |event: &OsEvent| matches!(event, OsEvent::Happened { kind, .. } if *kind == gone);
@@ -279,10 +290,10 @@ fn what_cannot_move_is_told_why_and_runs_on() {
     assert_eq!(try_migrate(&mut network, 0, daemon, 0), Err(MigrateError::SameNode(here)));
     assert_eq!(try_migrate(&mut network, 1, daemon, 0), Err(MigrateError::SameNode(here)));
     let node = network.id(3);
-    let none = MigrateError::KindNotFound { node, kind: "diary".to_owned() };
-    assert_eq!(try_migrate(&mut network, 0, daemon, 3), Err(none.clone()));
+    let unmakeable = MigrateError::KindNotFound { node, kind: "diary".to_owned() };
+    assert_eq!(try_migrate(&mut network, 0, daemon, 3), Err(unmakeable.clone()));
     let ticket = try_migrate(&mut network, 1, daemon, 3).expect("only its host knows");
-    assert_eq!(settled(&mut network, 1, ticket), Settlement::Migrated(Err(none)));
+    assert_eq!(settled(&mut network, 1, ticket), Settlement::Migrated(Err(unmakeable)));
     try_migrate(&mut network, 0, daemon, 1).expect("it is tried");
     assert_eq!(try_migrate(&mut network, 0, daemon, 2), Err(MigrateError::AlreadyMoving(daemon)));
     network.run_for(Duration::from_secs(2));
@@ -365,15 +376,18 @@ const PHASES: [MigrationPhase; 6] = [
 ];
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one story, from its beginning to its end")]
 fn whatever_befalls_it_one_copy_is_left_that_holds_every_acknowledged_event_in_order() {
     each_seed(150, |seed| {
         let mut network = mesh(seed, BAD, 4);
-        network.faults.loss = 0.05 * (1 + network.below(4)) as f64;
+        network.faults.loss = [0.05, 0.1, 0.15, 0.2][usize::try_from(network.below(4)).expect("small")];
         let len = [0, 3_000, 200_000][usize::try_from(network.below(3)).expect("small")];
         let daemon = spawn_with_state(&mut network, 0, len);
         let mut streams = [Stream::new(2), Stream::new(3)];
         let mut tick = |network: &mut Network| {
-            streams.iter_mut().for_each(|stream| stream.send(network, daemon));
+            for stream in &mut streams {
+                stream.send(network, daemon);
+            }
             let pause = Duration::from_micros(1_000 + network.below(20_000));
             network.run_for(pause);
             let running = hosts(network, daemon);
@@ -466,7 +480,9 @@ fn whatever_befalls_it_one_copy_is_left_that_holds_every_acknowledged_event_in_o
             [(number, Lifecycle::Running)] => {
                 let entries = entries(&mut network, number, daemon);
                 let all = !(crashed == Some(1) && arrived);
-                streams.iter().for_each(|stream| stream.check(&network, &entries, all));
+                for stream in &streams {
+                    stream.check(&network, &entries, all);
+                }
                 assert!(streams.iter().all(|stream| !stream.acknowledged(&network).is_empty()), "{story}");
             }
             [] | [(0, Lifecycle::Migrating)] => assert!(may_be_none, "{story}"),
