@@ -52,7 +52,7 @@ pub enum MigrationPhase {
     Complete,
     /// It was called off; the source runs the daemon as before.
     Cancelled,
-    /// It came to nothing; the source runs the daemon as before.
+    /// It came to nothing; the source runs the daemon as before, unless it went down itself.
     Failed,
 }
 

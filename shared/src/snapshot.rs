@@ -18,7 +18,7 @@ use crate::{
     fault::{FaultyLink, LinkFault},
     group::GroupView,
     id::{DaemonId, Epoch, GroupId, MigrationId, NodeId, PublicKey},
-    migration::MigrationView,
+    migration::{MigrationPhase, MigrationView},
     topology::{Links, Topology},
 };
 
@@ -238,7 +238,21 @@ impl Snapshot {
         }
     }
 
+    /// A node is down: what was on its way from there never says how it ends.
+    fn strand_migrations(&mut self, source: NodeId, at_us: u64) {
+        let stranded = self.migrations.values().map(|migration| &migration.view);
+        let stranded = stranded.filter(|view| view.source == source && !view.phase.is_over());
+        for mut view in stranded.cloned().collect::<Vec<_>>() {
+            view.phase = MigrationPhase::Failed;
+            view.reason = Some("its source went down".to_owned());
+            self.apply_migration(&view, at_us);
+        }
+    }
+
     fn apply_to_node(&mut self, id: NodeId, event: &Event) {
+        if let EventKind::NodeStopped { .. } = event.kind {
+            self.strand_migrations(id, event.at_us);
+        }
         if let EventKind::NodeStarted { index, address, public_key } = &event.kind {
             let node = NodeSnapshot {
                 index: *index,

@@ -2,8 +2,9 @@
 
 use meshground_shared::{
     AdminVerb, BlastRadius, CallOutcome, CommandId, DaemonId, Decision, Epoch, Event, EventKind, GroupId,
-    GroupKind, GroupMember, Health, Hex, IceVerb, LinkSample, MigrationId, NodeId, PublicKey, Rejection,
-    Role, SimulationHash, Snapshot, StopReason, Telemetry, Traffic, TrafficSample,
+    GroupKind, GroupMember, Health, Hex, IceVerb, LinkSample, MigrationId, MigrationPhase, MigrationView,
+    NodeId, PublicKey, Rejection, Role, SimulationHash, Snapshot, StopReason, Telemetry, Traffic,
+    TrafficSample,
     rpc::{
         AdminAudit, AdminExecute, AdminSubmit, AuditParams, CallParams, Called, CancelParams, DaemonDeliver,
         DaemonKinds, DaemonSpawn, DaemonSpawnParams, DaemonSpawned, DaemonStop, DaemonStopParams, Decided,
@@ -152,6 +153,39 @@ fn a_crashed_node_stays_a_member_without_sessions_and_a_shut_down_one_goes() {
     assert!(snapshot.edges().is_empty() && !snapshot.is_converged());
     snapshot.apply(&event(6, B, EventKind::NodeStopped { reason: StopReason::Shutdown }));
     assert_eq!(snapshot.nodes.len(), 1);
+}
+
+#[test]
+fn what_was_on_its_way_from_a_node_that_goes_down_came_to_nothing() {
+    let mut snapshot = two_nodes();
+    let moving = |id, source, phase| MigrationView {
+        id: MigrationId(id),
+        daemon: DaemonId(id),
+        source,
+        target: NodeId(9),
+        phase,
+        bytes_total: 10,
+        bytes_done: 5,
+        buffered: 0,
+        retries: 0,
+        elapsed_us: 7,
+        phase_us: 7,
+        reason: None,
+    };
+    let views = [
+        moving(1, B, MigrationPhase::Transfer),
+        moving(2, B, MigrationPhase::Complete),
+        moving(3, A, MigrationPhase::Cutover),
+    ];
+    for (seq, migration) in (5..).zip(views) {
+        snapshot.apply(&event(seq, migration.source, EventKind::MigrationChanged { migration }));
+    }
+    snapshot.apply(&event(8, B, EventKind::NodeStopped { reason: StopReason::Crash }));
+    let phases: Vec<_> = snapshot.migrations.values().map(|migration| migration.view.phase).collect();
+    assert_eq!(phases, [MigrationPhase::Failed, MigrationPhase::Complete, MigrationPhase::Cutover]);
+    let failed = &snapshot.migrations[&MigrationId(1)];
+    assert_eq!(failed.view.reason.as_deref(), Some("its source went down"));
+    assert_eq!(failed.at_us, snapshot.at_us);
 }
 
 #[test]

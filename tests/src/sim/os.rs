@@ -12,6 +12,9 @@ use super::Network;
 /// The longest a job takes, in virtual microseconds.
 const LONGEST_JOB_US: u64 = 3_000;
 
+/// After so long it is seen whether a member that stands still goes on.
+const STILL: Duration = Duration::from_millis(1);
+
 /// Makes a member's part of the system, at each of its starts.
 type Equip = Arc<dyn Fn(&Node, [u8; 32], Now) -> MeshOs>;
 
@@ -131,7 +134,12 @@ impl Network {
 
     /// Does the job whose time has come.
     pub(super) fn finish_job(&mut self) {
-        let Some((_, (number, life, job))) = self.jobs.under_way.pop_first() else { return };
+        let Some(((at, count), (number, life, job))) = self.jobs.under_way.pop_first() else { return };
+        if self.members[number].still.is_some() {
+            // It is done, but nobody takes note of it yet.
+            self.jobs.under_way.insert((at + STILL, count), (number, life, job));
+            return;
+        }
         let done = job.run();
         let side = &self.members[number].os;
         if side.life == life && side.os.is_some() && self.members[number].node.is_some() {

@@ -3,6 +3,7 @@
 mod acquaintance;
 mod boot;
 mod changes;
+mod chaos;
 mod daemons;
 mod errors;
 mod faults;

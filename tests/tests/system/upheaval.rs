@@ -37,7 +37,7 @@ const FREEZE_MS: u64 = 8_000;
 enum Blow {
     Spawn { at: usize },
     Stop { at: usize, daemon: DaemonId },
-    Group { at: usize, count: u32 },
+    Group { at: usize, count: u32, parent: Option<DaemonId> },
     Scale { at: usize, group: GroupId, count: u32 },
     StopGroup { at: usize, group: GroupId },
     Send { from: usize, to: DaemonId, count: u64 },
@@ -48,6 +48,7 @@ enum Blow {
     Ice { at: usize, verb: IceVerb },
     Crash(usize),
     Restart(usize),
+    StandStill(usize, Duration),
     CutOff { from: usize, to: usize },
     Divide(Vec<usize>),
     Mend,
@@ -202,7 +203,11 @@ impl Upheaval {
                 let its: Vec<DaemonId> = its.into_iter().filter(|id| self.solos.contains(id)).collect();
                 Blow::Stop { at, daemon: self.any_of(&its)? }
             }
-            5..=7 if self.groups.len() < 4 => Blow::Group { at, count },
+            5..=7 if self.groups.len() < 4 => {
+                let solos: Vec<DaemonId> = self.solos.iter().copied().collect();
+                let parent = self.any_of(&solos).filter(|_| self.net.below(3) == 0);
+                Blow::Group { at, count, parent }
+            }
             8..=10 => Blow::Scale { at, group: self.random_group(at)?, count },
             11 => Blow::StopGroup { at, group: self.random_group(at)? },
             12..=25 => Blow::Send { from: at, to: self.random_daemon(at)?, count: 1 + self.net.below(20) },
@@ -220,7 +225,8 @@ impl Upheaval {
                 let some = (0..MEMBERS).filter(|_| self.net.below(2) == 0).collect();
                 Blow::Divide(some)
             }
-            47 | 64..=66 => Blow::Mend,
+            47 | 65..=66 => Blow::Mend,
+            64 => Blow::StandStill(at, Duration::from_millis(self.net.below(3_000))),
             67 => Blow::Upset { from: at, daemon: self.random_daemon(at)? },
             _ => Blow::CutOff { from: at, to: other },
         })
@@ -242,7 +248,19 @@ impl Upheaval {
     }
 
     fn random_ice(&mut self, at: usize) -> Option<IceVerb> {
-        Some(match self.net.below(4) {
+        let now = self.net.now_at(at).instant;
+        let moving: Vec<MigrationId> =
+            self.os(at).into_iter().flat_map(|os| os.migrations(now)).map(|view| view.id).collect();
+        if !self.gentle
+            && let Some(migration) = self.any_of(&moving)
+        {
+            return Some(match self.net.below(2) {
+                0 => IceVerb::ForceCutover { migration },
+                _ => IceVerb::KillMigration { migration },
+            });
+        }
+        Some(match self.net.below(if self.gentle { 4 } else { 5 }) {
+            4 => IceVerb::ForceRestartDaemon { daemon: self.random_daemon(at)? },
             0 => IceVerb::FreezeCluster { ttl_ms: 1 + self.net.below(FREEZE_MS) },
             1 => IceVerb::ThawCluster,
             _ => {
@@ -280,18 +298,18 @@ impl Upheaval {
                     self.ask(at, What::End(daemon), ticket);
                 }
             }
-            Blow::Group { at, count } => {
+            Blow::Group { at, count, parent } => {
                 self.count += 1;
                 let mut seed = [1; 32];
                 seed[..8].copy_from_slice(&self.count.to_le_bytes());
                 let request = GroupRequest {
-                    kind: GroupKind::Replica,
+                    kind: if parent.is_some() { GroupKind::Fork } else { GroupKind::Replica },
                     daemon: "diary".to_owned(),
                     args: String::new(),
                     count,
                     name: format!("group {}", self.count),
                     seed,
-                    parent: None,
+                    parent,
                     cause: None,
                 };
                 if let Ok(ticket) = self.net.act_os(at, |os, node, now| os.spawn_group(now, node, request)) {
@@ -372,6 +390,11 @@ impl Upheaval {
                 }
             }
             Blow::Restart(_) => {}
+            Blow::StandStill(number, time) => {
+                self.net.freeze(number);
+                self.net.run_for(time);
+                self.net.thaw(number);
+            }
             Blow::CutOff { from, to } => self.cut(from, to),
             Blow::Divide(some) => {
                 for a in 0..MEMBERS {

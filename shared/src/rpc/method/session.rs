@@ -9,7 +9,7 @@ use crate::{id::Epoch, snapshot::Snapshot};
 pub struct Hello {
     /// The server's name and version.
     pub server: ServerInfo,
-    /// The subprotocol spoken, [`SUBPROTOCOL`](super::SUBPROTOCOL).
+    /// The subprotocol spoken, [`SUBPROTOCOL`](crate::rpc::SUBPROTOCOL).
     pub protocol: String,
     /// The current life of the event log.
     pub epoch: Epoch,
