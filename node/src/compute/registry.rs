@@ -236,13 +236,18 @@ impl Registry {
     /// Tells a daemon something, ahead of what waits for it.
     pub(crate) fn control(&mut self, id: DaemonId, control: Control) {
         if let Some(instance) = self.instances.get_mut(&id) {
+            // One that is on its way may stay, and is then as it would be by now.
+            let lifecycle = match instance.lifecycle {
+                Lifecycle::Migrating => &mut instance.before_moving,
+                _ => &mut instance.lifecycle,
+            };
             match control {
-                Control::DrainStart { .. } if instance.lifecycle == Lifecycle::Running => {
-                    instance.lifecycle = Lifecycle::Draining;
+                Control::DrainStart { .. } if *lifecycle == Lifecycle::Running => {
+                    *lifecycle = Lifecycle::Draining;
                     self.happenings.push_back(Happening::Changed(id));
                 }
-                Control::DrainFinish if instance.lifecycle == Lifecycle::Draining => {
-                    instance.lifecycle = Lifecycle::Running;
+                Control::DrainFinish if *lifecycle == Lifecycle::Draining => {
+                    *lifecycle = Lifecycle::Running;
                     self.happenings.push_back(Happening::Changed(id));
                 }
                 _ => {}
@@ -504,7 +509,10 @@ impl Registry {
             let replies = instance.take_effect(id, now, outputs, &mut self.happenings, &mut stopping);
             match planned {
                 Planned::Start => {
-                    instance.lifecycle = Lifecycle::Running;
+                    // It may have been told to stop meanwhile.
+                    if instance.lifecycle == Lifecycle::Starting {
+                        instance.lifecycle = Lifecycle::Running;
+                    }
                     self.happenings.push_back(Happening::Started { id, outcome: Ok(()) });
                 }
                 Planned::Event(receipt) => {

@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use meshground_node::{
-    Commanded, DaemonId, EntityKeypair, GroupId, GroupRequest, Instant, MaintenanceConfig, MeshOs,
-    MeshOsConfig, Node, OsEvent, Settlement, SpawnError, SpawnRequest,
+    Commanded, DaemonId, DaemonState, EntityKeypair, GroupId, GroupRequest, Instant, MaintenanceConfig,
+    MeshOs, MeshOsConfig, Node, OsEvent, Settlement, SpawnError, SpawnRequest,
     admin::{AdminCommand, AdminVerifier, IceProposal, Nonce, OperatorKey, Operators, SignedCommand},
 };
 use meshground_shared::{
-    AdminVerb, Decision, EventKind, GroupHealth, GroupKind, IceVerb, Maintenance, Rejection,
+    AdminVerb, Decision, EventKind, GroupHealth, GroupKind, IceVerb, Lifecycle, Maintenance, Rejection,
 };
 use meshground_tests::{
     daemons::Diary,
@@ -346,4 +346,38 @@ fn a_drain_stands_still_in_a_frozen_cluster_and_goes_on_when_that_is_over() {
         .run_until(LIMIT, |network| maintenance(network, 1) == Maintenance::Maintenance)
         .expect("it goes on afterwards");
     assert!(diaries.iter().all(|daemon| matches!(hosts(&network, *daemon)[..], [0 | 2])));
+}
+
+#[test]
+fn a_daemon_that_was_about_to_move_away_runs_on_as_before_when_it_need_not_any_more() {
+    let slow = Faults { delay: Duration::from_millis(10), ..Faults::NONE };
+    let mut network = mesh_that_drains(1, slow, 3, SHORT);
+    let keypair = EntityKeypair::from_seed([50; 32]);
+    let daemon = keypair.origin_hash();
+    // So much that it takes longer to move than to command.
+    let mut bytes = vec![0; 32 << 20];
+    bytes[..4].copy_from_slice(&((32 << 20) - 4_u32).to_le_bytes());
+    let state = Some(DaemonState { origin: daemon, bytes });
+    let request = SpawnRequest { keypair, kind: "diary".to_owned(), args: String::new(), state, cause: None };
+    let ticket = network.act_os(1, |os, node, now| os.spawn(now, node, request)).expect("it is tried");
+    settled(&mut network, 1, ticket);
+    network.run_for(Duration::from_secs(1));
+    let node = network.id(1);
+    let drain = sign(&mut network, 1, AdminVerb::Drain { node });
+    network.act_os(1, |os, node, now| os.submit(now, node, &drain));
+    let moving = |network: &Network| {
+        let now = network.now_at(1).instant;
+        network.members[1].os.os.iter().flat_map(|os| os.migrations(now)).next()
+    };
+    network.run_until(LIMIT, |network| moving(network).is_some()).expect("it is to move");
+    let migration = moving(&network).expect("just seen").id;
+    let uncordon = sign(&mut network, 1, AdminVerb::Uncordon { node });
+    assert_eq!(submit(&mut network, 1, &uncordon), Decision::Applied);
+    network
+        .act_os(1, |os, node, now| os.cancel_migration(now, node, migration))
+        .expect("it is not there yet");
+    network.run_for(Duration::from_secs(1));
+    let lifecycles: Vec<(DaemonId, Lifecycle)> =
+        network.members[1].os.os.iter().flat_map(MeshOs::daemons).map(|it| (it.id, it.lifecycle)).collect();
+    assert_eq!(lifecycles, [(daemon, Lifecycle::Running)]);
 }
