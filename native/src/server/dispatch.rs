@@ -4,10 +4,10 @@ use meshground_shared::rpc::{
     BootParams, CallParams, CancelParams, ClearParams, ClusterBoot, ClusterShutdown, ClusterSnapshot,
     ClusterTopology, DaemonDeliver, DaemonKinds, DaemonSpawn, DaemonSpawnParams, DaemonStop,
     DaemonStopParams, DeliverParams, ErrorCode, EventsSubscribe, FaultClear, FaultList, FaultParams,
-    FaultPartition, FaultSet, GroupParams, GroupScale, GroupSpawn, GroupSpawnParams, GroupStop, Id, METHODS,
-    Method, MigrateParams, MigrationCancel, MigrationStart, NodeCrash, NodeParams, NodePause, NodeRestart,
-    NodeResume, NodeShutdown, NodeSpawn, PartitionParams, Response, RestartParams, RpcCall, RpcError,
-    ScaleParams, SessionHello, SubscribeParams, TopologyParams, Version,
+    FaultPartition, FaultSet, GroupParams, GroupPromote, GroupScale, GroupSpawn, GroupSpawnParams, GroupStop,
+    Id, METHODS, Method, MigrateParams, MigrationCancel, MigrationStart, NodeCrash, NodeParams, NodePause,
+    NodeRestart, NodeResume, NodeShutdown, NodeSpawn, PartitionParams, Response, RestartParams, RpcCall,
+    RpcError, ScaleParams, SessionHello, SubscribeParams, TopologyParams, Version,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -53,6 +53,7 @@ pub(crate) enum Call {
     Migrate(MigrateParams),
     SpawnGroup(GroupSpawnParams),
     ScaleGroup(ScaleParams),
+    PromoteGroup(GroupParams),
     StopGroup(GroupParams),
     CancelMigration(CancelParams),
 }
@@ -157,6 +158,7 @@ fn call(method: &str, given: Value) -> Result<Call, RpcError> {
         RpcCall::NAME => params::<RpcCall>(given).map(Call::AskNode),
         GroupSpawn::NAME => params::<GroupSpawn>(given).map(Call::SpawnGroup),
         GroupScale::NAME => params::<GroupScale>(given).map(Call::ScaleGroup),
+        GroupPromote::NAME => params::<GroupPromote>(given).map(Call::PromoteGroup),
         GroupStop::NAME => params::<GroupStop>(given).map(Call::StopGroup),
         MigrationStart::NAME => params::<MigrationStart>(given).map(Call::Migrate),
         MigrationCancel::NAME => params::<MigrationCancel>(given).map(Call::CancelMigration),

@@ -106,6 +106,9 @@ methods! {
         GroupSpawn = "group.spawn", GroupSpawnParams => GroupSpawned;
         /// Gives a group more members or fewer; answers when it has them.
         GroupScale = "group.scale", ScaleParams => Done;
+        /// Has the best-synced standby of a group take over from the member that works; answers
+        /// when it has.
+        GroupPromote = "group.promote", GroupParams => Done;
         /// Stops a group and all its members; answers when they are down.
         GroupStop = "group.stop", GroupParams => Done;
         /// Has one node call a method that another serves over the mesh; answers with the answer.
@@ -120,11 +123,8 @@ methods! {
 
 methods! {
     /// The name of every method that concerns what runs on nodes and that not every server answers
-    /// yet: standbys and signed commands.
+    /// yet: signed commands.
     WORKLOAD_METHODS {
-        /// Has the best-synced standby of a group take over from the member that works; answers
-        /// when it has.
-        GroupPromote = "group.promote", GroupParams => Done;
         /// Signs an admin command as an operator of the playground and submits it; answers when
         /// every node it names has decided.
         AdminExecute = "admin.execute", ExecuteParams => Decided;
