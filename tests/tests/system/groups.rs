@@ -702,7 +702,7 @@ fn a_hand_over_loses_nothing_and_fails_nothing() {
         let (group, daemon) = standing(&mut network);
         stands(&mut network, group);
         let mut sent = Vec::new();
-        for number in 0..90 {
+        for number in 0..90_usize {
             let text = format!("{number}");
             sent.push((super::send(&mut network, 3, daemon, &text), text));
             network.run_for(Duration::from_millis(5));
@@ -711,7 +711,7 @@ fn a_hand_over_loses_nothing_and_fails_nothing() {
                 let promote = |os: &mut meshground_node::MeshOs, node: &mut _, now| {
                     os.promote(now, node, group, None, None)
                 };
-                let at = (number as usize / 30) % 5;
+                let at = (number / 30) % 5;
                 let ticket = network.act_os(at, promote).expect("somebody is ready");
                 assert_eq!(group_outcome(&mut network, at, ticket), Ok(group));
                 stands(&mut network, group);
