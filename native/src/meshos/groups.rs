@@ -29,6 +29,16 @@ impl DaemonRuntime {
         self.group(move |os, node| os.scale_group(now(), node, group, count, cause)).await.map(drop)
     }
 
+    /// Hands the work of a standby group over to the standby that holds most, or to that on a certain node; returns when
+    /// it has gone on there. Dropping the future does not call it off.
+    ///
+    /// # Errors
+    /// [`Group`](DaemonRuntimeError::Group), [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
+    pub async fn promote_group(&self, group: GroupId, to: Option<NodeId>) -> Result<(), DaemonRuntimeError> {
+        let cause = self.cause();
+        self.group(move |os, node| os.promote(now(), node, group, to, cause)).await.map(drop)
+    }
+
     /// Ends a group; returns when its members are gone. Dropping the future does not call it off.
     ///
     /// # Errors

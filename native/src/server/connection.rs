@@ -244,6 +244,7 @@ impl Session {
             Call::DaemonDeliver(params) => reply(id, room.deliver(params).await),
             Call::SpawnGroup(params) => reply(id, room.spawn_group(params).await),
             Call::ScaleGroup(params) => reply(id, room.scale_group(params).await),
+            Call::PromoteGroup(params) => reply(id, room.promote_group(params).await),
             Call::StopGroup(params) => reply(id, room.stop_group(params).await),
             Call::Migrate(params) => reply(id, room.migrate(params).await),
             Call::CancelMigration(params) => reply(id, room.cancel_migration(params).await),

@@ -4,11 +4,12 @@ use meshground_shared::rpc::{
     AdminAudit, AdminExecute, AdminSubmit, AuditParams, BootParams, CallParams, CancelParams, ClearParams,
     ClusterBoot, ClusterShutdown, ClusterSnapshot, ClusterTopology, DaemonDeliver, DaemonKinds, DaemonSpawn,
     DaemonSpawnParams, DaemonStop, DaemonStopParams, DeliverParams, ErrorCode, EventsSubscribe,
-    ExecuteParams, FaultClear, FaultList, FaultParams, FaultPartition, FaultSet, GroupParams, GroupScale,
-    GroupSpawn, GroupSpawnParams, GroupStop, IceExecute, IceExecuteParams, IceSimulate, Id, METHODS, Method,
-    MigrateParams, MigrationCancel, MigrationStart, NodeCrash, NodeParams, NodePause, NodeRestart,
-    NodeResume, NodeShutdown, NodeSpawn, PartitionParams, Response, RestartParams, RpcCall, RpcError,
-    ScaleParams, SessionHello, SimulateParams, SubmitParams, SubscribeParams, TopologyParams, Version,
+    ExecuteParams, FaultClear, FaultList, FaultParams, FaultPartition, FaultSet, GroupParams, GroupPromote,
+    GroupScale, GroupSpawn, GroupSpawnParams, GroupStop, IceExecute, IceExecuteParams, IceSimulate, Id,
+    METHODS, Method, MigrateParams, MigrationCancel, MigrationStart, NodeCrash, NodeParams, NodePause,
+    NodeRestart, NodeResume, NodeShutdown, NodeSpawn, PartitionParams, Response, RestartParams, RpcCall,
+    RpcError, ScaleParams, SessionHello, SimulateParams, SubmitParams, SubscribeParams, TopologyParams,
+    Version,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -54,6 +55,7 @@ pub(crate) enum Call {
     Migrate(MigrateParams),
     SpawnGroup(GroupSpawnParams),
     ScaleGroup(ScaleParams),
+    PromoteGroup(GroupParams),
     StopGroup(GroupParams),
     Execute(ExecuteParams),
     Submit(SubmitParams),
@@ -163,6 +165,7 @@ fn call(method: &str, given: Value) -> Result<Call, RpcError> {
         RpcCall::NAME => params::<RpcCall>(given).map(Call::AskNode),
         GroupSpawn::NAME => params::<GroupSpawn>(given).map(Call::SpawnGroup),
         GroupScale::NAME => params::<GroupScale>(given).map(Call::ScaleGroup),
+        GroupPromote::NAME => params::<GroupPromote>(given).map(Call::PromoteGroup),
         GroupStop::NAME => params::<GroupStop>(given).map(Call::StopGroup),
         AdminExecute::NAME => params::<AdminExecute>(given).map(Call::Execute),
         AdminSubmit::NAME => params::<AdminSubmit>(given).map(Call::Submit),

@@ -142,6 +142,12 @@ impl Room {
         self.on_group(group, async |runtime| runtime.stop_group(group).await).await
     }
 
+    /// Hands the work of a standby group over to the best of its standbys.
+    pub(crate) async fn promote_group(&self, params: GroupParams) -> Result<Done, RpcError> {
+        let GroupParams { group } = params;
+        self.on_group(group, async |runtime| runtime.promote_group(group, None).await).await
+    }
+
     /// Does something to a group, by whoever looks after it.
     async fn on_group(
         &self,

@@ -153,6 +153,15 @@ impl Inbox {
         self.queue.push_back(queued);
     }
 
+    /// Writes down what came of an event that was worked off elsewhere.
+    pub(crate) fn learn(&mut self, receipt: Receipt, outcome: Settled) {
+        let log = self.senders.entry(receipt.sender).or_default();
+        log.taken = log.taken.max(receipt.number);
+        if log.settled.back().is_none_or(|(number, _)| *number < receipt.number) {
+            log.settled.push_back((receipt.number, outcome));
+        }
+    }
+
     /// Writes down what came of an event.
     pub(crate) fn settle(&mut self, receipt: Receipt, outcome: Settled) {
         if let Some(log) = self.senders.get_mut(&receipt.sender) {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::inbox::{Inbox, Receipt};
 use crate::{
     capability::Filter,
-    daemon::{Control, EntityKeypair, GroupPlace, MeshDaemon, Supervision},
+    daemon::{Control, DaemonEvent, EntityKeypair, GroupPlace, MeshDaemon, Supervision},
     time::Instant,
 };
 
@@ -70,6 +70,11 @@ pub(crate) struct Instance {
     /// The job under way, and what it does.
     pub(super) job: Option<(u64, Vec<Planned>)>,
     pub(crate) inbox: Inbox,
+    /// Others stand by for it: what it works off is [told](super::Happening::Worked), and takes effect when they have
+    /// it too.
+    pub(super) stands: bool,
+    /// What it has to work off once more, in silence, when it has begun.
+    pub(super) again: Vec<DaemonEvent>,
     pub(super) controls: Vec<Control>,
     /// A state to take over when it is made.
     pub(super) restore: Option<Vec<u8>>,
@@ -98,6 +103,10 @@ pub(super) enum Planned {
     Restore,
     Start,
     Event(Option<Receipt>),
+    /// An event that others are to have too.
+    Logged(Option<Receipt>, DaemonEvent),
+    /// One that it has worked off before.
+    Again(Option<u64>),
     Control(Control),
     Snapshot,
 }
@@ -120,6 +129,8 @@ impl Instance {
             daemon,
             job: None,
             inbox: Inbox::default(),
+            stands: false,
+            again: Vec::new(),
             controls: Vec::new(),
             restore: None,
             restored: false,

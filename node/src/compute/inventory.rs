@@ -30,6 +30,8 @@ pub(crate) struct Inventory {
     pub(crate) daemons: Vec<Stated>,
     /// What is on its way from there.
     pub(crate) moving: Vec<Moving>,
+    /// What it holds of standby groups.
+    pub(crate) standings: Vec<Standing>,
 }
 
 /// A migration, as its source states it.
@@ -39,6 +41,18 @@ pub(crate) struct Moving {
     pub(crate) daemon: u64,
     pub(crate) target: u64,
     pub(crate) phase: MigrationPhase,
+}
+
+/// What a node holds of a standby group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Standing {
+    pub(crate) group: u64,
+    /// Of which incarnation.
+    pub(crate) generation: u64,
+    /// How many events, a short while ago.
+    pub(crate) end: u64,
+    /// That incarnation ended on this node.
+    pub(crate) sealed: bool,
 }
 
 /// A daemon, as its node states it.
@@ -104,6 +118,7 @@ impl Inventory {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let inventory: Self = wire::decode(bytes)?;
         let sane = inventory.daemons.len() <= MAX_DAEMONS
+            && inventory.standings.len() <= MAX_DAEMONS
             && inventory.kinds.len() <= MAX_DAEMONS
             && inventory.moving.len() <= MAX_DAEMONS
             && inventory.kinds.iter().all(|kind| kind.len() <= crate::daemon::MAX_NAME);

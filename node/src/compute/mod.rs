@@ -10,10 +10,10 @@ mod registry;
 
 pub(crate) use self::{
     delivery::{Deliveries, Parcel},
-    inbox::{Inbox, Queued, SenderKey, Settled},
+    inbox::{Inbox, Queued, Receipt, SenderKey, Settled},
     instance::{Instance, Luggage, SpawnOrder},
-    inventory::{Directory, Inventory, Moving, Stated},
-    registry::{Happening, Registry},
+    inventory::{Directory, Inventory, Moving, Standing, Stated},
+    registry::{Happening, Registry, WorkedOff},
 };
 pub use self::{
     migration::{MAX_MIGRATIONS, MigrateError},

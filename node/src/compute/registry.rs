@@ -11,7 +11,8 @@ use std::{
 use meshground_shared::{DaemonEnd, DaemonHealth, DaemonId, Lifecycle, LogLevel, NodeId};
 
 use super::{
-    inbox::{Queued, SenderKey, Settled, Worked},
+    groups::LogEntry,
+    inbox::{Queued, Receipt, SenderKey, Settled, Worked},
     instance::{Instance, Luggage, Planned, SpawnOrder},
 };
 use crate::{
@@ -79,7 +80,9 @@ pub(crate) enum Happening {
     Settled { id: DaemonId },
     /// It sends something.
     Sent { id: DaemonId, to: Address, payload: Vec<u8>, token: Option<u64> },
-    /// It worked off an event: its place, and the event, for whoever keeps a copy.
+    /// It worked off an event, and others stand by for it.
+    Worked { id: DaemonId, worked: Box<WorkedOff> },
+    /// It writes a line into its log.
     Logged { id: DaemonId, level: LogLevel, text: String },
     /// What it has its node announce changed.
     Announced,
@@ -87,6 +90,14 @@ pub(crate) enum Happening {
     State { id: DaemonId, luggage: Option<Box<Luggage>> },
     /// It crashed.
     Crashed { id: DaemonId, reason: String },
+}
+
+/// What a daemon that others stand by for worked off.
+#[derive(Debug)]
+pub(crate) struct WorkedOff {
+    pub(crate) entry: LogEntry,
+    /// What it sends, to whom, and what it calls the answer.
+    pub(crate) sends: Vec<(Address, Vec<u8>, Option<u64>)>,
 }
 
 /// The daemons of a node.
@@ -187,6 +198,38 @@ impl Registry {
         self.happenings.push_back(Happening::Changed(id));
         self.pump(id);
         Ok(id)
+    }
+
+    /// Others stand by for a daemon from here on.
+    pub(crate) fn stand(&mut self, id: DaemonId) {
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.stands = true;
+        }
+    }
+
+    /// When a daemon begins, it first works these off once more, in silence.
+    pub(crate) fn work_again(&mut self, id: DaemonId, events: Vec<DaemonEvent>) {
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.again = events;
+        }
+    }
+
+    /// Those who stand by have this too: whoever sent it may be told. Ask [`outcomes`](Self::outcomes).
+    pub(crate) fn settle(&mut self, id: DaemonId, receipt: Receipt, outcome: Settled) {
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.inbox.settle(receipt, outcome);
+        }
+    }
+
+    /// Takes a daemon out at once. What waits for it does not fail: whoever sent it finds it elsewhere.
+    pub(crate) fn take_out(&mut self, id: DaemonId, end: DaemonEnd) {
+        if let Some(instance) = self.instances.remove(&id) {
+            let announced = !instance.tags.is_empty();
+            self.happenings.push_back(Happening::Gone { instance: Box::new(instance), end });
+            if announced {
+                self.happenings.push_back(Happening::Announced);
+            }
+        }
     }
 
     /// Lets a daemon that was held work off what comes.
@@ -444,6 +487,13 @@ impl Registry {
                 }
                 if !instance.held {
                     add(Planned::Start, Task::Event(DaemonEvent::Started(place)));
+                    for event in instance.again.drain(..) {
+                        let alarm = match &event {
+                            DaemonEvent::Alarm { token } => Some(*token),
+                            _ => None,
+                        };
+                        add(Planned::Again(alarm), Task::Event(event));
+                    }
                 }
             }
             _ if instance.daemon.is_none() => return,
@@ -458,7 +508,12 @@ impl Registry {
                 } else if matches!(lifecycle, Lifecycle::Running | Lifecycle::Draining) {
                     for _ in 0..BATCH {
                         let Some(Queued { event, receipt }) = instance.inbox.pop() else { break };
-                        add(Planned::Event(receipt), Task::Event(event));
+                        let planned = if instance.stands {
+                            Planned::Logged(receipt, event.clone())
+                        } else {
+                            Planned::Event(receipt)
+                        };
+                        add(planned, Task::Event(event));
                     }
                 }
             }
@@ -506,6 +561,8 @@ impl Registry {
                 }
                 Outcome::Done(outputs) => outputs,
             };
+            let outputs = instance.silence(&planned, outputs);
+            let said = self.happenings.len();
             let replies = instance.take_effect(id, now, outputs, &mut self.happenings, &mut stopping);
             match planned {
                 Planned::Start => {
@@ -522,6 +579,14 @@ impl Registry {
                         settled = true;
                     }
                 }
+                Planned::Logged(receipt, event) => {
+                    instance.processed += 1;
+                    let outcome = Ok(Worked { place: instance.processed, replies });
+                    let sends = take_sends(&mut self.happenings, said);
+                    let worked = Box::new(WorkedOff { entry: LogEntry { event, receipt, outcome }, sends });
+                    self.happenings.push_back(Happening::Worked { id, worked });
+                }
+                Planned::Again(_) => instance.processed += 1,
                 Planned::Control(Control::Shutdown { .. }) => finished = true,
                 _ => {}
             }
@@ -531,7 +596,9 @@ impl Registry {
         instance.inbox.unpop(
             plan.zip(rest)
                 .filter_map(|(planned, task)| match (planned, task) {
-                    (Planned::Event(receipt), Task::Event(event)) => Some(Queued { event, receipt }),
+                    (Planned::Event(receipt) | Planned::Logged(receipt, _), Task::Event(event)) => {
+                        Some(Queued { event, receipt })
+                    }
                     _ => None,
                 })
                 .collect::<Vec<_>>()
@@ -568,10 +635,16 @@ impl Registry {
     fn crash(&mut self, now: Instant, id: DaemonId, at: Option<&Planned>, reason: String) {
         let Some(instance) = self.instances.get_mut(&id) else { return };
         let starting = instance.lifecycle == Lifecycle::Starting;
-        let unmakeable = matches!(at, Some(Planned::Make | Planned::Restore));
+        let unmakeable = matches!(at, Some(Planned::Make | Planned::Restore | Planned::Again(_)));
         match at {
             Some(Planned::Event(Some(receipt))) => {
                 instance.inbox.settle(*receipt, Err(DeliverError::Crashed));
+            }
+            Some(Planned::Logged(receipt, event)) => {
+                let (event, outcome) = (event.clone(), Err(DeliverError::Crashed));
+                let entry = LogEntry { event, receipt: *receipt, outcome };
+                let worked = Box::new(WorkedOff { entry, sends: Vec::new() });
+                self.happenings.push_back(Happening::Worked { id, worked });
             }
             Some(Planned::Snapshot) => self.happenings.push_back(Happening::State { id, luggage: None }),
             _ => {}
@@ -608,7 +681,30 @@ impl Registry {
     }
 }
 
+/// Takes what a daemon sends out of what happened from the `from`-th on.
+fn take_sends(happenings: &mut VecDeque<Happening>, from: usize) -> Vec<(Address, Vec<u8>, Option<u64>)> {
+    let mut sends = Vec::new();
+    for happening in happenings.split_off(from) {
+        match happening {
+            Happening::Sent { to, payload, token, .. } => sends.push((to, payload, token)),
+            other => happenings.push_back(other),
+        }
+    }
+    sends
+}
+
 impl Instance {
+    /// What takes effect of what a daemon puts out. Of an event it works off once more that is what it has to itself:
+    /// the rest took effect before.
+    fn silence(&mut self, planned: &Planned, outputs: Vec<Output>) -> Vec<Output> {
+        let Planned::Again(alarm) = planned else { return outputs };
+        if let Some(token) = alarm {
+            self.alarms.remove(token);
+        }
+        let own = |output: &Output| matches!(output, Output::Alarm { .. } | Output::Announce { .. });
+        outputs.into_iter().filter(own).collect()
+    }
+
     /// Whether its alarms go off.
     fn is_working(&self) -> bool {
         !self.held && matches!(self.lifecycle, Lifecycle::Running | Lifecycle::Draining)

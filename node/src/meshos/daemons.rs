@@ -243,6 +243,7 @@ impl MeshOs {
             Happening::Held { id } => self.on_held(id),
             Happening::Settled { id } => self.pay(now, node, id),
             Happening::Sent { id, to, payload, token } => self.send_from(now.instant, id, to, payload, token),
+            Happening::Worked { id, worked } => self.worked_off(now, node, id, *worked),
             Happening::Logged { id, level, text } => {
                 let cause = self.registry.get(id).and_then(|instance| instance.cause);
                 self.happened(EventKind::DaemonLog { daemon: id, level, text }, cause);
@@ -261,6 +262,7 @@ impl MeshOs {
             Happening::Crashed { id, reason } => {
                 self.on_moving_crashed(now, id, &reason);
                 self.refit(id);
+                self.seal(now, id, DaemonEnd::Evicted);
                 let cause = self.registry.get(id).and_then(|instance| instance.cause);
                 let text = format!("crashed: {reason}");
                 self.record_failure(now, format!("daemon {id} {text}"));
@@ -303,7 +305,12 @@ impl MeshOs {
 
     /// What runs here is to be said to everyone, if it is not what was said last.
     pub(super) fn say_soon(&mut self, now: Now) {
-        self.say_at.get_or_insert(now.instant + TOGETHER);
+        self.say_within(now, TOGETHER);
+    }
+
+    pub(super) fn say_within(&mut self, now: Now, wait: Duration) {
+        let at = now.instant + wait;
+        self.say_at = Some(self.say_at.map_or(at, |before| before.min(at)));
     }
 
     pub(super) fn say_inventory(&mut self, now: Now, node: &mut Node) {
@@ -317,6 +324,7 @@ impl MeshOs {
             // In steps, so that it is not said anew all the time.
             cpu: resources.cpu / STEP * STEP,
             memory: resources.memory / STEP * STEP,
+            standings: self.standings(),
             moving: self.stated_migrations(now.instant),
             ..Inventory::of(&self.registry)
         };

@@ -30,6 +30,12 @@ pub(super) const FORK: &str = "os.group.fork";
 /// Fetches a piece of such a state.
 pub(super) const STATE: &str = "os.group.state";
 
+/// Brings a standby what it is to hold.
+pub(super) const SYNC: &str = "os.group.sync";
+
+/// Asks what somebody holds of a standby group.
+pub(super) const POLL: &str = "os.group.poll";
+
 /// How long a question may take, the making of a session included.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -46,6 +52,10 @@ pub(super) enum Asked {
     Fork { group: GroupId },
     /// For a piece of a state.
     State { hash: [u8; 32] },
+    /// To hold something of a standby group.
+    Sync { group: GroupId, to: NodeId },
+    /// What somebody holds of it.
+    Poll { group: GroupId, of: NodeId },
 }
 
 impl Asked {
@@ -189,6 +199,8 @@ impl MeshOs {
             method if method.starts_with(MIGRATE) => self.on_migrate_request(now, node, call, method, body),
             FORK => self.on_fork(now, node, call, body),
             STATE => self.on_state(now, node, call, body),
+            SYNC => self.on_sync(now, node, call, body),
+            POLL => self.on_poll(now, node, call, body),
             _ => _ = node.end_reply(now, call, Err(CallError::UnknownMethod)),
         }
     }
@@ -206,6 +218,8 @@ impl MeshOs {
             Asked::Deliver { daemon, count } => self.on_delivered(now, node, from, daemon, count, answer),
             Asked::Admin => {}
             Asked::Fork { group } => self.on_forked(now, group, &answer),
+            Asked::Sync { group, to } => self.on_synced(now, node, group, to, &answer),
+            Asked::Poll { group, of } => self.on_polled(group, of, &answer),
             Asked::State { hash } => self.on_piece(now, node, hash, answer),
             Asked::Migrate(about) => self.on_migrate_answer(now, from, about, answer),
         }

@@ -23,7 +23,7 @@ pub use method::{
     MigrationStart, MigrationStarted, NoParams, NodeAudit, NodeCrash, NodeDecision, NodeParams, NodePause,
     NodeRestart, NodeResume, NodeShutdown, NodeSpawn, PartitionParams, RestartParams, Resume, RpcCall,
     ScaleParams, ServerInfo, SessionHello, SimulateParams, Simulated, Spawned, SubmitParams, SubscribeParams,
-    Subscribed, Topic, TopologyParams, WORKLOAD_METHODS,
+    Subscribed, Topic, TopologyParams,
 };
 
 use crate::{event::Event, snapshot::Snapshot, telemetry::Telemetry};
@@ -58,7 +58,7 @@ pub struct Request {
     /// Absent: carry it out and answer nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<Id>,
-    /// A name out of [`METHODS`] or [`WORKLOAD_METHODS`].
+    /// A name out of [`METHODS`].
     pub method: String,
     /// The method's parameters, by name; absent means none.
     #[serde(default, skip_serializing_if = "Value::is_null")]

@@ -5,10 +5,10 @@ use meshground_shared::{
     MigrationPhase,
     rpc::{
         CallParams, CancelParams, DaemonDeliver, DaemonKinds, DaemonSpawn, DaemonSpawnParams, DaemonSpawned,
-        DaemonStop, DaemonStopParams, DeliverParams, Delivered, GroupParams, GroupScale, GroupSpawn,
-        GroupSpawnParams, GroupStop, MAX_ARGS_BYTES, MAX_BODY_BYTES, MAX_DEADLINE_MS, MAX_GRACE_MS,
-        MAX_PAYLOAD_BYTES, MigrateParams, MigrationCancel, MigrationStart, NodePause, NodeResume, RpcCall,
-        ScaleParams,
+        DaemonStop, DaemonStopParams, DeliverParams, Delivered, GroupParams, GroupPromote, GroupScale,
+        GroupSpawn, GroupSpawnParams, GroupSpawned, GroupStop, MAX_ARGS_BYTES, MAX_BODY_BYTES,
+        MAX_DEADLINE_MS, MAX_GRACE_MS, MAX_PAYLOAD_BYTES, MigrateParams, MigrationCancel, MigrationStart,
+        NodePause, NodeResume, RpcCall, ScaleParams,
     },
 };
 
@@ -242,6 +242,37 @@ async fn a_daemon_moves_with_its_state_and_the_log_tells_every_phase() {
         let error = client.call::<MigrationCancel>(&CancelParams { migration }).await.unwrap_err();
         assert_error(&error, ErrorCode::MigrationNotFound);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_is_promoted_and_goes_on_with_what_was_done() {
+    let server = server().await;
+    let mut client = Client::connect(server.local_addr()).await;
+    let nodes = boot(&mut client, 3).await.nodes;
+    let params = GroupSpawnParams {
+        kind: GroupKind::Standby,
+        daemon: "counter".to_owned(),
+        count: 2,
+        name: None,
+        anchor: Some(nodes[0]),
+        parent: None,
+        args: String::new(),
+    };
+    let GroupSpawned { group, .. } = client.call::<GroupSpawn>(&params).await.unwrap();
+    let now = client.call::<ClusterSnapshot>(&NoParams {}).await.unwrap();
+    let before = now.groups[&group].clone();
+    assert!(before.members[1].synced.is_some());
+    let daemon = before.members[0].daemon;
+    let first = deliver(&mut client, daemon, "1", None).await.unwrap();
+    client.call::<GroupPromote>(&GroupParams { group }).await.unwrap();
+    let now = client.call::<ClusterSnapshot>(&NoParams {}).await.unwrap();
+    let after = &now.groups[&group];
+    assert_eq!((after.members[0].daemon, after.health), (daemon, GroupHealth::Healthy));
+    assert_eq!(after.members[0].node, before.members[1].node);
+    let second = deliver(&mut client, daemon, "1", None).await.unwrap();
+    assert_eq!(second.processed, first.processed + 1);
+    let error = client.call::<GroupPromote>(&GroupParams { group: GroupId(1) }).await.unwrap_err();
+    assert_error(&error, ErrorCode::GroupNotFound);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -56,6 +56,9 @@ pub(crate) struct Slot {
 pub(crate) struct Entry {
     pub(crate) spec: Spec,
     pub(crate) claim: Claim,
+    /// The last generation of a standby group's daemon that is known to have begun. What begins from nothing must have a
+    /// higher one.
+    pub(crate) begun: u64,
     slots: Vec<Slot>,
     /// The members' ids: they follow from the seed.
     ids: Vec<DaemonId>,
@@ -64,7 +67,7 @@ pub(crate) struct Entry {
 impl Entry {
     /// One without places yet.
     pub(crate) fn new(spec: Spec, claim: Claim) -> Self {
-        let mut entry = Self { spec, claim, slots: Vec::new(), ids: Vec::new() };
+        let mut entry = Self { spec, claim, begun: 0, slots: Vec::new(), ids: Vec::new() };
         entry.name_members();
         entry
     }
@@ -150,6 +153,10 @@ impl Entry {
             self.claim = other.claim;
             news = true;
         }
+        if other.begun > self.begun {
+            self.begun = other.begun;
+            news = true;
+        }
         for (index, slot) in (0..).zip(&other.slots) {
             news |= self.put(index, *slot);
         }
@@ -160,6 +167,7 @@ impl Entry {
     pub(crate) fn covers(&self, other: &Self) -> bool {
         self.spec >= other.spec
             && self.claim >= other.claim
+            && self.begun >= other.begun
             && (0..).zip(&other.slots).all(|(index, slot)| self.slot(index) >= *slot)
     }
 

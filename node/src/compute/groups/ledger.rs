@@ -45,6 +45,7 @@ struct StatedGroup {
     id: u64,
     spec: Spec,
     claim: Claim,
+    begun: u64,
     /// Each place's generation, and its node's place in the list, from 1; 0 for none.
     slots: Vec<(u64, u16)>,
 }
@@ -224,6 +225,7 @@ fn state<'a>(groups: impl Iterator<Item = (GroupId, &'a Entry)>, gone: &[GroupId
             id: id.0,
             spec: entry.spec.clone(),
             claim: entry.claim,
+            begun: entry.begun,
             slots: entry.slots().iter().map(|slot| (slot.generation, number(slot.host))).collect(),
         })
         .collect();
@@ -238,7 +240,7 @@ fn read(body: &[u8]) -> Result<Read, WireError> {
     }
     let statement: Statement = wire::decode(body)?;
     let mut groups = BTreeMap::new();
-    for StatedGroup { id, spec, claim, slots } in statement.groups {
+    for StatedGroup { id, spec, claim, begun, slots } in statement.groups {
         let is_sound = (1..=MAX_MEMBERS).contains(&spec.desired)
             && spec.name.len() <= MAX_NAME
             && spec.daemon.len() <= MAX_NAME
@@ -248,6 +250,7 @@ fn read(body: &[u8]) -> Result<Read, WireError> {
             return Err(WireError);
         }
         let mut entry = Entry::new(spec, claim);
+        entry.begun = begun;
         for (index, (generation, host)) in (0..).zip(slots) {
             let host = match host {
                 0 => None,

@@ -5,6 +5,7 @@
 
 mod entry;
 mod error;
+mod journal;
 mod ledger;
 mod lineage;
 mod pick;
@@ -12,6 +13,7 @@ mod placing;
 
 pub(crate) use self::{
     entry::{Claim, Entry, Slot, Spec},
+    journal::{Follower, Journal, LogEntry, Piece, confirmed},
     ledger::Ledger,
     lineage::{ForkPoint, root},
     pick::{Choice, pick},

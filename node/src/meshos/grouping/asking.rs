@@ -76,14 +76,11 @@ impl MeshOs {
     ) -> Result<Ticket, GroupError> {
         let GroupRequest { kind, daemon, args, count, name, seed, parent, cause } = request;
         match (kind, parent) {
-            (GroupKind::Standby, _) => {
-                return Err(GroupError::WrongKind("standby groups are not there yet".to_owned()));
-            }
             (GroupKind::Fork, None) => {
                 return Err(GroupError::WrongKind("forks need a daemon they are made of".to_owned()));
             }
-            (GroupKind::Replica, Some(_)) => {
-                return Err(GroupError::WrongKind("replicas are made of no daemon".to_owned()));
+            (GroupKind::Replica | GroupKind::Standby, Some(_)) => {
+                return Err(GroupError::WrongKind("only forks are made of a daemon".to_owned()));
             }
             _ => {}
         }
@@ -212,7 +209,7 @@ impl MeshOs {
         }
     }
 
-    fn await_group(&mut self, now: Now, node: &mut Node, group: GroupId, what: Wanted) -> Ticket {
+    pub(super) fn await_group(&mut self, now: Now, node: &mut Node, group: GroupId, what: Wanted) -> Ticket {
         let ticket = self.issue();
         self.wait_for(now, ticket, group, what);
         self.settle(now, node);
@@ -263,7 +260,7 @@ impl MeshOs {
         if self.is_complete(group, entry) {
             Some(Ok(()))
         } else if late || lacking.is_some() {
-            let why = lacking.cloned().unwrap_or_else(|| self.shortfall(entry));
+            let why = lacking.cloned().unwrap_or_else(|| self.shortfall(group, entry));
             Some(Err(GroupError::TimedOut(why)))
         } else {
             None

@@ -1,7 +1,7 @@
 //! What signed commands and drains do to groups: places that are given up, for whoever looks after the group to give
 //! to others.
 
-use meshground_shared::{GroupId, NodeId};
+use meshground_shared::{GroupId, GroupKind, NodeId};
 
 use super::super::{Action, MeshOs};
 use crate::{node::Node, time::Now};
@@ -42,7 +42,9 @@ impl MeshOs {
     pub(in super::super) fn invalidate_placement(&mut self, now: Now, node: &mut Node, group: GroupId) {
         let Some(entry) = self.groups.ledger.get(group) else { return };
         if self.groups.leader(now.instant, group, entry) == self.local {
-            self.give_up(now, node, group, |_, _| true);
+            // Those who stand by hold what another goes on from.
+            let stand = entry.spec.kind == GroupKind::Standby;
+            self.give_up(now, node, group, |_, place| !stand || place == 0);
         }
     }
 

@@ -152,6 +152,7 @@ impl MeshOs {
         id: DaemonId,
         luggage: Option<&Luggage>,
     ) {
+        self.rebase(now, node, id, luggage);
         let Some(signing) = self.groups.forks.signing.remove(&id) else { return };
         let taken = luggage.zip(self.registry.get(id).map(|instance| instance.keypair.clone()));
         for (whom, root) in signing {

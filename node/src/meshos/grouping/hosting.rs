@@ -1,6 +1,6 @@
 //! Running on this node what the ledger places here, and nothing else.
 
-use meshground_shared::{DaemonEnd, DaemonId, GroupId, Lifecycle};
+use meshground_shared::{DaemonEnd, DaemonId, GroupId, GroupKind, Lifecycle};
 
 use super::super::MeshOs;
 use crate::{
@@ -55,6 +55,9 @@ impl MeshOs {
             entry.put(index, Slot { generation: instance.generation, host: Some(self.local) });
         } else if slot.host != Some(self.local) {
             let end = if slot.host.is_some() { DaemonEnd::Superseded } else { DaemonEnd::Evicted };
+            if entry.spec.kind == GroupKind::Standby {
+                return self.seal(now, id, end);
+            }
             self.registry.stop_as(now.instant, id, self.config.grace, end);
         } else if slot.generation > instance.generation {
             if matches!(instance.lifecycle, Lifecycle::Failed | Lifecycle::CrashLooping) {
@@ -65,14 +68,26 @@ impl MeshOs {
                 self.say_soon(now);
             }
         }
+        let entry = self.groups.ledger.get(group);
+        if entry.is_some_and(|entry| entry.spec.kind == GroupKind::Standby) {
+            self.keep_active(now.instant, group, id);
+        }
     }
 
     fn start_member(&mut self, now: Now, node: &mut Node, group: GroupId, index: u32) {
         let Some(entry) = self.groups.ledger.get(group).cloned() else { return };
+        let is_standby = entry.spec.kind == GroupKind::Standby;
+        if is_standby && index > 0 {
+            // It holds what it is brought.
+            return;
+        }
         let (id, slot) = (entry.member(index), entry.slot(index));
         let is_over = self.groups.ended.get(&id).is_some_and(|ended| *ended >= slot.generation);
         if is_over || self.registry.get(id).is_some() {
             return;
+        }
+        if is_standby {
+            return self.start_active(now, group, &entry);
         }
         let luggage = match &entry.spec.fork {
             None => None,

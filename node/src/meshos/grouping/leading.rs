@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
-use meshground_shared::{GroupId, Lifecycle, Maintenance, NodeId};
+use meshground_shared::{GroupId, GroupKind, Lifecycle, Maintenance, NodeId};
 use rand_chacha::rand_core::RngCore;
 
 use super::{
     super::{Action, MeshOs},
     Refusal,
+    standing::HANDOVER,
 };
 use crate::{
     capability::{Capabilities, Filter},
@@ -53,8 +54,8 @@ enum Verdict {
 }
 
 /// Which nodes a member could go to, and why to no others.
-struct Field {
-    candidates: Vec<Candidate>,
+pub(super) struct Field {
+    pub(super) candidates: Vec<Candidate>,
     excluded: Vec<(NodeId, &'static str)>,
 }
 
@@ -85,7 +86,8 @@ impl MeshOs {
         entry: &mut Entry,
     ) -> Result<(), GroupError> {
         for index in entry.places() {
-            if entry.slot(index).host.is_some_and(|host| !self.groups.is_lost(now.instant, host)) {
+            let stays = index == 0 && has_state(entry);
+            if stays || entry.slot(index).host.is_some_and(|host| !self.groups.is_lost(now.instant, host)) {
                 continue;
             }
             let field = self.field(now.instant, node, group, entry, index);
@@ -107,6 +109,12 @@ impl MeshOs {
             match self.judge(now.instant, group, &entry, index) {
                 Verdict::Runs => {}
                 Verdict::Comes => all_run = false,
+                Verdict::Homeless if index == 0 && has_state(&entry) => {
+                    all_run = false;
+                    if let Err(why) = self.replace_active(now, node, group, &mut entry) {
+                        lacking.get_or_insert(why);
+                    }
+                }
                 Verdict::Homeless => {
                     all_run = false;
                     let field = self.field(now.instant, node, group, &entry, index);
@@ -132,7 +140,7 @@ impl MeshOs {
     }
 
     /// Says why a member has no place.
-    fn lament(&self, entry: &Entry, index: u32, field: &Field) -> String {
+    pub(super) fn lament(&self, entry: &Entry, index: u32, field: &Field) -> String {
         let was = match entry.slot(index).host {
             None => "has no node".to_owned(),
             Some(host) if self.groups.is_here(host) => format!("does not run on node {host}"),
@@ -149,6 +157,19 @@ impl MeshOs {
         }
         if !self.groups.is_here(host) {
             return Verdict::Comes;
+        }
+        if entry.spec.kind == GroupKind::Standby {
+            let standing = self.standing_at(host, group).copied();
+            let generation = entry.slot(0).generation;
+            if index > 0 {
+                let holds = standing.is_some_and(|standing| standing.generation >= generation);
+                return if holds { Verdict::Runs } else { Verdict::Comes };
+            }
+            // It crashed there, or was stopped.
+            if standing.is_some_and(|standing| standing.sealed && standing.generation >= generation) {
+                self.refuse(now, group, index, host);
+                return Verdict::Homeless;
+            }
         }
         let daemons = self.directory.get(host).into_iter().flat_map(|inventory| &inventory.daemons);
         let stated = daemons.filter(|daemon| daemon.member() == Some((group, index)));
@@ -176,7 +197,9 @@ impl MeshOs {
         }
         // A fork's node may have to fetch its state first.
         let fetching = entry.spec.fork.as_ref().map_or(0, |point| point.state_len / FETCHED_A_SECOND);
-        if now.saturating_since(missing.1) < SETTLING + Duration::from_secs(fetching) {
+        // Whoever goes on for another waits for the last that one did.
+        let handing = if has_state(entry) { HANDOVER } else { Duration::ZERO };
+        if now.saturating_since(missing.1) < SETTLING + Duration::from_secs(fetching) + handing {
             return Verdict::Comes;
         }
         self.refuse(now, group, index, host);
@@ -193,7 +216,7 @@ impl MeshOs {
         }
     }
 
-    fn is_refused(&self, now: Instant, group: GroupId, index: u32, host: NodeId) -> bool {
+    pub(super) fn is_refused(&self, now: Instant, group: GroupId, index: u32, host: NodeId) -> bool {
         self.groups.refusals.get(&(group, index, host)).is_some_and(|refusal| refusal.until > now)
     }
 
@@ -207,7 +230,14 @@ impl MeshOs {
     }
 
     /// The nodes a member could go to.
-    fn field(&self, now: Instant, node: &mut Node, group: GroupId, entry: &Entry, index: u32) -> Field {
+    pub(super) fn field(
+        &self,
+        now: Instant,
+        node: &mut Node,
+        group: GroupId,
+        entry: &Entry,
+        index: u32,
+    ) -> Field {
         let used: BTreeSet<NodeId> =
             entry.hosts().filter(|(other, _)| *other != index).map(|(_, host)| host).collect();
         let any = Filter::any();
@@ -259,9 +289,11 @@ impl MeshOs {
         let count = |host: NodeId| placed.get(&host).copied().unwrap_or(0);
         let mut hosts = BTreeSet::new();
         let doubled = entry.hosts().find(|(_, host)| !hosts.insert(*host)).map(|(index, _)| index);
+        // Moving a standby makes nothing even that counts.
+        let rests = entry.spec.kind == GroupKind::Standby;
         let fullest =
             || entry.hosts().max_by_key(|&(index, host)| (count(host), index)).map(|(index, _)| index);
-        let Some(index) = doubled.or_else(fullest) else { return };
+        let Some(index) = doubled.or_else(|| if rests { None } else { fullest() }) else { return };
         let Some(host) = entry.slot(index).host else { return };
         let mut field = self.field(now.instant, node, group, entry, index);
         field.candidates.retain(|candidate| {
@@ -275,6 +307,11 @@ impl MeshOs {
             self.groups.balance_at.insert(group, now.instant + BALANCE + chance);
         }
     }
+}
+
+/// Whether a group's first place is that of a daemon whose state must not be lost.
+fn has_state(entry: &Entry) -> bool {
+    entry.spec.kind == GroupKind::Standby && entry.begun > 0
 }
 
 /// Whether anything new may be placed there.

@@ -8,6 +8,7 @@ mod commanding;
 mod forking;
 mod hosting;
 mod leading;
+mod standing;
 mod viewing;
 
 use std::{
@@ -18,7 +19,7 @@ use std::{
 use meshground_shared::{DaemonId, EventKind, GroupId, GroupView, NodeId};
 
 pub use self::asking::GroupRequest;
-use self::{asking::Pending, forking::Forks};
+use self::{asking::Pending, forking::Forks, standing::Standbys};
 use super::MeshOs;
 use crate::{
     capability::Filter,
@@ -71,6 +72,7 @@ pub(super) struct Groups {
     requirements: BTreeMap<String, Filter>,
     pending: Vec<Pending>,
     forks: Forks,
+    standbys: Standbys,
     turns: BTreeMap<GroupId, u64>,
     /// What was last said to everyone.
     said: Vec<u8>,
@@ -144,13 +146,15 @@ impl MeshOs {
         }
         self.host_members(now, node);
         self.tidy_states(now.instant);
+        self.mind_standbys(now, node);
         self.say_groups(now, node);
         self.tell_groups(now.instant);
         self.mind_pending(now);
         let again = now.instant + self.config.tick_interval;
         let ledger = self.groups.ledger.poll_timeout(now.instant);
         let busy = self.groups.ledger.iter().next().is_some() || !self.groups.pending.is_empty();
-        self.groups.look_at = [busy.then_some(again), ledger].into_iter().flatten().min();
+        let retry = self.groups.standbys.poll_timeout().filter(|at| *at > now.instant);
+        self.groups.look_at = [busy.then_some(again), ledger, retry].into_iter().flatten().min();
     }
 
     /// Sees who is there.
@@ -208,6 +212,7 @@ impl MeshOs {
         if self.groups.leader(now, id, entry) == self.local {
             self.happened(EventKind::GroupGone { group: id }, entry.cause());
         }
+        self.forget_standby(id);
         let groups = &mut self.groups;
         groups.told.remove(&id);
         groups.lacking.remove(&id);

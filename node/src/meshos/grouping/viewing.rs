@@ -1,7 +1,7 @@
 //! Groups, as everybody sees them.
 
 use meshground_shared::{
-    DaemonId, EventKind, GroupHealth, GroupId, GroupMember, GroupView, Lifecycle, NodeId,
+    DaemonId, EventKind, GroupHealth, GroupId, GroupKind, GroupMember, GroupView, Lifecycle, NodeId,
 };
 
 use super::super::MeshOs;
@@ -27,14 +27,14 @@ impl MeshOs {
             .map(|index| GroupMember {
                 daemon: entry.member(index),
                 node: entry.slot(index).host,
-                running: self.runs(entry, index),
-                synced: None,
+                running: self.runs(id, entry, index),
+                synced: self.synced(id, entry, index),
             })
             .collect();
         let healthy = u32::try_from(members.iter().filter(|member| member.running).count()).unwrap_or(0);
         let health = GroupHealth::of(healthy, entry.spec.desired);
         let lacking = self.groups.lacking.get(&id).cloned();
-        let lacking = lacking.or_else(|| (health != GroupHealth::Healthy).then(|| self.shortfall(entry)));
+        let lacking = lacking.or_else(|| (health != GroupHealth::Healthy).then(|| self.shortfall(id, entry)));
         GroupView {
             id,
             kind: entry.spec.kind,
@@ -54,9 +54,20 @@ impl MeshOs {
         inventory.daemons.iter().find(|stated| stated.id() == daemon && stated.generation >= generation)
     }
 
+    /// How many events a standby has in hand, a short while ago.
+    fn synced(&self, id: GroupId, entry: &Entry, index: u32) -> Option<u64> {
+        let stands = entry.spec.kind == GroupKind::Standby && index > 0;
+        let host = entry.slot(index).host.filter(|_| stands)?;
+        self.standing_at(host, id).map(|standing| standing.end)
+    }
+
     /// Whether the member of a place is known to do its work there.
-    fn runs(&self, entry: &Entry, index: u32) -> bool {
+    fn runs(&self, id: GroupId, entry: &Entry, index: u32) -> bool {
         let slot = entry.slot(index);
+        if entry.spec.kind == GroupKind::Standby && index > 0 {
+            let standing = slot.host.and_then(|host| self.standing_at(host, id));
+            return standing.is_some_and(|standing| standing.generation >= entry.slot(0).generation);
+        }
         let stated = slot.host.and_then(|host| self.stated_at(host, entry.member(index), slot.generation));
         stated.is_some_and(Stated::is_well)
     }
@@ -68,16 +79,19 @@ impl MeshOs {
             let mut members = inventory.daemons.iter().filter_map(Stated::member);
             members.any(|(group, index)| group == id && !entry.places().contains(&index))
         });
-        !surplus && entry.places().all(|index| self.runs(entry, index))
+        !surplus && entry.places().all(|index| self.runs(id, entry, index))
     }
 
     /// Why a group does not have what it is to have, for a person.
-    pub(super) fn shortfall(&self, entry: &Entry) -> String {
+    pub(super) fn shortfall(&self, id: GroupId, entry: &Entry) -> String {
         let why = |index: u32| {
             let slot = entry.slot(index);
             let Some(host) = slot.host else { return "has no node".to_owned() };
             if !self.groups.is_here(host) {
                 return format!("is on node {host}, which cannot be reached");
+            }
+            if entry.spec.kind == GroupKind::Standby && index > 0 {
+                return format!("does not hold the state yet on node {host}");
             }
             match self.stated_at(host, entry.member(index), slot.generation).map(|stated| stated.lifecycle) {
                 None => format!("has not begun on node {host}"),
@@ -88,7 +102,7 @@ impl MeshOs {
                 Some(_) => format!("is not well on node {host}"),
             }
         };
-        let lacking = entry.places().filter(|&index| !self.runs(entry, index));
+        let lacking = entry.places().filter(|&index| !self.runs(id, entry, index));
         let mut reasons: Vec<String> =
             lacking.map(|index| format!("member {index} {}", why(index))).collect();
         let more = reasons.len().saturating_sub(4);

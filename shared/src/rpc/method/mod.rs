@@ -106,6 +106,9 @@ methods! {
         GroupSpawn = "group.spawn", GroupSpawnParams => GroupSpawned;
         /// Gives a group more members or fewer; answers when it has them.
         GroupScale = "group.scale", ScaleParams => Done;
+        /// Has the best-synced standby of a group take over from the member that works; answers
+        /// when it has.
+        GroupPromote = "group.promote", GroupParams => Done;
         /// Stops a group and all its members; answers when they are down.
         GroupStop = "group.stop", GroupParams => Done;
         /// Has one node call a method that another serves over the mesh; answers with the answer.
@@ -127,15 +130,6 @@ methods! {
         /// Signs a break-glass command that was simulated as operators of the playground, and
         /// submits it.
         IceExecute = "ice.execute", IceExecuteParams => Decided;
-    }
-}
-
-methods! {
-    /// The name of every method that not every server answers yet: those of standbys.
-    WORKLOAD_METHODS {
-        /// Has the best-synced standby of a group take over from the member that works; answers
-        /// when it has.
-        GroupPromote = "group.promote", GroupParams => Done;
     }
 }
 

@@ -1,0 +1,317 @@
+//! What a node holds of a daemon that others stand by for: a state, and what was worked off since.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use meshground_shared::NodeId;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    compute::{Luggage, Receipt, Settled},
+    daemon::{DaemonEvent, MAX_STATE},
+    wire,
+};
+
+/// A journal whose last events take more bytes than this needs a new state; or than its state, if that is larger.
+const MAX_TAIL_BYTES: usize = 1 << 20;
+
+/// And one with more of them than this.
+const MAX_TAIL: usize = 1_024;
+
+/// The most bytes of events that somebody else may have a node hold.
+const MAX_HELD: usize = 2 * MAX_STATE;
+
+/// An event that was worked off, and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogEntry {
+    pub(crate) event: DaemonEvent,
+    pub(crate) receipt: Option<Receipt>,
+    pub(crate) outcome: Settled,
+}
+
+/// The journal.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    /// The incarnation it is of.
+    pub(crate) generation: u64,
+    /// Where that runs or ran, and in which life of that node.
+    pub(crate) source: NodeId,
+    pub(crate) life: u64,
+    /// That incarnation works off nothing more: the end is the end.
+    pub(crate) sealed: bool,
+    /// The incarnation that this one went on from, and after which of its events.
+    pub(crate) before: Option<(u64, u64)>,
+    /// How many events the state has seen, and the state with what belongs to it.
+    base: Option<(u64, Arc<[u8]>)>,
+    /// The events since, with their sizes; the first is the `first`-th.
+    tail: VecDeque<(LogEntry, usize)>,
+    first: u64,
+    bytes: usize,
+    /// A newer state on its way here.
+    partial: Option<Partial>,
+}
+
+#[derive(Debug)]
+struct Partial {
+    generation: u64,
+    at: u64,
+    got: Vec<u8>,
+}
+
+/// A piece of a state on its way to a standby.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Piece {
+    /// How many events the state has seen.
+    pub(crate) at: u64,
+    pub(crate) len: u64,
+    pub(crate) offset: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Journal {
+    /// One of an incarnation that begins from nothing.
+    pub(crate) fn new(generation: u64, source: NodeId, life: u64) -> Self {
+        Self {
+            generation,
+            source,
+            life,
+            sealed: false,
+            before: None,
+            base: None,
+            tail: VecDeque::new(),
+            first: 1,
+            bytes: 0,
+            partial: None,
+        }
+    }
+
+    /// The incarnation that goes on from this one runs here now.
+    pub(crate) fn go_on(&mut self, generation: u64, source: NodeId, life: u64) {
+        self.before = Some((self.generation, self.end()));
+        (self.generation, self.source, self.life) = (generation, source, life);
+        self.sealed = false;
+        self.partial = None;
+    }
+
+    /// An incarnation elsewhere goes on from another, after the event that `before` names. What is held of that other
+    /// is what both have in common.
+    pub(crate) fn follow(&mut self, generation: u64, before: (u64, u64), source: NodeId, life: u64) {
+        let (of, last) = before;
+        let shares = self.generation == of && self.base.as_ref().is_some_and(|(at, _)| *at <= last);
+        if generation <= self.generation || !shares {
+            return;
+        }
+        while self.end() > last
+            && let Some((_, size)) = self.tail.pop_back()
+        {
+            self.bytes -= size;
+        }
+        self.go_on(generation, source, life);
+        self.before = Some(before);
+    }
+
+    /// What is held, for a comparison: the incarnation and the last event. One that lacks what its incarnation went on
+    /// from counts less than any that does not.
+    pub(crate) fn holds(&self) -> Option<(u64, u64)> {
+        self.base()?;
+        let is_whole = self.before.is_none_or(|(_, last)| self.end() >= last);
+        Some((if is_whole { self.generation } else { 0 }, self.end()))
+    }
+
+    /// The number of the last event.
+    pub(crate) fn end(&self) -> u64 {
+        self.first - 1 + self.tail.len() as u64
+    }
+
+    /// The state: how many events it has seen, and its bytes.
+    pub(crate) fn base(&self) -> Option<(u64, &Arc<[u8]>)> {
+        self.base.as_ref().map(|(at, bytes)| (*at, bytes))
+    }
+
+    /// Whether a newer state would save more than it costs.
+    pub(crate) fn is_long(&self) -> bool {
+        let base = self.base.as_ref().map_or(0, |(_, bytes)| bytes.len());
+        self.base.is_none() || self.tail.len() > MAX_TAIL || self.bytes > base.max(MAX_TAIL_BYTES)
+    }
+
+    /// Writes down what was worked off.
+    pub(crate) fn append(&mut self, entry: LogEntry) {
+        let size = wire::encode(&entry).len();
+        self.bytes += size;
+        self.tail.push_back((entry, size));
+    }
+
+    /// Takes a state that has seen all events up to the `at`-th.
+    pub(crate) fn rebase(&mut self, at: u64, bytes: Arc<[u8]>) {
+        while self.first <= at {
+            match self.tail.pop_front() {
+                Some((_, size)) => {
+                    self.bytes -= size;
+                    self.first += 1;
+                }
+                None => self.first = at + 1,
+            }
+        }
+        self.base = Some((at, bytes));
+    }
+
+    /// The events after the `have`-th, as many as make up to `most` bytes but at least one; `None` if they are no more
+    /// here.
+    pub(crate) fn after(&self, have: u64, most: usize) -> Option<Vec<LogEntry>> {
+        let skip = usize::try_from((have + 1).checked_sub(self.first)?).ok()?;
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        for (entry, size) in self.tail.iter().skip(skip) {
+            if bytes + size > most && !entries.is_empty() {
+                break;
+            }
+            bytes += size;
+            entries.push(entry.clone());
+        }
+        Some(entries)
+    }
+
+    /// Takes events from the incarnation it is of. What is known already, or leaves a gap, is not taken.
+    pub(crate) fn extend(&mut self, first: u64, entries: Vec<LogEntry>) {
+        for (number, entry) in (first..).zip(entries) {
+            if number == self.end() + 1 && self.bytes <= MAX_HELD {
+                self.append(entry);
+            }
+        }
+    }
+
+    /// Takes a piece of a state. Until it is complete what is here stays as it is. Returns how much of it is here.
+    pub(crate) fn take_piece(&mut self, generation: u64, source: NodeId, life: u64, piece: Piece) -> u64 {
+        let Piece { at, len, offset, bytes } = piece;
+        if len > 2 * MAX_STATE as u64 {
+            return 0;
+        }
+        let partial = match self.partial.take() {
+            Some(partial) if partial.generation == generation && partial.at == at => partial,
+            _ => Partial { generation, at, got: Vec::new() },
+        };
+        let partial = self.partial.insert(partial);
+        if offset == partial.got.len() as u64 && offset + bytes.len() as u64 <= len {
+            partial.got.extend_from_slice(&bytes);
+        }
+        let got = partial.got.len() as u64;
+        if got < len {
+            return got;
+        }
+        let state: Arc<[u8]> = std::mem::take(&mut partial.got).into();
+        self.partial = None;
+        if generation > self.generation || self.base.is_none() {
+            *self = Self { first: at + 1, ..Self::new(generation, source, life) };
+        }
+        self.rebase(at, state);
+        got
+    }
+
+    /// What an incarnation needs that goes on from here: what it brings along, and the events it then works off once
+    /// more, in silence.
+    pub(crate) fn resume(&self) -> Option<(Luggage, Vec<DaemonEvent>)> {
+        let (_, bytes) = self.base.as_ref()?;
+        let mut luggage: Luggage = wire::decode(bytes).ok()?;
+        let mut events = Vec::new();
+        for (LogEntry { event, receipt, outcome }, _) in &self.tail {
+            if let Some(receipt) = receipt {
+                luggage.inbox.learn(*receipt, outcome.clone());
+            }
+            // What one crashed over is not tried again.
+            if outcome.is_ok() {
+                events.push(event.clone());
+            }
+        }
+        Some((luggage, events))
+    }
+}
+
+/// One that is sent a journal.
+#[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub(crate) struct Follower {
+    /// Up to which event it has all of this incarnation; `None` without a state of it.
+    pub(crate) have: Option<u64>,
+    /// How many events the state it has has seen.
+    pub(crate) base_at: u64,
+    /// How much of the present state it has, if it is on its way.
+    pub(crate) offset: u64,
+    /// Something is on its way to it.
+    pub(crate) is_asking: bool,
+    /// Nothing is told of an event before it has it.
+    pub(crate) counts: bool,
+    /// It has heard that nothing more comes.
+    pub(crate) knows_end: bool,
+    /// It took nothing of what it was last sent.
+    pub(crate) is_stuck: bool,
+    /// Until then it is sent nothing.
+    pub(crate) pause_until: Option<crate::time::Instant>,
+    /// When it last said something, or nothing was sent.
+    pub(crate) heard: crate::time::Instant,
+}
+
+/// The number of the last event that every one of `followers` has that counts; all of them if none does.
+pub(crate) fn confirmed(followers: &BTreeMap<NodeId, Follower>, end: u64) -> u64 {
+    let counting = followers.values().filter(|follower| follower.counts);
+    counting.map(|follower| follower.have.unwrap_or(0)).min().unwrap_or(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compute::inbox::Worked;
+
+    fn entry(token: u64) -> LogEntry {
+        let outcome = Ok(Worked { place: token, replies: Vec::new() });
+        LogEntry { event: DaemonEvent::Alarm { token }, receipt: None, outcome }
+    }
+
+    fn state(processed: u64) -> Arc<[u8]> {
+        wire::encode(&Luggage { processed, ..Luggage::default() }).into()
+    }
+
+    fn piece(journal: &Journal, offset: usize, most: usize) -> Piece {
+        let (at, bytes) = journal.base().unwrap();
+        let end = (offset + most).min(bytes.len());
+        Piece { at, len: bytes.len() as u64, offset: offset as u64, bytes: bytes[offset..end].to_vec() }
+    }
+
+    #[test]
+    fn a_standby_comes_to_hold_what_its_active_does() {
+        let mut active = Journal::new(3, NodeId(1), 9);
+        active.append(entry(1));
+        active.rebase(1, state(1));
+        active.append(entry(2));
+        active.append(entry(3));
+        let mut standby = Journal::new(0, NodeId(0), 0);
+        let mut offset = 0;
+        while standby.base().is_none() {
+            let next = standby.take_piece(3, NodeId(1), 9, piece(&active, offset, 2));
+            offset = usize::try_from(next).unwrap();
+        }
+        assert_eq!((standby.generation, standby.end()), (3, 1));
+        standby.extend(2, active.after(1, 1).unwrap());
+        standby.extend(2, active.after(1, 1_000).unwrap());
+        standby.extend(5, vec![entry(5)]);
+        assert_eq!(standby.end(), 3, "what is known is not taken twice, nor what leaves a gap");
+        let (luggage, events) = standby.resume().unwrap();
+        assert_eq!((luggage.processed, events.len()), (1, 2));
+        standby.rebase(3, state(3));
+        assert_eq!(standby.resume().unwrap().1.len(), 0);
+    }
+
+    #[test]
+    fn what_a_standby_holds_stays_until_the_newer_state_is_complete() {
+        let mut old = Journal::new(1, NodeId(1), 9);
+        old.rebase(4, state(4));
+        old.append(entry(5));
+        let mut new = Journal::new(2, NodeId(2), 9);
+        new.rebase(2, state(2));
+        old.take_piece(2, NodeId(2), 9, piece(&new, 0, 2));
+        assert_eq!((old.generation, old.end()), (1, 5));
+        old.take_piece(2, NodeId(2), 9, piece(&new, 2, 1_000));
+        assert_eq!((old.generation, old.end()), (2, 2));
+    }
+}

@@ -1,0 +1,218 @@
+//! Standbys: one daemon works, and nothing it worked off is told before those who stand by have it too.
+
+mod syncing;
+mod taking;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use meshground_shared::{
+    DaemonEnd, DaemonHealth, DaemonId, DaemonView, EventKind, GroupId, Lifecycle, Member, NodeId,
+};
+
+use super::super::MeshOs;
+use crate::{
+    compute::{
+        Standing, WorkedOff,
+        groups::{Follower, Journal},
+    },
+    node::Node,
+    time::{Instant, Now},
+};
+
+/// The most bytes of events, or of a state, sent at once.
+const PIECE: usize = 256 << 10;
+
+/// A standby that is silent for so long is not waited for any more, until it has caught up.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// Whoever takes over waits so long at most for the last of what the one before it did, if that one is there.
+pub(super) const HANDOVER: Duration = Duration::from_secs(5);
+
+/// How long the leader waits for standbys to say what they hold.
+const POLLED: Duration = Duration::from_secs(1);
+
+/// After an answer that got nothing further, a standby is sent nothing for so long.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A standby that lacks no more events than this has caught up, and is waited for.
+const NEAR: u64 = 256;
+
+/// What is known of standby groups here.
+#[derive(Debug, Default)]
+pub(super) struct Standbys {
+    journals: BTreeMap<GroupId, Journal>,
+    /// Those whose daemon runs here, or ran here last.
+    actives: BTreeMap<GroupId, Active>,
+    /// Since when this node is to take over a group under a generation.
+    taking: BTreeMap<GroupId, (u64, Instant)>,
+    polls: BTreeMap<GroupId, Poll>,
+    /// Where this node was last said to stand by.
+    told: BTreeMap<DaemonId, DaemonView>,
+}
+
+impl Standbys {
+    /// The daemon that runs or last ran here, and its journal, unless that is somebody else's by now.
+    fn active(&mut self, group: GroupId) -> Option<(&mut Active, &Journal)> {
+        let (active, journal) = (self.actives.get_mut(&group)?, self.journals.get(&group)?);
+        (journal.generation == active.generation).then_some((active, journal))
+    }
+
+    /// When something is to be sent again.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let followers = self.actives.values().flat_map(|active| active.followers.values());
+        followers.filter_map(|follower| follower.pause_until).min()
+    }
+}
+
+#[derive(Debug)]
+struct Active {
+    daemon: DaemonId,
+    /// The incarnation. A journal of another is not what it did.
+    generation: u64,
+    /// What was worked off and is not told yet, by number.
+    unsynced: VecDeque<(u64, WorkedOff)>,
+    followers: BTreeMap<NodeId, Follower>,
+    is_asking_state: bool,
+}
+
+/// The leader asks what standbys hold: incarnation and last event.
+#[derive(Debug)]
+struct Poll {
+    until: Instant,
+    waiting: BTreeSet<NodeId>,
+    said: BTreeMap<NodeId, (u64, u64)>,
+}
+
+impl MeshOs {
+    /// What a node says it holds of a standby group.
+    pub(super) fn standing_at(&self, host: NodeId, group: GroupId) -> Option<&Standing> {
+        let inventory = self.directory.get(host).filter(|_| self.groups.is_here(host))?;
+        inventory.standings.iter().find(|standing| standing.group == group.0)
+    }
+
+    /// What this node holds, for its inventory.
+    pub(in crate::meshos) fn standings(&self) -> Vec<Standing> {
+        let standbys = &self.groups.standbys;
+        let held = standbys.journals.iter().filter(|(_, journal)| journal.base().is_some() || journal.sealed);
+        let standing = |(group, journal): (&GroupId, &Journal)| Standing {
+            group: group.0,
+            generation: if journal.sealed && journal.source == self.local {
+                journal.generation
+            } else {
+                journal.holds().map_or(0, |(generation, _)| generation)
+            },
+            end: journal.end(),
+            sealed: journal.sealed && journal.source == self.local,
+        };
+        held.map(standing).collect()
+    }
+
+    /// Does what time asks for in standby groups here.
+    pub(super) fn mind_standbys(&mut self, now: Now, node: &mut Node) {
+        let groups: Vec<GroupId> = self.groups.standbys.actives.keys().copied().collect();
+        for group in groups {
+            let Some(entry) = self.groups.ledger.get(group) else { continue };
+            let hosts: BTreeSet<NodeId> =
+                entry.hosts().map(|(_, host)| host).filter(|host| *host != self.local).collect();
+            let standbys = &mut self.groups.standbys;
+            let Some(active) = standbys.actives.get_mut(&group) else { continue };
+            active.followers.retain(|host, _| hosts.contains(host));
+            for host in hosts {
+                active.followers.entry(host).or_insert_with(|| follower(now.instant));
+            }
+            let presence = &self.groups.presence;
+            for (host, follower) in &mut active.followers {
+                let is_here = presence.get(host).is_some_and(|presence| presence.is_here);
+                if !is_here || now.instant.saturating_since(follower.heard) >= SILENCE {
+                    follower.counts = false;
+                }
+            }
+            let wants_state =
+                standbys.journals.get(&group).is_some_and(|journal| !journal.sealed && journal.is_long());
+            if wants_state && !active.is_asking_state {
+                let daemon = active.daemon;
+                active.is_asking_state = self.registry.take_state(daemon, false);
+            }
+            self.sync(now, node, group);
+        }
+        let (ledger, local) = (&self.groups.ledger, self.local);
+        let is_mine = |group: &GroupId| {
+            ledger.get(*group).is_some_and(|entry| entry.hosts().any(|(_, host)| host == local))
+        };
+        let standbys = &mut self.groups.standbys;
+        // Whoever gave the work away stays until it has given all.
+        standbys.actives.retain(|group, active| {
+            let done = active.followers.values().all(|follower| follower.knows_end);
+            let journal = standbys.journals.get(group);
+            let is_its = journal.is_some_and(|journal| journal.generation == active.generation);
+            let sealed = journal.is_none_or(|journal| journal.sealed);
+            ledger.get(*group).is_some() && is_its && !(sealed && done)
+        });
+        standbys.journals.retain(|group, _| is_mine(group) || standbys.actives.contains_key(group));
+        standbys.taking.retain(|group, _| is_mine(group));
+        standbys.polls.retain(|group, _| ledger.get(*group).is_some());
+        self.tell_standbys();
+    }
+
+    /// Tells of the places at which this node began or ceased to stand by.
+    fn tell_standbys(&mut self) {
+        let mut stands = BTreeMap::new();
+        for (&group, journal) in &self.groups.standbys.journals {
+            let Some(entry) = self.groups.ledger.get(group) else { continue };
+            let generation = entry.slot(0).generation;
+            let holds = journal.holds().is_some_and(|(of, _)| of >= generation);
+            let place = entry.hosts().find(|&(index, host)| index > 0 && host == self.local);
+            if let Some((index, _)) = place.filter(|_| holds) {
+                let daemon = DaemonView {
+                    id: entry.member(index),
+                    name: entry.spec.daemon.clone(),
+                    kind: Some(entry.spec.daemon.clone()),
+                    lifecycle: Lifecycle::Standby,
+                    health: DaemonHealth::Healthy,
+                    saturation: 0,
+                    restarts: 0,
+                    processed: 0,
+                    member: Some(Member { group, index }),
+                    generation,
+                };
+                stands.insert(entry.member(index), (daemon, entry.cause()));
+            }
+        }
+        let before = std::mem::take(&mut self.groups.standbys.told);
+        for &daemon in before.keys().filter(|daemon| !stands.contains_key(daemon)) {
+            self.happened(EventKind::DaemonGone { daemon, reason: DaemonEnd::Superseded }, None);
+        }
+        for (id, (daemon, cause)) in &stands {
+            if before.get(id) != Some(daemon) {
+                self.happened(EventKind::DaemonChanged { daemon: daemon.clone() }, *cause);
+            }
+        }
+        self.groups.standbys.told = stands.into_iter().map(|(id, (daemon, _))| (id, daemon)).collect();
+    }
+
+    /// Nothing is held of a group any more.
+    pub(super) fn forget_standby(&mut self, group: GroupId) {
+        let standbys = &mut self.groups.standbys;
+        standbys.journals.remove(&group);
+        standbys.actives.remove(&group);
+        standbys.polls.remove(&group);
+        standbys.taking.remove(&group);
+    }
+}
+
+fn follower(now: Instant) -> Follower {
+    Follower {
+        have: None,
+        base_at: 0,
+        offset: 0,
+        is_asking: false,
+        counts: false,
+        knows_end: false,
+        is_stuck: false,
+        pause_until: None,
+        heard: now,
+    }
+}

@@ -1,0 +1,273 @@
+//! Bringing standbys what an active works off, and telling of it when they have it.
+
+use std::time::Duration;
+
+use meshground_shared::{DaemonId, GroupId, GroupKind, NodeId};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    super::super::{
+        MeshOs,
+        desk::{Asked, SYNC, answer},
+    },
+    NEAR, PAUSE, PIECE,
+};
+use crate::{
+    compute::{
+        Luggage, WorkedOff,
+        groups::{Follower, Journal, LogEntry, Piece, confirmed},
+    },
+    node::Node,
+    rpc::{CallError, CallId},
+    time::Now,
+    wire,
+};
+
+/// What [`SYNC`] brings.
+#[derive(Debug, Serialize, Deserialize)]
+struct Push {
+    group: u64,
+    generation: u64,
+    life: u64,
+    /// What this incarnation went on from.
+    before: Option<(u64, u64)>,
+    /// With this the end is reached, as soon as all that came before is there.
+    end: Option<u64>,
+    what: What,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum What {
+    Entries { first: u64, entries: Vec<LogEntry> },
+    Piece(Piece),
+}
+
+/// What it answers.
+#[derive(Debug, Serialize, Deserialize)]
+enum Ack {
+    /// What is there of this incarnation.
+    Holds { have: Option<u64>, base_at: u64, offset: u64, sealed: bool },
+    /// A newer incarnation is known, or the group is none of its business.
+    Unwanted,
+}
+
+impl MeshOs {
+    /// A standby group's daemon worked something off.
+    pub(in crate::meshos) fn worked_off(
+        &mut self,
+        now: Now,
+        node: &mut Node,
+        id: DaemonId,
+        worked: WorkedOff,
+    ) {
+        let standbys = &mut self.groups.standbys;
+        let found = standbys.actives.iter_mut().find(|(_, active)| active.daemon == id);
+        let Some((&group, active)) = found else { return };
+        let Some(journal) = standbys
+            .journals
+            .get_mut(&group)
+            .filter(|journal| !journal.sealed && journal.generation == active.generation)
+        else {
+            return;
+        };
+        journal.append(worked.entry.clone());
+        active.unsynced.push_back((journal.end(), worked));
+        self.sync(now, node, group);
+    }
+
+    /// A state of the daemon was taken, for whatever purpose: the journal goes on from it.
+    pub(in crate::meshos::grouping) fn rebase(
+        &mut self,
+        now: Now,
+        node: &mut Node,
+        id: DaemonId,
+        luggage: Option<&Luggage>,
+    ) {
+        let standbys = &mut self.groups.standbys;
+        let found = standbys.actives.iter_mut().find(|(_, active)| active.daemon == id);
+        let Some((&group, active)) = found else { return };
+        let Some(journal) = standbys
+            .journals
+            .get_mut(&group)
+            .filter(|journal| !journal.sealed && journal.generation == active.generation)
+        else {
+            return;
+        };
+        active.is_asking_state = false;
+        let Some(luggage) = luggage else { return };
+        let mut luggage = luggage.clone();
+        for (_, WorkedOff { entry, .. }) in &active.unsynced {
+            if let Some(receipt) = entry.receipt {
+                luggage.inbox.learn(receipt, entry.outcome.clone());
+            }
+        }
+        journal.rebase(journal.end(), wire::encode(&luggage).into());
+        for follower in active.followers.values_mut() {
+            follower.offset = 0;
+        }
+        self.sync(now, node, group);
+    }
+
+    /// Sends every standby what it lacks, and tells what all of them have.
+    pub(super) fn sync(&mut self, now: Now, node: &mut Node, group: GroupId) {
+        let mut pushes = Vec::new();
+        let life = self.life;
+        let standbys = &mut self.groups.standbys;
+        let Some((active, journal)) = standbys.active(group) else { return };
+        for (&host, follower) in &mut active.followers {
+            if follower.pause_until.is_some_and(|until| until > now.instant) {
+                continue;
+            }
+            let is_here = self.groups.presence.get(&host).is_some_and(|presence| presence.is_here);
+            let Some(what) = next_push(journal, follower).filter(|_| is_here && !follower.is_asking) else {
+                if !follower.is_asking {
+                    follower.heard = now.instant;
+                }
+                continue;
+            };
+            follower.is_asking = true;
+            let end = journal.sealed.then_some(journal.end());
+            let (generation, before) = (journal.generation, journal.before);
+            let push = Push { group: group.0, generation, life, before, end, what };
+            pushes.push((host, wire::encode(&push)));
+        }
+        for (host, body) in pushes {
+            self.ask(now, node, host, SYNC, body, Asked::Sync { group, to: host });
+        }
+        self.tell_synced(now, node, group);
+    }
+
+    /// Lets out what was worked off and is held by all that count.
+    pub(super) fn tell_synced(&mut self, now: Now, node: &mut Node, group: GroupId) {
+        let Some((active, journal)) = self.groups.standbys.active(group) else { return };
+        let confirmed = confirmed(&active.followers, journal.end());
+        let daemon = active.daemon;
+        let mut told = Vec::new();
+        while active.unsynced.front().is_some_and(|(number, _)| *number <= confirmed) {
+            told.extend(active.unsynced.pop_front().map(|(_, worked)| worked));
+        }
+        if told.is_empty() {
+            return;
+        }
+        for WorkedOff { entry, sends } in told {
+            if let Some(receipt) = entry.receipt {
+                self.registry.settle(daemon, receipt, entry.outcome);
+            }
+            for (to, payload, token) in sends {
+                self.send_from(now.instant, daemon, to, payload, token);
+            }
+        }
+        self.pay(now, node, daemon);
+    }
+
+    /// The daemon's node brings what this one is to hold.
+    pub(in crate::meshos) fn on_sync(&mut self, now: Now, node: &mut Node, call: CallId, body: &[u8]) {
+        let Ok(Push { group, generation, life, before: goes_on, end, what }) = wire::decode::<Push>(body)
+        else {
+            _ = node.end_reply(now, call, Err(CallError::Malformed));
+            return;
+        };
+        let group = GroupId(group);
+        let local = self.local;
+        let is_mine = self.groups.ledger.get(group).is_some_and(|entry| {
+            entry.spec.kind == GroupKind::Standby && entry.hosts().any(|(_, host)| host == local)
+        });
+        let known = self.groups.standbys.journals.get(&group);
+        let is_older = known.is_some_and(|journal| {
+            journal.generation > generation
+                || (journal.generation == generation
+                    && journal.source != call.peer
+                    && journal.base().is_some())
+        });
+        if !is_mine || is_older {
+            return answer(now, node, call, &wire::encode(&Ack::Unwanted));
+        }
+        let journal = self.groups.standbys.journals.entry(group);
+        let journal = journal.or_insert_with(|| Journal::new(0, call.peer, life));
+        let before = (journal.base().is_some(), journal.generation, journal.sealed);
+        if let Some(goes_on) = goes_on {
+            journal.follow(generation, goes_on, call.peer, life);
+        }
+        let mut offset = 0;
+        match what {
+            What::Piece(piece) => {
+                offset = journal.take_piece(generation, call.peer, life, piece);
+                if journal.generation == generation {
+                    journal.before = goes_on;
+                }
+            }
+            What::Entries { first, entries } if journal.generation == generation => {
+                journal.extend(first, entries);
+            }
+            What::Entries { .. } => {}
+        }
+        let is_current = journal.generation == generation && journal.base().is_some();
+        journal.sealed |= is_current && end == Some(journal.end());
+        let have = is_current.then_some(journal.end());
+        let sealed = is_current && journal.sealed;
+        let base_at = journal.base().filter(|_| is_current).map_or(0, |(at, _)| at);
+        if before == (journal.base().is_some(), journal.generation, journal.sealed) {
+            self.say_within(now, Duration::from_secs(1));
+        } else {
+            self.say_soon(now);
+            self.groups.dirty = true;
+        }
+        answer(now, node, call, &wire::encode(&Ack::Holds { have, base_at, offset, sealed }));
+    }
+
+    /// A standby said what it holds, or nothing.
+    pub(in crate::meshos) fn on_synced(
+        &mut self,
+        now: Now,
+        node: &mut Node,
+        group: GroupId,
+        to: NodeId,
+        said: &Result<Vec<u8>, CallError>,
+    ) {
+        let Some((active, journal)) = self.groups.standbys.active(group) else { return };
+        let Some(follower) = active.followers.get_mut(&to) else { return };
+        follower.is_asking = false;
+        let mut moved = false;
+        match said.as_ref().map(|body| wire::decode::<Ack>(body)) {
+            Ok(Ok(Ack::Holds { have, base_at, offset, sealed })) => {
+                // Nobody holds what there never was.
+                let have = have.filter(|have| *have <= journal.end());
+                let before = (follower.have, follower.base_at, follower.offset, follower.knows_end);
+                (follower.have, follower.base_at, follower.offset) = (have, base_at, offset);
+                follower.heard = now.instant;
+                let near = have.is_some_and(|have| journal.end() - have <= NEAR);
+                follower.counts |= near && !journal.sealed;
+                follower.knows_end = journal.sealed && sealed && have == Some(journal.end());
+                moved = before != (follower.have, follower.base_at, follower.offset, follower.knows_end);
+            }
+            Ok(Ok(Ack::Unwanted)) => {
+                follower.counts = false;
+                follower.knows_end = journal.sealed;
+            }
+            _ => {}
+        }
+        follower.is_stuck = !moved;
+        follower.pause_until = (!moved).then_some(now.instant + PAUSE);
+        self.sync(now, node, group);
+    }
+}
+
+fn next_push(journal: &Journal, follower: &Follower) -> Option<What> {
+    let entries = follower.have.and_then(|have| Some((have, journal.after(have, PIECE)?)));
+    // One that takes no more events needs a newer state.
+    let wants_state = follower.is_stuck && journal.base().is_some_and(|(at, _)| at > follower.base_at);
+    if let Some((have, entries)) = entries
+        && !wants_state
+        && (!entries.is_empty() || (journal.sealed && !follower.knows_end))
+    {
+        return Some(What::Entries { first: have + 1, entries });
+    }
+    let (at, bytes) = journal.base()?;
+    let is_current = follower.have.is_some_and(|have| have >= at) && follower.base_at >= at;
+    if is_current {
+        return None;
+    }
+    let offset = usize::try_from(follower.offset).ok().filter(|offset| *offset < bytes.len()).unwrap_or(0);
+    let piece = bytes[offset..].iter().take(PIECE).copied().collect();
+    Some(What::Piece(Piece { at, len: bytes.len() as u64, offset: offset as u64, bytes: piece }))
+}
