@@ -559,7 +559,22 @@ impl Upheaval {
                 other => return Some(format!("{member:?} really runs on {other:?}")),
             }
         }
-        (nodes.len() != view.desired as usize).then(|| "two share a node".to_owned())
+        // After they were apart, nodes may have given a node two members, and nobody else may take one now.
+        let explained =
+            view.lacking.as_deref().is_some_and(|why| why.contains("there is no other node for it"));
+        (nodes.len() != view.desired as usize && !explained).then(|| {
+            let open = |number: &usize| {
+                let snapshot = self.os(*number).expect("running").snapshot();
+                (
+                    *number,
+                    self.net.id(*number),
+                    snapshot.maintenance,
+                    snapshot.cordoned,
+                    snapshot.avoided.clone(),
+                )
+            };
+            format!("two share a node: {:?}", (0..MEMBERS).map(|number| open(&number)).collect::<Vec<_>>())
+        })
     }
 
     /// Nobody decided on a command otherwise than others, and those who have been there all along know all that others
