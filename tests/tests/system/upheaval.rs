@@ -126,7 +126,7 @@ impl Upheaval {
         Self {
             net,
             story: Story::default(),
-            gentle: seed % 3 == 0,
+            gentle: seed.is_multiple_of(3),
             asked: Vec::new(),
             born: [0; MEMBERS],
             lives: [0; MEMBERS],
@@ -215,22 +215,20 @@ impl Upheaval {
             36 => Blow::Cancel { at },
             37..=44 => Blow::Admin { at, verb: self.random_verb(at, other)? },
             45..=46 => Blow::Ice { at, verb: self.random_ice(at)? },
-            47 => Blow::Mend,
+            47 | 65..=66 => Blow::Mend,
             48 => {
                 let percent = f64::from(u32::try_from(self.net.below(25)).expect("small")) / 100.0;
                 Blow::Weather(Faults { loss: percent, duplication: percent / 2.0, ..BAD })
             }
-            49 => Blow::CutOff { from: at, to: other },
+            5..=7 | 49 | 68.. => Blow::CutOff { from: at, to: other },
             50..=53 => Blow::Crash(at),
             54..=60 => Blow::Restart(other),
             61..=63 => {
                 let some = (0..MEMBERS).filter(|_| self.net.below(2) == 0).collect();
                 Blow::Divide(some)
             }
-            65..=66 => Blow::Mend,
             64 => Blow::StandStill(at, Duration::from_millis(self.net.below(3_000))),
             67 => Blow::Upset { from: at, daemon: self.random_daemon(at)? },
-            _ => Blow::CutOff { from: at, to: other },
         })
     }
 
@@ -276,6 +274,7 @@ impl Upheaval {
         self.asked.push(Asked { at, ticket, what });
     }
 
+    #[allow(clippy::too_many_lines, reason = "one arm for each blow")]
     fn strike(&mut self, blow: Blow) {
         match blow {
             Blow::Spawn { at } => {
