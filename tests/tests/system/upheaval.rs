@@ -215,20 +215,20 @@ impl Upheaval {
             36 => Blow::Cancel { at },
             37..=44 => Blow::Admin { at, verb: self.random_verb(at, other)? },
             45..=46 => Blow::Ice { at, verb: self.random_ice(at)? },
+            47 | 65..=66 => Blow::Mend,
             48 => {
                 let percent = f64::from(u32::try_from(self.net.below(25)).expect("small")) / 100.0;
                 Blow::Weather(Faults { loss: percent, duplication: percent / 2.0, ..BAD })
             }
+            5..=7 | 49 | 68.. => Blow::CutOff { from: at, to: other },
             50..=53 => Blow::Crash(at),
             54..=60 => Blow::Restart(other),
             61..=63 => {
                 let some = (0..MEMBERS).filter(|_| self.net.below(2) == 0).collect();
                 Blow::Divide(some)
             }
-            47 | 65..=66 => Blow::Mend,
             64 => Blow::StandStill(at, Duration::from_millis(self.net.below(3_000))),
             67 => Blow::Upset { from: at, daemon: self.random_daemon(at)? },
-            _ => Blow::CutOff { from: at, to: other },
         })
     }
 
@@ -274,7 +274,7 @@ impl Upheaval {
         self.asked.push(Asked { at, ticket, what });
     }
 
-    #[allow(clippy::too_many_lines, reason = "one arm a blow")]
+    #[allow(clippy::too_many_lines, reason = "one arm for each blow")]
     fn strike(&mut self, blow: Blow) {
         match blow {
             Blow::Spawn { at } => {
@@ -558,7 +558,22 @@ impl Upheaval {
                 other => return Some(format!("{member:?} really runs on {other:?}")),
             }
         }
-        (nodes.len() != view.desired as usize).then(|| "two share a node".to_owned())
+        // After they were apart, nodes may have given a node two members, and nobody else may take one now.
+        let explained =
+            view.lacking.as_deref().is_some_and(|why| why.contains("there is no other node for it"));
+        (nodes.len() != view.desired as usize && !explained).then(|| {
+            let open = |number: &usize| {
+                let snapshot = self.os(*number).expect("running").snapshot();
+                (
+                    *number,
+                    self.net.id(*number),
+                    snapshot.maintenance,
+                    snapshot.cordoned,
+                    snapshot.avoided.clone(),
+                )
+            };
+            format!("two share a node: {:?}", (0..MEMBERS).map(|number| open(&number)).collect::<Vec<_>>())
+        })
     }
 
     /// Nobody decided on a command otherwise than others, and those who have been there all along know all that others

@@ -128,7 +128,7 @@ impl MeshOs {
             }
         }
         if all_run {
-            self.balance(now, node, group, &mut entry);
+            lacking = self.balance(now, node, group, &mut entry);
         }
         match lacking {
             Some(lacking) => _ = self.groups.lacking.insert(group, lacking),
@@ -281,9 +281,10 @@ impl MeshOs {
     }
 
     /// Moves one member, if two share a node or its node has at least two more of all groups' members than another that could have it.
-    fn balance(&mut self, now: Now, node: &mut Node, group: GroupId, entry: &mut Entry) {
+    /// Says why, if two share one and must go on doing so.
+    fn balance(&mut self, now: Now, node: &mut Node, group: GroupId, entry: &mut Entry) -> Option<String> {
         if self.groups.balance_at.get(&group).is_some_and(|at| *at > now.instant) {
-            return;
+            return None;
         }
         let placed = self.placed();
         let count = |host: NodeId| placed.get(&host).copied().unwrap_or(0);
@@ -293,8 +294,8 @@ impl MeshOs {
         let rests = entry.spec.kind == GroupKind::Standby;
         let fullest =
             || entry.hosts().max_by_key(|&(index, host)| (count(host), index)).map(|(index, _)| index);
-        let Some(index) = doubled.or_else(|| if rests { None } else { fullest() }) else { return };
-        let Some(host) = entry.slot(index).host else { return };
+        let index = doubled.or_else(|| if rests { None } else { fullest() })?;
+        let host = entry.slot(index).host?;
         let mut field = self.field(now.instant, node, group, entry, index);
         field.candidates.retain(|candidate| {
             candidate.node != host && (doubled.is_some() || count(candidate.node) + 2 <= count(host))
@@ -305,7 +306,12 @@ impl MeshOs {
             entry.place(index, Some(to));
             let chance = Duration::from_millis(u64::from(self.rng.next_u32()) % 3_000);
             self.groups.balance_at.insert(group, now.instant + BALANCE + chance);
+            return None;
         }
+        let why = || {
+            format!("member {index} shares node {host}, and there is no other node for it: {}", field.why())
+        };
+        doubled.map(|_| why())
     }
 }
 
