@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use meshground_shared::{NodeId, RejectReason};
+use meshground_shared::{Health, NodeId, RejectReason};
 
 use super::{Node, Slot, peers::AFTERLIFE};
 use crate::{
@@ -306,6 +306,9 @@ impl Node {
         let request = DialRequest { refused: None, ..dial.request };
         let max_datagram = self.max_datagram(request.path);
         let mut session = Session::new(established, request.path, max_datagram, dial.since);
+        let silent =
+            self.peers.get(&session.peer).is_some_and(|peer| peer.liveness.health() != Health::Healthy);
+        session.displaces_silent = silent && !self.prevails(&session);
         if !self.prevails(&session) {
             // A handshake that crossed this one was faster; both ends keep that.
             self.end_dial(&request, session.peer);

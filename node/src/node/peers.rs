@@ -106,11 +106,17 @@ impl Node {
     /// that handshake nothing can be a replay, as this end's part in it is fresh. The peer in its new life holds no
     /// other session, so both ends still agree.
     ///
+    /// The other exception: where the session in use was silent when the other end answered a new handshake, that end may
+    /// have forgotten it, whatever precedence says. If it has not, it will not confirm the new one, and all stays as it is.
+    ///
     /// A direct session goes before a relayed one with the same life of the peer, unless it was Unreachable already when
     /// the handshake of that began. What the initiator has found so far holds to the end: it is what the responder's
     /// first packet answers.
     pub(super) fn prevails(&self, new: &Session) -> bool {
         let Some(old) = self.current_session(new.peer) else { return true };
+        if new.displaces_silent && old.since <= new.since {
+            return true;
+        }
         if new.incarnation == old.incarnation && new.path.is_direct() != old.path.is_direct() {
             let dead = || {
                 let peer = self.peers.get(&new.peer);

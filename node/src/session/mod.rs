@@ -53,6 +53,9 @@ pub(crate) struct Session {
     pub(crate) connection: u64,
     /// It prevailed over a direct session when this end, its initiator, sent message 3.
     pub(crate) displaces_direct: bool,
+    /// The session with precedence was silent when this end, its initiator, sent message 3: the other end may have
+    /// forgotten that one. Should it confirm this, it has.
+    pub(crate) displaces_silent: bool,
     /// Whether this end goes on with that, of which the initiator must be told until it is heard.
     pub(crate) continues: bool,
 }
@@ -81,6 +84,7 @@ impl Session {
             window: ReplayWindow::default(),
             connection,
             displaces_direct: false,
+            displaces_silent: false,
             continues: false,
         }
     }
