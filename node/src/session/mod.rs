@@ -21,6 +21,7 @@ pub(crate) const PACKET_OVERHEAD: usize = DATA_HEADER_LEN + TAG_LEN + 1;
 
 /// One end of a session: two keys and two counters.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Session {
     /// Who is at the other end.
     pub(crate) peer: NodeId,
