@@ -16,6 +16,7 @@ mod rpc;
 mod sim;
 mod stream;
 mod suite;
+mod system;
 mod table;
 
 use std::{
@@ -33,10 +34,10 @@ const LIMIT: Duration = Duration::from_mins(2);
 
 const USAGE: &str = "usage: bench [--peers PROGRAM] [--slow] [TOPIC...]
     PROGRAM is what tests/peers builds; TOPIC is one of boot, idle, growth, messages, stream, rpc, flood, crash,
-    sim
+    system, sim
 one measurement: bench measure boot NODES | boot-floor NODES | idle NODES | messages BYTES | aead BYTES
     | stream BYTES | rpc IN_FLIGHT | ping-pong IN_FLIGHT | flood PER_SECOND | crash NODES
-    | sim at-rest | sim in-upheaval";
+    | system daemons EACH | system group MEMBERS | system migration BYTES | system command | sim at-rest | sim in-upheaval";
 
 fn main() -> Result<(), Error> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -66,6 +67,10 @@ async fn measured(words: &[&str]) -> Result<Figures, Error> {
         ["flood", rate] => flood::flood(rate.parse()?).await,
         ["sim", how] => sim::sim(how),
         ["crash", nodes] => crash::crash(nodes.parse()?).await,
+        ["system", "daemons", each] => system::daemons(each.parse()?).await,
+        ["system", "group", count] => system::group(count.parse()?).await,
+        ["system", "migration", bytes] => system::migration(bytes.parse()?).await,
+        ["system", "command"] => system::command().await,
         _ => Err(USAGE.into()),
     }
 }
@@ -81,6 +86,7 @@ fn tables(words: &[&str]) -> Result<(), Error> {
         rpc::topic(),
         flood::topic(),
         crash::topic(),
+        system::topic(),
         sim::topic(),
     ];
     let (mut peers, mut slow, mut chosen) = (None, false, Vec::new());
