@@ -25,8 +25,12 @@ use crate::{
     time::{Instant, Now},
 };
 
-/// Changes within this are published together; the first after a while at once.
+/// Changes within this are published together, and within [`TOGETHER_A_PEER`] more for each peer, as looking at all of them
+/// costs that much more; the first change after a while at once.
 const TOGETHER: Duration = Duration::from_millis(5);
+
+/// See [`TOGETHER`].
+const TOGETHER_A_PEER: Duration = Duration::from_millis(1);
 
 /// How old figures in the snapshot get when nothing else changes.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -84,8 +88,12 @@ impl Oversight {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let publish = self.changed.then_some(self.refreshed + TOGETHER);
+        let publish = self.changed.then_some(self.refreshed + self.together());
         [self.frozen_until, publish, Some(self.tick_at)].into_iter().flatten().min()
+    }
+
+    fn together(&self) -> Duration {
+        TOGETHER + TOGETHER_A_PEER * u32::try_from(self.snapshot.peers.len()).unwrap_or(u32::MAX)
     }
 
     /// Something changed that is not only a figure.
@@ -319,7 +327,7 @@ impl MeshOs {
     /// Publishes what is seen, if it changed or is old.
     pub(super) fn publish(&mut self, now: Now, node: &Node) {
         let age = now.instant.saturating_since(self.oversight.refreshed);
-        let changed = self.oversight.changed && age >= TOGETHER;
+        let changed = self.oversight.changed && age >= self.oversight.together();
         if !changed && age < REFRESH {
             return;
         }
