@@ -26,6 +26,7 @@ mod meshos;
 mod node;
 mod packet;
 mod path;
+mod ranges;
 mod received;
 mod record;
 mod route;

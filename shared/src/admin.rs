@@ -55,6 +55,24 @@ pub enum AdminVerb {
     },
 }
 
+impl AdminVerb {
+    /// The node it names, if it names one.
+    #[must_use]
+    pub const fn node(&self) -> Option<NodeId> {
+        match *self {
+            Self::Drain { node }
+            | Self::EnterMaintenance { node }
+            | Self::ExitMaintenance { node }
+            | Self::Cordon { node }
+            | Self::Uncordon { node }
+            | Self::DropReplicas { node }
+            | Self::RestartAllDaemons { node }
+            | Self::ClearAvoidList { node } => Some(node),
+            Self::InvalidatePlacement { .. } => None,
+        }
+    }
+}
+
 /// What needs several operators, and a look at what it will do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -29,7 +29,7 @@ mod upheaval;
 use std::time::Duration;
 
 use meshground_node::{Health, NodeConfig, NodeEvent, RejectReason, SendError, SessionEnd};
-use meshground_tests::sim::{Faults, Network, seeds};
+use meshground_tests::sim::{Datagram, Faults, Network, seeds};
 
 const PSK: [u8; 32] = [42; 32];
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,6 +38,19 @@ fn config() -> NodeConfig {
     let mut config = NodeConfig::new(PSK);
     config.handshake.budget = PATIENCE;
     config
+}
+
+/// Two nodes, the first of which dials the second, when all that is left of their handshake is message 3: it is under way.
+fn at_message_3() -> (Network, [usize; 2], Datagram) {
+    let mut net = Network::new(1, Faults::NONE);
+    let (a, b) = (net.add(config()), net.add(config()));
+    net.dial(a, b);
+    for _ in 0..2 {
+        let datagram = net.intercept().pop_front().expect("the handshake goes on");
+        net.inject(&datagram);
+    }
+    let confirm = net.intercept().pop_front().expect("message 3");
+    (net, [a, b], confirm)
 }
 
 /// A converged network of `n` over a good network.

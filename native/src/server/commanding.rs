@@ -7,7 +7,7 @@ use meshground_node::{
     admin::{AdminCommand, AuditFilter, IceProposal, Nonce, OperatorKey, RadiusHash, SignedCommand},
 };
 use meshground_shared::{
-    AdminVerb, BlastRadius, CommandId, Decision, IceVerb, NodeId, NodeState, SimulationHash, Verb,
+    BlastRadius, CommandId, Decision, IceVerb, NodeId, NodeState, SimulationHash, Verb,
     rpc::{
         Audit, AuditParams, Decided, ExecuteParams, IceExecuteParams, NodeAudit, NodeDecision, RpcError,
         SimulateParams, Simulated, SubmitParams,
@@ -34,7 +34,7 @@ impl Room {
         let ExecuteParams { verb, via, operator } = params;
         let key = operator_key(&operator)?;
         let harness = self.harness()?;
-        let member = via_whom(&harness, via.or(named(&verb)))?;
+        let member = via_whom(&harness, via.or(verb.node()))?;
         let (command, nonce) = self.nonce();
         let signed = AdminCommand::new(verb, wall_time(), nonce).sign(&key);
         self.submit_to(&harness, &member, command, signed).await
@@ -46,7 +46,7 @@ impl Room {
         let signed = SignedCommand::parse(&envelope.0).map_err(errors::no_envelope)?;
         let harness = self.harness()?;
         let named = match signed.verb() {
-            Verb::Admin(verb) => named(verb),
+            Verb::Admin(verb) => verb.node(),
             Verb::Ice(_) => None,
         };
         let member = via_whom(&harness, via.or(named))?;
@@ -162,21 +162,6 @@ fn via_whom(harness: &ClusterHarness, via: Option<NodeId>) -> Result<ClusterNode
     match via {
         Some(via) => running(harness, via),
         None => harness.spokesman(None).ok_or_else(errors::not_running_any),
-    }
-}
-
-/// The node that a command names.
-fn named(verb: &AdminVerb) -> Option<NodeId> {
-    match *verb {
-        AdminVerb::Drain { node }
-        | AdminVerb::EnterMaintenance { node }
-        | AdminVerb::ExitMaintenance { node }
-        | AdminVerb::Cordon { node }
-        | AdminVerb::Uncordon { node }
-        | AdminVerb::DropReplicas { node }
-        | AdminVerb::RestartAllDaemons { node }
-        | AdminVerb::ClearAvoidList { node } => Some(node),
-        AdminVerb::InvalidatePlacement { .. } => None,
     }
 }
 

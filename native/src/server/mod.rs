@@ -22,6 +22,7 @@ mod connection;
 mod dispatch;
 mod errors;
 mod guard;
+mod headers;
 mod http;
 mod outbox;
 mod page;

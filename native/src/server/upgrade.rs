@@ -22,7 +22,7 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{App, connection, http::list, page::text};
+use super::{App, connection, headers::list, page::text};
 
 /// Answers a GET of `/ws`.
 pub(crate) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -> Response<Body> {

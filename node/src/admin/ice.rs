@@ -32,18 +32,10 @@ pub fn named_nodes(verb: &Verb, picture: &ClusterPicture) -> BTreeSet<NodeId> {
 /// leader of the group that this belongs to; or all live ones.
 pub fn concerned(verb: &Verb, picture: &ClusterPicture) -> BTreeSet<NodeId> {
     match verb {
-        Verb::Admin(verb) => match *verb {
-            AdminVerb::Drain { node }
-            | AdminVerb::EnterMaintenance { node }
-            | AdminVerb::ExitMaintenance { node }
-            | AdminVerb::Cordon { node }
-            | AdminVerb::Uncordon { node }
-            | AdminVerb::DropReplicas { node }
-            | AdminVerb::RestartAllDaemons { node }
-            | AdminVerb::ClearAvoidList { node } => BTreeSet::from([node]),
-            // Any may lead the group or have a member of it by the time this comes to pass.
-            AdminVerb::InvalidatePlacement { .. } => picture.live().collect(),
-        },
+        // Any may lead the group that an `InvalidatePlacement` names, or have a member of it, by the time this comes to pass.
+        Verb::Admin(verb) => {
+            verb.node().map_or_else(|| picture.live().collect(), |node| BTreeSet::from([node]))
+        }
         Verb::Ice(verb) => match *verb {
             IceVerb::FreezeCluster { .. } | IceVerb::ThawCluster | IceVerb::FlushAvoidLists => {
                 picture.live().collect()

@@ -3,25 +3,13 @@
 use std::collections::VecDeque;
 
 use super::rtt::Rtt;
-use crate::{packet::AckRanges, time::Instant};
+use crate::{packet::AckRanges, stream::Carried, time::Instant};
 
 /// A packet counts as lost when one sent this many later was acknowledged (section 6.1.1).
 const PACKET_THRESHOLD: u64 = 3;
 
 /// The most packets that may be under way: a bound on memory where they are small.
 pub(crate) const MAX_PACKETS: usize = 16_384;
-
-/// Something a packet carried that must come again if the packet is lost. Only named: when it is sent again, it is
-/// sent as it is then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Carried {
-    Stream { stream: u64, offset: u64, len: u64, end: bool },
-    ResetStream { stream: u64 },
-    StopSending { stream: u64, code: u64 },
-    MaxData,
-    MaxStreamData { stream: u64 },
-    MaxStreams,
-}
 
 /// A packet under way.
 #[derive(Debug)]

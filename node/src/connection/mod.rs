@@ -8,15 +8,12 @@
 mod congestion;
 mod in_flight;
 mod messages;
-mod ranges;
 mod reassembly;
 mod received;
 mod rtt;
 
 use std::{collections::VecDeque, time::Duration};
 
-pub(crate) use in_flight::Carried;
-pub(crate) use ranges::RangeSet;
 pub(crate) use reassembly::MAX_PARCEL;
 
 use self::{
@@ -30,7 +27,7 @@ use self::{
 use crate::{
     packet::{AckRanges, Frame, Frames},
     session::PACKET_OVERHEAD,
-    stream::{Side, Streams, Violation},
+    stream::{Carried, Side, Streams, Violation},
     time::Instant,
 };
 

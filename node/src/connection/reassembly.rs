@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::ranges::RangeSet;
 use crate::packet::Fragment;
+use crate::ranges::RangeSet;
 
 /// The longest frame that is put together, in bytes.
 pub(crate) const MAX_PARCEL: usize = 1 << 20;

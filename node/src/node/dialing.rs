@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use meshground_shared::{Health, NodeId, RejectReason};
 
-use super::{Node, Slot, peers::AFTERLIFE};
+use super::{AFTERLIFE, Node, Slot};
 use crate::{
     event::{DialError, DialId, NodeEvent},
     handshake::{Ephemeral, Initiator, Refusal},

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use meshground_shared::{Health, NodeId, SessionEnd};
 
-use super::{Node, Slot, peers::AFTERLIFE};
+use super::{AFTERLIFE, Node, Slot};
 use crate::{
     event::{DialError, NodeEvent},
     packet::{Frame, Header},

@@ -57,6 +57,9 @@ use crate::{
     timers::{Timer, Timers},
 };
 
+/// How long a replaced session still receives what was sent before the peer knew.
+const AFTERLIFE: Duration = Duration::from_secs(10);
+
 /// A node whose driver is later than this with a timeout has itself stood still (a
 /// suspended machine, a blocked thread) and does not count that time against its peers.
 const STOOD_STILL: Duration = Duration::from_millis(100);

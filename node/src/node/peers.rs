@@ -5,7 +5,7 @@ use std::time::Duration;
 use meshground_shared::{NodeId, RejectReason, SessionEnd};
 use rand_chacha::rand_core::RngCore;
 
-use super::{Node, Slot, leaving::sealed_leave};
+use super::{AFTERLIFE, Node, Slot, leaving::sealed_leave};
 use crate::{
     config::LivenessConfig,
     connection::Connection,
@@ -18,9 +18,6 @@ use crate::{
     time::{Instant, Now},
     timers::Timer,
 };
-
-/// How long a replaced session still receives what was sent before the peer knew.
-pub(super) const AFTERLIFE: Duration = Duration::from_secs(10);
 
 /// Someone this node holds a confirmed session with.
 #[derive(Debug)]

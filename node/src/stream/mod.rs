@@ -4,20 +4,22 @@
 //! Every stream runs both ways. Nothing here knows packets or time: what is to be sent is written into room that is
 //! offered, and what became of it is told later, piece by piece.
 
+mod carried;
 mod id;
 mod receive;
 mod send;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+pub(crate) use carried::Carried;
 pub(crate) use id::Side;
 pub use id::{StreamId, StreamKind};
 use receive::{Read, ReceiveHalf, STREAM_WINDOW};
 use send::SendHalf;
 
 use crate::{
-    connection::{Carried, RangeSet},
     packet::{Frame, StreamPiece},
+    ranges::RangeSet,
 };
 
 /// How many bytes may be under way or unread on all streams together.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::{connection::RangeSet, packet::StreamPiece};
+use crate::{packet::StreamPiece, ranges::RangeSet};
 
 /// How many bytes may be under way or unread on one stream.
 pub(crate) const STREAM_WINDOW: u64 = 1 << 20;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::connection::RangeSet;
+use crate::ranges::RangeSet;
 
 /// How many bytes a stream keeps that are not acknowledged yet. Whoever writes more waits.
 pub(crate) const SEND_BUFFER: usize = 1 << 20;

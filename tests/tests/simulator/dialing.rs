@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use meshground_node::{DialError, Health, Identity, NodeConfig, NodeEvent};
 use meshground_tests::sim::{Datagram, Faults, Network};
 
-use super::{PATIENCE, PSK, config, converged, seeds};
+use super::{PATIENCE, PSK, at_message_3, config, converged, seeds};
 
 fn dead(number: u16) -> SocketAddr {
     ([127, 0, 0, 1], 1_000 + number).into()
@@ -129,14 +129,7 @@ fn a_node_whose_clock_was_set_back_between_two_lives_is_taken_back() {
 
 #[test]
 fn a_life_that_is_over_does_not_push_out_its_successor() {
-    let mut net = Network::new(1, Faults::NONE);
-    let (a, b) = (net.add(config()), net.add(config()));
-    net.dial(a, b);
-    for _ in 0..2 {
-        let datagram = net.intercept().pop_front().expect("the handshake goes on");
-        net.inject(&datagram);
-    }
-    let late = net.intercept().pop_front().expect("message 3 of the first life");
+    let (mut net, [a, b], late) = at_message_3();
     net.crash(a);
     net.restart_in_place(a);
     net.dial(a, b);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use meshground_node::{ConfigError, Health, Node, NodeConfig, NodeEvent};
 use meshground_tests::sim::{Datagram, Faults, Network};
 
-use super::{PATIENCE, config, converged, rejected};
+use super::{PATIENCE, at_message_3, config, converged, rejected};
 
 fn dial_ends(net: &Network, number: usize) -> Vec<&NodeEvent> {
     net.members[number]
@@ -145,14 +145,7 @@ fn a_replayed_initiation_does_not_hold_up_a_dial() {
 
 #[test]
 fn a_forged_confirmation_of_a_session_is_not_answered() {
-    let mut net = Network::new(1, Faults::NONE);
-    let (a, b) = (net.add(config()), net.add(config()));
-    net.dial(a, b);
-    for _ in 0..2 {
-        let datagram = net.intercept().pop_front().expect("the handshake goes on");
-        net.inject(&datagram);
-    }
-    let confirm = net.intercept().pop_front().expect("message 3");
+    let (mut net, [_, b], confirm) = at_message_3();
     net.inject(&confirm);
     assert_eq!(net.intercept().len(), 1, "a ping");
     net.inject(&confirm);
@@ -171,14 +164,7 @@ fn a_forged_confirmation_of_a_session_is_not_answered() {
 
 #[test]
 fn a_confirmation_from_elsewhere_does_not_lead_the_session_astray() {
-    let mut net = Network::new(1, Faults::NONE);
-    let (a, b) = (net.add(config()), net.add(config()));
-    net.dial(a, b);
-    for _ in 0..2 {
-        let datagram = net.intercept().pop_front().expect("the handshake goes on");
-        net.inject(&datagram);
-    }
-    let confirm = net.intercept().pop_front().expect("message 3");
+    let (mut net, _, confirm) = at_message_3();
     net.inject(&Datagram { from: ([127, 0, 0, 1], 9).into(), ..confirm.clone() });
     net.inject(&confirm);
     net.run_until(Duration::from_millis(10), Network::is_converged).expect("the real one still counts");
