@@ -148,7 +148,8 @@ impl Connection {
         each(Gauge::new("urgent bytes", self.urgent_bytes, URGENT_BYTES));
         // One message may go beyond, cut into pieces.
         each(Gauge::new("bytes of messages", self.messages.bytes(), self.max_queued + 2 * MAX_PARCEL));
-        each(Gauge::new("packets under way", self.in_flight.count(), MAX_PACKETS + PROBES as usize));
+        each(Gauge::new("packets under way", self.in_flight.count(), MAX_PACKETS));
+        each(Gauge::new("numbers under way", self.in_flight.span(), in_flight::MAX_SPAN));
         self.received.gauge(each);
         self.reassembly.gauges(each);
         self.streams.gauges(each);
@@ -277,6 +278,15 @@ impl Connection {
         self.probes = self.probes.saturating_sub(1);
         self.tally.messages_sent += u64::from(messages);
         self.congestion.sent(bytes);
+        let Self { in_flight, streams, tally, .. } = self;
+        in_flight.make_room(number, |packet| {
+            // Whoever acknowledges nothing for so long is no path to be gentler with.
+            tally.packets_lost += 1;
+            tally.messages_lost += u64::from(packet.messages);
+            for carried in packet.carried {
+                streams.lost(carried);
+            }
+        });
         self.in_flight.sent(number, Sent { at: now, bytes, carried, messages });
     }
 
