@@ -4,7 +4,9 @@
 
 use meshground_node::{
     WallTime,
-    admin::{AdminCommand, AuditFilter, IceProposal, Nonce, OperatorKey, RadiusHash, SignedCommand},
+    admin::{
+        AdminCommand, AuditFilter, IceProposal, MAX_SIGNATURES, Nonce, OperatorKey, RadiusHash, SignedCommand,
+    },
 };
 use meshground_shared::{
     AdminVerb, BlastRadius, CommandId, Decision, IceVerb, NodeId, NodeState, SimulationHash, Verb,
@@ -94,6 +96,10 @@ impl Room {
     /// Has operators of the playground sign a break-glass command that was simulated, and submits it.
     pub(crate) async fn execute_ice(&self, params: IceExecuteParams) -> Result<Decided, RpcError> {
         let IceExecuteParams { verb, simulation, operators, via } = params;
+        // Each name costs a signature, and more than this no node reads.
+        if operators.as_ref().is_some_and(|names| names.len() > MAX_SIGNATURES) {
+            return Err(errors::too_many_operators(MAX_SIGNATURES));
+        }
         let keys = match operators {
             Some(names) => names.iter().map(|name| operator_key(name)).collect::<Result<Vec<_>, _>>()?,
             None => [1, 2].into_iter().filter_map(OperatorKey::demo).collect(),

@@ -100,6 +100,9 @@ async fn breaking_glass_needs_two_operators_and_a_look_at_what_it_does() {
     let nobody =
         execute_ice(&mut client, &freeze, simulated.simulation, Some(&["somebody"])).await.unwrap_err();
     assert!(nobody.is(ErrorCode::InvalidParams));
+    let crowd =
+        execute_ice(&mut client, &freeze, simulated.simulation, Some(&["demo-1"; 17])).await.unwrap_err();
+    assert!(crowd.is(ErrorCode::InvalidParams) && crowd.message.contains("at most 16"), "{crowd}");
     let done = execute_ice(&mut client, &freeze, simulated.simulation, None).await.unwrap();
     assert_eq!(done.nodes.len(), 3);
     let frozen = execute(&mut client, AdminVerb::Drain { node: nodes[0] }, None).await.unwrap_err();
