@@ -2,6 +2,8 @@
 //!
 //! The playground has operators of its own, whose keys everybody knows: they sign what clients without keys ask for.
 
+use std::collections::BTreeSet;
+
 use meshground_node::{
     WallTime,
     admin::{
@@ -143,12 +145,14 @@ impl Room {
         if let Decision::Rejected(reason) = commanded.decision {
             return Err(errors::rejected(reason).of(command));
         }
+        // Before the log is looked at: whoever holds that must not ask the cluster, which writes to it.
+        let members: BTreeSet<NodeId> = harness.nodes().iter().map(ClusterNode::node_id).collect();
         let nodes = self.log().with_snapshot(|snapshot| {
             let decided = |(&node, seen): (&NodeId, &meshground_shared::NodeSnapshot)| {
                 let entry = seen.audit.iter().rev().find(|entry| entry.nonce == nonce)?;
                 Some(NodeDecision { node, decision: entry.decision })
             };
-            snapshot.nodes.iter().filter(|(id, _)| harness.node(**id).is_some()).filter_map(decided).collect()
+            snapshot.nodes.iter().filter(|(id, _)| members.contains(id)).filter_map(decided).collect()
         });
         Ok(Decided { command, decision: commanded.decision, nonce, nodes })
     }
