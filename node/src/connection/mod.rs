@@ -229,14 +229,21 @@ impl Connection {
         let (mut carried, mut messages, mut elicits_ack) = (Vec::new(), 0, false);
         if may_send && self.urgent.is_empty() {
             let before = out.len();
+            let room = |out: &Vec<u8>| self.room - (out.len() - start);
             if self.messages_first {
-                messages += self.messages.write(self.room - (out.len() - start), out).unwrap_or(0);
-                self.streams.send(self.room - (out.len() - start), out, &mut carried);
+                messages += self.messages.write(room(out), out).unwrap_or(0);
+                // Messages that found no room beside an acknowledgement go with the next packet: it will have one only
+                // if something has come in meanwhile. Were the streams to go on, those might wait for ever.
+                let held_up = out.len() == before && !self.messages.is_empty();
+                if !held_up {
+                    self.streams.send(room(out), out, &mut carried);
+                    self.messages_first = false;
+                }
             } else {
-                self.streams.send(self.room - (out.len() - start), out, &mut carried);
-                messages += self.messages.write(self.room - (out.len() - start), out).unwrap_or(0);
+                self.streams.send(room(out), out, &mut carried);
+                messages += self.messages.write(room(out), out).unwrap_or(0);
+                self.messages_first = true;
             }
-            self.messages_first = !self.messages_first;
             if out.len() == before && self.probes > 0 && out.len() - start < self.room {
                 Frame::Probe.encode(out);
             }
