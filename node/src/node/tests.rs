@@ -168,3 +168,27 @@ fn one_peer_too_many_is_refused_and_those_that_are_there_stay() {
     net.connect(0, 3);
     assert_eq!(net.nodes[0].peers().count(), 3);
 }
+
+#[test]
+fn a_node_whose_key_has_sealed_all_it_may_waits_for_another_and_does_not_spin() {
+    let mut net = Net::new(2, |_| {});
+    net.connect(0, 1);
+    let (now, peer) = (net.now, net.id(1));
+    let index = net.nodes[0].peers[&peer].session;
+    let Some(Slot::Session(session)) = net.nodes[0].slots.get_mut(&index) else { panic!("it is there") };
+    session.exhaust();
+    // Something to acknowledge, at once.
+    let back = net.id(0);
+    net.nodes[1].send(now, back, b"a").unwrap();
+    net.settle();
+    net.nodes[1].send(now, back, b"b").unwrap();
+    net.settle();
+    for _ in 0..200 {
+        let due = net.nodes[0].poll_timeout().unwrap();
+        net.pass(due.saturating_since(net.now.instant));
+        let now = net.now;
+        net.nodes[0].handle_timeout(now);
+        net.settle();
+    }
+    assert!(net.now.instant > now.instant + Duration::from_secs(1), "{:?}", net.now);
+}
