@@ -305,7 +305,7 @@ fn messages_get_their_turn_beside_acknowledgements_and_a_stream_without_end() {
     let mut now = Instant::from_micros(1_000);
     let mut end = Connection::new(1, Side::Lower, ROOM + PACKET_OVERHEAD, 1 << 20, now);
     let stream = end.streams.open(StreamKind::Plain).unwrap();
-    end.streams.write(stream, &[1; 100_000]).unwrap();
+    end.streams.write(stream, &vec![1; 100_000]).unwrap();
     let first = end.write(now, &mut Vec::new()).unwrap();
     end.sent(now, 0, first, ROOM);
     // It fills a packet, so that it fits none with an acknowledgement.
