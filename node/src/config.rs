@@ -26,6 +26,9 @@ pub struct NodeConfig {
     /// How many bytes may wait for one peer to be sent, from 65,536; 1 MiB by default. Beyond, nothing more is taken
     /// for it until less than half waits.
     pub max_queued: usize,
+    /// How many peers it holds sessions with before it takes no strangers' handshakes any more; at least 1, and 4,096 by
+    /// default. What it dials itself comes on top.
+    pub max_peers: usize,
     /// How handshakes are paced.
     pub handshake: HandshakeConfig,
     /// How peers' lives are judged.
@@ -90,6 +93,9 @@ pub enum ConfigError {
     /// `max_queued` is out of range.
     #[error("max_queued is {0} bytes; it must be at least 65,536")]
     MaxQueued(usize),
+    /// `max_peers` is zero.
+    #[error("max_peers must not be zero")]
+    MaxPeers,
     /// The liveness limits do not rise.
     #[error(
         "liveness limits must rise: 1 ms <= heartbeat, twice that <= suspect < unreachable < forget, and budget >= 1"
@@ -111,6 +117,7 @@ impl NodeConfig {
             suite: None,
             max_datagram: 1_452,
             max_queued: 1 << 20,
+            max_peers: 4_096,
             handshake: HandshakeConfig::default(),
             liveness: LivenessConfig::default(),
             rekey: RekeyConfig::default(),
@@ -128,6 +135,9 @@ impl NodeConfig {
         // The longest message there is must fit.
         if self.max_queued < 65_536 {
             return Err(ConfigError::MaxQueued(self.max_queued));
+        }
+        if self.max_peers == 0 {
+            return Err(ConfigError::MaxPeers);
         }
         let live = &self.liveness;
         let rising = [live.suspect, live.unreachable, live.forget].is_sorted_by(|a, b| a < b);

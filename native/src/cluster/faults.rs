@@ -1,5 +1,7 @@
 //! Making things go wrong on links.
 
+use std::collections::BTreeSet;
+
 use meshground_shared::{CommandId, EventKind, FaultyLink, LinkFault, NodeId};
 
 use super::{
@@ -28,6 +30,8 @@ impl ClusterHarness {
     /// # Errors
     /// `Invariant` when somebody is no member, or is on both sides; nothing changed then. `Shutdown`.
     pub fn partition(&self, one: &[NodeId], other: &[NodeId]) -> Result<(), ClusterError> {
+        // Whoever names a member many times means it once: named pair by pair, a list could grow beyond all memory.
+        let [one, other] = [one, other].map(|side| side.iter().copied().collect::<BTreeSet<NodeId>>());
         let links: Vec<_> =
             one.iter().flat_map(|&a| other.iter().flat_map(move |&b| [(a, b), (b, a)])).collect();
         self.spoil(&links, |fault| LinkFault { cut: true, ..fault })

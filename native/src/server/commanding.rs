@@ -2,9 +2,13 @@
 //!
 //! The playground has operators of its own, whose keys everybody knows: they sign what clients without keys ask for.
 
+use std::collections::BTreeSet;
+
 use meshground_node::{
     WallTime,
-    admin::{AdminCommand, AuditFilter, IceProposal, Nonce, OperatorKey, RadiusHash, SignedCommand},
+    admin::{
+        AdminCommand, AuditFilter, IceProposal, MAX_SIGNATURES, Nonce, OperatorKey, RadiusHash, SignedCommand,
+    },
 };
 use meshground_shared::{
     BlastRadius, CommandId, Decision, IceVerb, NodeId, NodeState, SimulationHash, Verb,
@@ -94,6 +98,10 @@ impl Room {
     /// Has operators of the playground sign a break-glass command that was simulated, and submits it.
     pub(crate) async fn execute_ice(&self, params: IceExecuteParams) -> Result<Decided, RpcError> {
         let IceExecuteParams { verb, simulation, operators, via } = params;
+        // Each name costs a signature, and more than this no node reads.
+        if operators.as_ref().is_some_and(|names| names.len() > MAX_SIGNATURES) {
+            return Err(errors::too_many_operators(MAX_SIGNATURES));
+        }
         let keys = match operators {
             Some(names) => names.iter().map(|name| operator_key(name)).collect::<Result<Vec<_>, _>>()?,
             None => [1, 2].into_iter().filter_map(OperatorKey::demo).collect(),
@@ -137,12 +145,14 @@ impl Room {
         if let Decision::Rejected(reason) = commanded.decision {
             return Err(errors::rejected(reason).of(command));
         }
+        // Before the log is looked at: whoever holds that must not ask the cluster, which writes to it.
+        let members: BTreeSet<NodeId> = harness.nodes().iter().map(ClusterNode::node_id).collect();
         let nodes = self.log().with_snapshot(|snapshot| {
             let decided = |(&node, seen): (&NodeId, &meshground_shared::NodeSnapshot)| {
                 let entry = seen.audit.iter().rev().find(|entry| entry.nonce == nonce)?;
                 Some(NodeDecision { node, decision: entry.decision })
             };
-            snapshot.nodes.iter().filter(|(id, _)| harness.node(**id).is_some()).filter_map(decided).collect()
+            snapshot.nodes.iter().filter(|(id, _)| members.contains(id)).filter_map(decided).collect()
         });
         Ok(Decided { command, decision: commanded.decision, nonce, nodes })
     }

@@ -321,6 +321,14 @@ pub(crate) fn no_operators() -> RpcError {
     )
 }
 
+pub(crate) fn too_many_operators(most: usize) -> RpcError {
+    RpcError::new(
+        ErrorCode::InvalidParams,
+        format!("a command is signed by at most {most} operators"),
+        "Name each of them once.",
+    )
+}
+
 pub(crate) fn no_envelope(error: CommandError) -> RpcError {
     RpcError::new(
         ErrorCode::InvalidParams,

@@ -4,9 +4,12 @@
 //! are told that it is busy. Commands on single nodes run side by side. Each runs
 //! on a task of its own, so a client that disconnects cancels nothing.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use meshground_node::{
@@ -258,12 +261,14 @@ impl Room {
     /// Cuts every link between two groups of nodes.
     pub(crate) fn partition(&self, params: &PartitionParams) -> Result<Done, RpcError> {
         let PartitionParams { one, other } = params;
-        let harness = self.harness_with(&[&one[..], &other[..]].concat())?;
-        if one.iter().any(|node| other.contains(node)) {
+        let [one, other] = [one, other].map(|side| side.iter().copied().collect::<BTreeSet<NodeId>>());
+        let harness = self.harness_with(&one.union(&other).copied().collect::<Vec<_>>())?;
+        if !one.is_disjoint(&other) {
             return Err(errors::bad_fault("a node is on both sides"));
         }
         let (command, began) = (self.issue(), Instant::now());
-        let done = harness.caused_by(command).partition(one, other);
+        let [one, other] = [one, other].map(|side| side.into_iter().collect::<Vec<_>>());
+        let done = harness.caused_by(command).partition(&one, &other);
         done.map_err(|error| errors::cluster(&error).of(command))?;
         Ok(Done { command, took_us: micros(began) })
     }

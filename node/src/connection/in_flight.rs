@@ -11,6 +11,11 @@ const PACKET_THRESHOLD: u64 = 3;
 /// The most packets that may be under way: a bound on memory where they are small.
 pub(crate) const MAX_PACKETS: usize = 16_384;
 
+/// The most numbers between the oldest packet under way and the newest, those included that ask for no acknowledgement:
+/// each takes memory while the oldest waits. A peer that acknowledges what it likes, and has this end answer pings
+/// meanwhile, could have it grow without end.
+pub(crate) const MAX_SPAN: usize = 4 * MAX_PACKETS;
+
 /// A packet under way.
 #[derive(Debug)]
 pub(crate) struct Sent {
@@ -53,6 +58,18 @@ impl InFlight {
         self.packets.push_back(Some(packet));
     }
 
+    /// Hands out the oldest packets that must be given up before number `next` goes out, though nothing tells that they
+    /// are lost: too many numbers have been used since, or too many packets wait.
+    pub(crate) fn make_room(&mut self, next: u64, mut lose: impl FnMut(Sent)) {
+        let too_old = |base: u64| next.saturating_sub(base) >= MAX_SPAN as u64;
+        while !self.packets.is_empty() && (too_old(self.base) || self.count >= MAX_PACKETS) {
+            if let Some(packet) = self.take(self.base) {
+                lose(packet);
+            }
+            self.trim();
+        }
+    }
+
     /// How many bytes are under way.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -61,6 +78,12 @@ impl InFlight {
     /// How many packets are under way.
     pub(crate) fn count(&self) -> usize {
         self.count
+    }
+
+    /// How many numbers are kept, from the oldest packet under way on.
+    #[cfg(feature = "floor")]
+    pub(crate) fn span(&self) -> usize {
+        self.packets.len()
     }
 
     /// When the next packet will be lost unless it is acknowledged.
@@ -86,6 +109,8 @@ impl InFlight {
         mut settle: impl FnMut(Sent),
     ) -> Option<Instant> {
         let mut measured = None;
+        // Of the highest number named nothing is known here if its packet asked for no acknowledgement.
+        let mut largest_settled = None;
         for range in ranges.iter() {
             let (low, high) = (*range.start(), *range.end());
             if high < self.base {
@@ -97,14 +122,14 @@ impl InFlight {
                 if self.largest_acked.is_none_or(|largest| number > largest) && number == ranges.largest() {
                     measured = Some(packet.at);
                 }
+                largest_settled = largest_settled.max(Some(number));
                 settle(packet);
             }
         }
         // One that was never sent tells nothing.
         let end = self.base + self.packets.len() as u64;
-        if ranges.largest() < end {
-            self.largest_acked = self.largest_acked.max(Some(ranges.largest()));
-        }
+        let largest = Some(ranges.largest()).filter(|largest| *largest < end);
+        self.largest_acked = self.largest_acked.max(largest).max(largest_settled);
         self.trim();
         measured
     }
@@ -220,6 +245,32 @@ mod tests {
         with_ack(&[1 << 50..=1 << 60], |ack| flight.acknowledged(ack, |_| panic!("nothing to settle")));
         flight.detect_losses(at(100), &Rtt::default(), |_| panic!("nothing is lost"));
         assert_eq!(flight.count(), 2);
+    }
+
+    #[test]
+    fn losses_show_though_the_highest_number_named_asked_for_no_acknowledgement() {
+        let mut flight = flight(0..6);
+        // Number 6 was a heartbeat.
+        with_ack(&[1..=6], |ack| flight.acknowledged(ack, |_| {}));
+        let mut lost = 0;
+        flight.detect_losses(at(700), &Rtt::default(), |_| lost += 1);
+        assert_eq!((lost, flight.count()), (1, 0));
+    }
+
+    #[test]
+    fn a_peer_that_acknowledges_nothing_takes_bounded_memory() {
+        let (mut flight, mut lost) = (InFlight::default(), 0);
+        let mut send = |flight: &mut InFlight, number: u64| {
+            flight.make_room(number, |_| lost += 1);
+            flight.sent(number, Sent { at: at(number), bytes: 1, carried: Vec::new(), messages: 0 });
+            assert!(flight.packets.len() <= MAX_SPAN && flight.count() <= MAX_PACKETS);
+        };
+        // Every packet asks for an acknowledgement; then one in a thousand; then none for very long.
+        (0..40_000).for_each(|number| send(&mut flight, number));
+        (0..1_000).for_each(|number| send(&mut flight, 40_000 + number * 1_000));
+        send(&mut flight, 1 << 40);
+        assert_eq!((flight.count(), flight.bytes(), flight.packets.len()), (1, 1, 1));
+        assert_eq!(lost, 41_000);
     }
 
     #[test]

@@ -145,7 +145,8 @@ impl Connection {
         each(Gauge::new("urgent bytes", self.urgent_bytes, URGENT_BYTES));
         // One message may go beyond, cut into pieces.
         each(Gauge::new("bytes of messages", self.messages.bytes(), self.max_queued + 2 * MAX_PARCEL));
-        each(Gauge::new("packets under way", self.in_flight.count(), MAX_PACKETS + PROBES as usize));
+        each(Gauge::new("packets under way", self.in_flight.count(), MAX_PACKETS));
+        each(Gauge::new("numbers under way", self.in_flight.span(), in_flight::MAX_SPAN));
         self.received.gauge(each);
         self.reassembly.gauges(each);
         self.streams.gauges(each);
@@ -225,14 +226,21 @@ impl Connection {
         let (mut carried, mut messages, mut elicits_ack) = (Vec::new(), 0, false);
         if may_send && self.urgent.is_empty() {
             let before = out.len();
+            let room = |out: &Vec<u8>| self.room - (out.len() - start);
             if self.messages_first {
-                messages += self.messages.write(self.room - (out.len() - start), out).unwrap_or(0);
-                self.streams.send(self.room - (out.len() - start), out, &mut carried);
+                messages += self.messages.write(room(out), out).unwrap_or(0);
+                // Messages that found no room beside an acknowledgement go with the next packet: it will have one only
+                // if something has come in meanwhile. Were the streams to go on, those might wait for ever.
+                let held_up = out.len() == before && !self.messages.is_empty();
+                if !held_up {
+                    self.streams.send(room(out), out, &mut carried);
+                    self.messages_first = false;
+                }
             } else {
-                self.streams.send(self.room - (out.len() - start), out, &mut carried);
-                messages += self.messages.write(self.room - (out.len() - start), out).unwrap_or(0);
+                self.streams.send(room(out), out, &mut carried);
+                messages += self.messages.write(room(out), out).unwrap_or(0);
+                self.messages_first = true;
             }
-            self.messages_first = !self.messages_first;
             if out.len() == before && self.probes > 0 && out.len() - start < self.room {
                 Frame::Probe.encode(out);
             }
@@ -274,6 +282,15 @@ impl Connection {
         self.probes = self.probes.saturating_sub(1);
         self.tally.messages_sent += u64::from(messages);
         self.congestion.sent(bytes);
+        let Self { in_flight, streams, tally, .. } = self;
+        in_flight.make_room(number, |packet| {
+            // Whoever acknowledges nothing for so long is no path to be gentler with.
+            tally.packets_lost += 1;
+            tally.messages_lost += u64::from(packet.messages);
+            for carried in packet.carried {
+                streams.lost(carried);
+            }
+        });
         self.in_flight.sent(number, Sent { at: now, bytes, carried, messages });
     }
 

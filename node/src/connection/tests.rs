@@ -299,3 +299,30 @@ fn a_window_adapts_to_what_the_path_takes() {
     pair.transfer(6_000_000);
     assert!(pair.ends[0].congestion.window() < wide / 4);
 }
+
+#[test]
+fn messages_get_their_turn_beside_acknowledgements_and_a_stream_without_end() {
+    let mut now = Instant::from_micros(1_000);
+    let mut end = Connection::new(1, Side::Lower, ROOM + PACKET_OVERHEAD, 1 << 20, now);
+    let stream = end.streams.open(StreamKind::Plain).unwrap();
+    end.streams.write(stream, &vec![1; 100_000]).unwrap();
+    let first = end.write(now, &mut Vec::new()).unwrap();
+    end.sent(now, 0, first, ROOM);
+    // It fills a packet, so that it fits none with an acknowledgement.
+    let content = [2; ROOM - 3];
+    assert!(end.push_message(&Frame::Message(&content)));
+    assert_eq!(end.messages.bytes(), ROOM);
+    let mut number = 1;
+    for round in 0..4 {
+        // As many packets come in as go out: each second one carries an acknowledgement.
+        end.received(now, round, true);
+        for _ in 0..2 {
+            let mut out = Vec::new();
+            let Some(written) = end.write(now, &mut out) else { continue };
+            end.sent(now, number, written, out.len() + 32);
+            number += 1;
+        }
+        now += Duration::from_millis(10);
+    }
+    assert_eq!(end.tally().messages_sent, 1);
+}

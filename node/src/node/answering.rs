@@ -244,6 +244,10 @@ impl Node {
         if established.peer == self.id() || under_another_name {
             return Err(RejectReason::BadIdentity);
         }
+        let is_known = self.peers.contains_key(&established.peer);
+        if !is_known && self.peers.len() >= self.config.max_peers {
+            return Err(RejectReason::Overloaded);
+        }
         let mut session = Session::new(established, from, self.max_datagram(from), since);
         session.confirmed_by = Some(Box::new(*message));
         let connection = session.connection;

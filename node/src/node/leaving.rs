@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use meshground_shared::{Health, NodeId, SessionEnd};
 
-use super::{AFTERLIFE, Node, Slot};
+use super::{Node, Slot};
 use crate::{
     event::{DialError, NodeEvent},
     packet::{Frame, Header},
@@ -62,7 +62,11 @@ impl Node {
         for (id, mut peer) in std::mem::take(&mut self.peers) {
             if let Some(Slot::Session(mut session)) = self.slots.remove(&peer.session) {
                 let mut datagram = Vec::new();
-                while session.seal(&mut datagram, |out| peer.connection.write(now, out)).is_some() {
+                while let Some((number, packet)) =
+                    session.seal(&mut datagram, |out| peer.connection.write(now, out))
+                {
+                    // What it is not told of, it would go on sending, without regard to congestion and without end.
+                    peer.connection.sent(now, number, packet, datagram.len());
                     self.outbox.push_back((session.path, std::mem::take(&mut datagram)));
                 }
                 self.take_leave_of(peer.session, *session, peer.liveness.health() != Health::Unreachable);
@@ -136,9 +140,7 @@ impl Node {
         for (index, slot) in sessions {
             let Slot::Session(mut session) = slot else { continue };
             self.outbox.extend(sealed_leave(&mut session));
-            session.closed = true;
-            self.slots.insert(index, Slot::Session(session));
-            self.timers.set(Timer::Slot(index), now + AFTERLIFE);
+            self.keep_closed(now, index, session);
         }
     }
 }

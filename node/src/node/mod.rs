@@ -19,6 +19,8 @@ mod relaying;
 mod sending;
 mod spreading;
 mod streaming;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -78,6 +80,8 @@ pub struct Node {
     noise: Noise,
     slots: BTreeMap<u32, Slot>,
     answers: Answers,
+    /// The slots of sessions that have ended, oldest first; some of these slots may have been emptied since.
+    closed: VecDeque<u32>,
     seen: SeenInitiations,
     /// First messages that were stale when they came.
     stale: SeenInitiations,
@@ -159,6 +163,7 @@ impl Node {
             identity,
             slots: BTreeMap::new(),
             answers: Answers::default(),
+            closed: VecDeque::new(),
             seen: SeenInitiations::default(),
             stale: SeenInitiations::default(),
             limits: Limits::default(),

@@ -19,6 +19,13 @@ use crate::{
     timers::Timer,
 };
 
+/// The most replaced sessions that one peer may have. An honest one renews its keys more seldom than it would take for that;
+/// beyond, the oldest goes.
+const MAX_REPLACED: usize = 8;
+
+/// The most sessions that have ended and are remembered for a while, with whomever; beyond, the oldest is not.
+const MAX_CLOSED: usize = 1_024;
+
 /// Someone this node holds a confirmed session with.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -217,6 +224,11 @@ impl Node {
         let Some(Slot::Session(old)) = self.slots.get_mut(&peer.session) else { return };
         new.succeed(old);
         self.timers.set(Timer::Slot(peer.session), now + AFTERLIFE);
+        if peer.replaced.len() >= MAX_REPLACED {
+            let oldest = peer.replaced.remove(0);
+            self.slots.remove(&oldest);
+            self.timers.clear(Timer::Slot(oldest));
+        }
         peer.replaced.push(peer.session);
         (peer.session, peer.session_since) = (index, now);
         peer.renewals_tried = 0;
@@ -467,9 +479,22 @@ impl Node {
         if session.seal(&mut datagram, close).is_some() {
             self.outbox.push_back((session.path, datagram));
         }
+        self.keep_closed(now, index, session);
+    }
+
+    /// Keeps a session that has ended in the slot `index` for a while.
+    pub(super) fn keep_closed(&mut self, now: Instant, index: u32, mut session: Box<Session>) {
         session.closed = true;
         self.slots.insert(index, Slot::Session(session));
         self.timers.set(Timer::Slot(index), now + AFTERLIFE);
+        self.closed.push_back(index);
+        if self.closed.len() > MAX_CLOSED
+            && let Some(oldest) = self.closed.pop_front()
+            && matches!(self.slots.get(&oldest), Some(Slot::Session(session)) if session.closed)
+        {
+            self.slots.remove(&oldest);
+            self.timers.clear(Timer::Slot(oldest));
+        }
     }
 
     pub(super) fn remove_peer(&mut self, id: NodeId, reason: SessionEnd) {

@@ -8,6 +8,7 @@ use crate::{
     event::{NodeEvent, SendError, Transmit},
     packet::{Frame, MESSAGE_OVERHEAD},
     path::Path,
+    session::Session,
     time::{Instant, Now},
     timers::Timer,
 };
@@ -114,7 +115,12 @@ impl Node {
 
     /// Sets a connection's timer to when it next wants attention. One that goes off too early is set anew then: moving it with
     /// every packet would cost more.
+    ///
+    /// What nothing can be sealed for waits for other keys, and not for a time that would have come at once, again and again.
     fn arm(&mut self, id: NodeId) {
+        if !self.current_session(id).is_some_and(Session::may_seal) {
+            return;
+        }
         let Some(due) = self.peers.get(&id).and_then(|peer| peer.connection.timeout()) else { return };
         let timer = Timer::Connection(id);
         if self.timers.at(timer).is_none_or(|at| due < at) {

@@ -122,6 +122,17 @@ impl Session {
         self.next_counter - self.first_counter
     }
 
+    /// Whether it may seal any more.
+    pub(crate) fn may_seal(&self) -> bool {
+        self.send_key.is_some() && self.sealed() < self.limit
+    }
+
+    /// It has sealed all it may.
+    #[cfg(test)]
+    pub(crate) fn exhaust(&mut self) {
+        self.limit = 0;
+    }
+
     /// How many it may seal before it is to be renewed, if `wanted` is not fewer. Half of what it may seal at all,
     /// for the renewal needs time.
     pub(crate) fn renewal_due_after(&self, wanted: u64) -> u64 {
@@ -135,7 +146,7 @@ impl Session {
         out: &mut Vec<u8>,
         write: impl FnOnce(&mut Vec<u8>) -> Option<T>,
     ) -> Option<(u64, T)> {
-        if self.sealed() >= self.limit {
+        if !self.may_seal() {
             return None;
         }
         let send_key = self.send_key.as_ref()?;

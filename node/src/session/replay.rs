@@ -1,5 +1,7 @@
 //! The replay window: which packet counters were seen (RFC 6479).
 
+use crate::packet::varint;
+
 const WORDS: usize = 32;
 const WORD_BITS: u64 = 64;
 
@@ -19,8 +21,8 @@ impl ReplayWindow {
     /// Whether `counter` is new. Ask before decrypting, [`record`](Self::record) after:
     /// only an authentic packet may move the window.
     pub(crate) fn is_new(&self, counter: u64) -> bool {
-        if counter == u64::MAX {
-            // Noise reserves it, and no window could move past it.
+        if counter > varint::MAX {
+            // No acknowledgement could name it. Noise reserves the highest of all, which no window could move past.
             return false;
         }
         if counter >= self.next {
@@ -96,16 +98,18 @@ mod tests {
         assert!(accept(&mut window, 3));
         assert!(accept(&mut window, 3 + WORDS as u64 * WORD_BITS));
         assert!(accept(&mut window, 3 + WORDS as u64 * WORD_BITS - 64), "same bit as an old counter");
-        assert!(accept(&mut window, u64::MAX - 1));
+        assert!(accept(&mut window, varint::MAX));
         assert!(!accept(&mut window, 3));
     }
 
     #[test]
-    fn the_highest_counter_of_all_is_never_accepted() {
+    fn a_counter_that_no_acknowledgement_could_name_is_never_accepted() {
         let mut window = ReplayWindow::default();
-        assert!(!accept(&mut window, u64::MAX));
-        assert!(accept(&mut window, u64::MAX - 1));
-        assert!(!accept(&mut window, u64::MAX - 1) && !accept(&mut window, u64::MAX));
+        for beyond in [u64::MAX, u64::MAX - 1, varint::MAX + 1] {
+            assert!(!accept(&mut window, beyond));
+        }
+        assert!(accept(&mut window, varint::MAX));
+        assert!(!accept(&mut window, varint::MAX) && !accept(&mut window, varint::MAX + 1));
     }
 
     #[test]

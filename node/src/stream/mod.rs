@@ -314,7 +314,12 @@ impl Streams {
     /// The other end allows more bytes in all.
     pub(crate) fn on_max_data(&mut self, limit: u64) {
         if limit > self.send_limit {
+            // While there is room left, no stream waits for more of it.
+            let was_exhausted = self.sent >= self.send_limit;
             self.send_limit = limit;
+            if !was_exhausted {
+                return;
+            }
             let waiting: Vec<StreamId> = self.open.keys().copied().collect();
             for id in waiting {
                 self.queue(id);

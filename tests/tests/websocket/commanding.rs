@@ -5,10 +5,11 @@ use meshground_node::{
     admin::{AdminCommand, Nonce, OperatorKey},
 };
 use meshground_shared::{
-    AdminVerb, Decision, Hex, IceVerb, Maintenance, Rejection, SimulationHash,
+    AdminVerb, Decision, Hex, IceVerb, LinkFault, Maintenance, Rejection, SimulationHash,
     rpc::{
         AdminAudit, AdminExecute, AdminSubmit, AuditParams, DaemonSpawn, DaemonSpawnParams, Decided,
-        ExecuteParams, IceExecute, IceExecuteParams, IceSimulate, SimulateParams, Simulated, SubmitParams,
+        ExecuteParams, FaultParams, FaultSet, IceExecute, IceExecuteParams, IceSimulate, SimulateParams,
+        Simulated, SubmitParams,
     },
 };
 
@@ -100,6 +101,9 @@ async fn breaking_glass_needs_two_operators_and_a_look_at_what_it_does() {
     let nobody =
         execute_ice(&mut client, &freeze, simulated.simulation, Some(&["somebody"])).await.unwrap_err();
     assert!(nobody.is(ErrorCode::InvalidParams));
+    let crowd =
+        execute_ice(&mut client, &freeze, simulated.simulation, Some(&["demo-1"; 17])).await.unwrap_err();
+    assert!(crowd.is(ErrorCode::InvalidParams) && crowd.message.contains("at most 16"), "{crowd}");
     let done = execute_ice(&mut client, &freeze, simulated.simulation, None).await.unwrap();
     assert_eq!(done.nodes.len(), 3);
     let frozen = execute(&mut client, AdminVerb::Drain { node: nodes[0] }, None).await.unwrap_err();
@@ -107,6 +111,34 @@ async fn breaking_glass_needs_two_operators_and_a_look_at_what_it_does() {
     let thaw = simulate(&mut client, &IceVerb::ThawCluster).await.unwrap();
     execute_ice(&mut client, &IceVerb::ThawCluster, thaw.simulation, None).await.unwrap();
     execute(&mut client, AdminVerb::Drain { node: nodes[0] }, None).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_are_decided_while_much_else_is_written_down() {
+    let server = server().await;
+    let mut client = Client::connect(server.local_addr()).await;
+    let nodes = boot(&mut client, 3).await.nodes;
+    let (done, mut is_done) = tokio::sync::oneshot::channel::<()>();
+    let (address, [from, to]) = (server.local_addr(), [nodes[0], nodes[1]]);
+    let spoiling = tokio::spawn(async move {
+        let mut client = Client::connect(address).await;
+        for delay_us in (1..=50).cycle() {
+            let fault = LinkFault { delay_us, ..LinkFault::default() };
+            client.call::<FaultSet>(&FaultParams { from, to, both_ways: true, fault }).await.unwrap();
+            if is_done.try_recv().is_ok() {
+                break;
+            }
+        }
+    });
+    for _ in 0..100 {
+        for verb in [AdminVerb::Cordon { node: nodes[2] }, AdminVerb::Uncordon { node: nodes[2] }] {
+            let decided = in_time("a decision", execute(&mut client, verb, None)).await.unwrap();
+            assert_eq!(decided.nodes.len(), 3);
+        }
+    }
+    done.send(()).unwrap();
+    spoiling.await.unwrap();
     server.stop().await;
 }
 

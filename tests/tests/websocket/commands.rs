@@ -103,6 +103,18 @@ async fn faults_are_set_listed_and_cleared() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_named_again_and_again_counts_once() {
+    let server = server().await;
+    let mut client = Client::connect(server.local_addr()).await;
+    let [a, b] = boot(&mut client, 2).await.nodes[..] else { panic!("two were asked for") };
+    // As many as a message takes. Pair by pair they would need more memory than there is.
+    let often = PartitionParams { one: vec![a; 25_000], other: vec![b; 25_000] };
+    client.call::<FaultPartition>(&often).await.unwrap();
+    assert_eq!(client.call::<FaultList>(&NoParams {}).await.unwrap().faults.len(), 2);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_that_fails_half_way_names_itself_in_its_error() {
     let server = started(slow_to_fail()).await;
     let mut client = Client::connect(server.local_addr()).await;

@@ -1,0 +1,194 @@
+//! Two nodes and a network between them that loses what it is told to.
+
+use meshground_shared::Health;
+
+use super::*;
+use crate::{DialError, SendError};
+
+const PSK: [u8; 32] = [7; 32];
+
+fn address(number: u8) -> SocketAddr {
+    ([127, 0, 0, 1], 1_000 + u16::from(number)).into()
+}
+
+struct Net {
+    now: Now,
+    nodes: Vec<Node>,
+    events: Vec<Vec<NodeEvent>>,
+    /// Which node's datagrams are lost.
+    mute: Option<usize>,
+}
+
+impl Net {
+    fn new(nodes: u8, config: impl Fn(&mut NodeConfig)) -> Self {
+        let now = Now { instant: Instant::from_micros(1), wall: crate::WallTime(1 << 50) };
+        let node = |number: u8| {
+            let mut its = NodeConfig::new(PSK);
+            config(&mut its);
+            Node::new(its, Identity::from_seed([number + 1; 32]), [number; 32], now).unwrap()
+        };
+        let nodes: Vec<Node> = (0..nodes).map(node).collect();
+        Self { now, events: nodes.iter().map(|_| Vec::new()).collect(), nodes, mute: None }
+    }
+
+    /// Sends everything there is to send, and takes it in, until nothing more comes of that.
+    fn settle(&mut self) {
+        let mut more = true;
+        while std::mem::take(&mut more) {
+            for from in 0..self.nodes.len() {
+                let mut buffer = Vec::new();
+                while let Some(Transmit { to, .. }) = self.nodes[from].poll_transmit(self.now, &mut buffer) {
+                    more = true;
+                    let mut datagram = std::mem::take(&mut buffer);
+                    let source = address(u8::try_from(from).unwrap());
+                    let to = (0..).zip(&mut self.nodes).find(|(number, _)| address(*number) == to);
+                    if let Some((_, to)) = to.filter(|_| self.mute != Some(from)) {
+                        to.handle_datagram(self.now, source, &mut datagram);
+                    }
+                }
+                while let Some(event) = self.nodes[from].poll_event() {
+                    self.events[from].push(event);
+                }
+            }
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now.instant += time;
+        self.now.wall.0 += u64::try_from(time.as_micros()).unwrap();
+    }
+
+    /// Goes on until `time` has passed.
+    fn run(&mut self, time: Duration) {
+        let end = self.now.instant + time;
+        self.settle();
+        while let Some(due) = self.nodes.iter().filter_map(Node::poll_timeout).min().filter(|due| *due <= end)
+        {
+            self.pass(due.saturating_since(self.now.instant));
+            for node in &mut self.nodes {
+                node.handle_timeout(self.now);
+            }
+            self.settle();
+        }
+        self.pass(end.saturating_since(self.now.instant));
+    }
+
+    fn connect(&mut self, from: usize, to: u8) {
+        let now = self.now;
+        self.nodes[from].connect(now, address(to), None);
+        self.run(Duration::from_millis(10));
+    }
+
+    fn id(&self, number: usize) -> NodeId {
+        self.nodes[number].id()
+    }
+}
+
+#[test]
+fn a_node_that_leaves_while_it_asks_for_acknowledgements_comes_to_an_end_with_it() {
+    let mut net = Net::new(2, |_| {});
+    net.connect(0, 1);
+    let (now, peer) = (net.now, net.id(1));
+    net.mute = Some(1);
+    net.nodes[0].send(now, peer, b"lost, or its acknowledgement is").unwrap();
+    net.settle();
+    // Until it asks for an acknowledgement; nobody has come to send that yet.
+    while net.nodes[0].peers[&peer].connection.timeout().is_some_and(|due| due > net.now.instant) {
+        let due = net.nodes[0].poll_timeout().unwrap();
+        net.pass(due.saturating_since(net.now.instant));
+        let now = net.now;
+        net.nodes[0].handle_timeout(now);
+    }
+    let now = net.now;
+    net.nodes[0].handle_timeout(now);
+    net.nodes[0].leave(now);
+    assert!(net.nodes[0].outbox.len() < 10, "{} datagrams", net.nodes[0].outbox.len());
+}
+
+#[test]
+fn a_node_that_leaves_sends_what_waits_only_as_far_as_congestion_allows() {
+    let mut net = Net::new(2, |_| {});
+    net.connect(0, 1);
+    let (now, peer) = (net.now, net.id(1));
+    while net.nodes[0].send(now, peer, &[1; 1_000])
+        != Err(SendError::Full { peer, queued: net.nodes[0].queued() })
+    {}
+    net.nodes[0].leave(now);
+    let bytes: usize = net.nodes[0].outbox.iter().map(|(_, datagram)| datagram.len()).sum();
+    assert!(bytes < 40_000, "{bytes} bytes at once");
+}
+
+#[test]
+fn handshakes_again_and_again_take_bounded_memory() {
+    let mut net = Net::new(2, |_| {});
+    net.connect(0, 1);
+    let peer = net.id(1);
+    let mut most = 0;
+    for _ in 0..100 {
+        // As somebody would who renews its keys without end.
+        net.pass(Duration::from_millis(1));
+        let request = DialRequest::new(
+            dialing::Purpose::Renewal,
+            Path::Direct(address(1)),
+            Some(peer),
+            net.now.instant + Duration::from_secs(5),
+        );
+        let now = net.now;
+        net.nodes[0].begin_dial(now, request);
+        net.settle();
+        most = most.max(net.nodes[1].slots.len());
+    }
+    assert!(most > 5 && most < 12, "{most} slots");
+    for _ in 0..50 {
+        let now = net.now;
+        net.nodes[0].disconnect(now, peer);
+        net.connect(0, 1);
+    }
+    assert_eq!(net.nodes[1].peer(net.id(0)).map(|view| view.health), Some(Health::Healthy));
+}
+
+#[test]
+fn one_peer_too_many_is_refused_and_those_that_are_there_stay() {
+    let mut net = Net::new(4, |config| {
+        config.max_peers = 2;
+        config.handshake.budget = Duration::from_secs(1);
+    });
+    for from in [1, 2, 3] {
+        net.connect(from, 0);
+    }
+    net.run(Duration::from_secs(2));
+    assert_eq!(net.nodes[0].peers().count(), 2);
+    assert!(net.nodes[0].rejected(RejectReason::Overloaded) > 0);
+    let failed =
+        |event: &NodeEvent| matches!(event, NodeEvent::DialFailed { error: DialError::TimedOut { .. }, .. });
+    assert!(net.events[3].iter().any(failed), "{:?}", net.events[3]);
+    // One of those that are there renews its session; one that is dialed is welcome.
+    net.connect(1, 0);
+    assert_eq!(net.nodes[0].peers().count(), 2);
+    net.connect(0, 3);
+    assert_eq!(net.nodes[0].peers().count(), 3);
+}
+
+#[test]
+fn a_node_whose_key_has_sealed_all_it_may_waits_for_another_and_does_not_spin() {
+    let mut net = Net::new(2, |_| {});
+    net.connect(0, 1);
+    let (now, peer) = (net.now, net.id(1));
+    let index = net.nodes[0].peers[&peer].session;
+    let Some(Slot::Session(session)) = net.nodes[0].slots.get_mut(&index) else { panic!("it is there") };
+    session.exhaust();
+    // Something to acknowledge, at once.
+    let back = net.id(0);
+    net.nodes[1].send(now, back, b"a").unwrap();
+    net.settle();
+    net.nodes[1].send(now, back, b"b").unwrap();
+    net.settle();
+    for _ in 0..200 {
+        let due = net.nodes[0].poll_timeout().unwrap();
+        net.pass(due.saturating_since(net.now.instant));
+        let now = net.now;
+        net.nodes[0].handle_timeout(now);
+        net.settle();
+    }
+    assert!(net.now.instant > now.instant + Duration::from_secs(1), "{:?}", net.now);
+}
