@@ -23,12 +23,10 @@ use std::{
     time::{Duration, Instant as StdInstant},
 };
 
-use meshground_node::{
-    CallRecord, DialError, DialId, JobDone, Node, NodeEvent, PeerView, RejectReason, StreamEvent,
-};
+use meshground_node::{DialError, DialId, JobDone, Node, NodeEvent, PeerView, RejectReason, StreamEvent};
 use meshground_shared::{CommandId, EventKind, NodeId};
 use tokio::{
-    sync::{Notify, broadcast, mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     time::{Instant, sleep_until, timeout_at},
 };
 
@@ -42,7 +40,9 @@ pub(crate) use self::{
 };
 use crate::{
     faults::{FaultTable, Shaper},
-    mesh::{call::Switchboard, inbox::Inboxes, outbox::Outboxes, stream::Desk, view::View},
+    mesh::{
+        call::Switchboard, inbox::Inboxes, observed::Observed, outbox::Outboxes, stream::Desk, view::View,
+    },
 };
 
 /// The most datagrams read at one wake-up, give or take a run or two, so that commands and timers get their turn under
@@ -207,7 +207,7 @@ impl Driver {
         inboxes: Arc<Inboxes>,
         desk: Arc<Desk>,
         switchboard: Arc<Switchboard>,
-        call_records: broadcast::Sender<Arc<CallRecord>>,
+        observed: Arc<Observed>,
         commands: mpsc::Receiver<Command>,
         orders: Orders,
         paused: watch::Sender<bool>,
@@ -226,7 +226,7 @@ impl Driver {
             work,
             pump: Pump::new(outboxes),
             streams: Streams::new(desk),
-            calls: Calls::new(switchboard, call_records),
+            calls: Calls::new(switchboard, observed),
             reach: Reach::default(),
             inboxes: Listeners(inboxes),
             commands,
