@@ -55,6 +55,9 @@ const ROUNDS: usize = 8;
 /// The most commands carried out at one wake-up.
 const COMMAND_BATCH: usize = 64;
 
+/// Room for so many events is kept between two wake-ups.
+const EVENTS_KEPT: usize = 32;
+
 /// A timer may wait this long for the socket to be read empty: what lies there may be the very packet whose absence
 /// the timer would act upon. Beyond, a flood must not stop the clock.
 const TIMER_PATIENCE: Duration = Duration::from_millis(50);
@@ -554,6 +557,7 @@ impl Driver {
                 _ => {}
             }
         }
+        self.events.shrink_to(EVENTS_KEPT);
     }
 
     /// Tells those who ended sessions that these are over, now that everybody else has been told.

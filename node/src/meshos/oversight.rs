@@ -29,7 +29,7 @@ use crate::{
 const TOGETHER: Duration = Duration::from_millis(5);
 
 /// See [`TOGETHER`].
-const TOGETHER_A_PEER: Duration = Duration::from_millis(1);
+const TOGETHER_A_PEER: Duration = Duration::from_millis(2);
 
 /// How old figures in the snapshot get when nothing else changes.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -362,9 +362,19 @@ impl MeshOs {
             .filter(|(id, _)| *id != self.local)
             .map(|(id, known)| (id, PeerState::of(known)))
             .collect();
+        // Both go by id; those who have said nothing yet are few.
+        let mut silent = Vec::new();
+        let mut said = peers.iter_mut().peekable();
         for peer in node.peers() {
-            let state = peers.entry(peer.id).or_default();
-            (state.health, state.rtt) = (Some(peer.health), peer.rtt);
+            while said.next_if(|(id, _)| **id < peer.id).is_some() {}
+            match said.next_if(|(id, _)| **id == peer.id) {
+                Some((_, state)) => (state.health, state.rtt) = (Some(peer.health), peer.rtt),
+                None => silent.push(peer),
+            }
+        }
+        for peer in silent {
+            let state = PeerState { health: Some(peer.health), rtt: peer.rtt, ..PeerState::default() };
+            peers.insert(peer.id, state);
         }
         if let Some(verdicts) = probes.verdicts() {
             let known = peers.iter_mut().filter(|(_, peer)| peer.health.is_some());
