@@ -377,11 +377,14 @@ impl MeshOs {
             peers.insert(peer.id, state);
         }
         if let Some(verdicts) = probes.verdicts() {
-            let known = peers.iter_mut().filter(|(_, peer)| peer.health.is_some());
-            known.for_each(|(id, peer)| peer.health = verdicts.get(id).copied().or(peer.health));
+            for (id, peer) in peers.iter_mut().filter(|(_, peer)| peer.health.is_some()) {
+                peer.health = verdicts.get(id).copied().or(peer.health);
+            }
         }
         if let Some(round_trips) = probes.round_trips() {
-            peers.iter_mut().for_each(|(id, peer)| peer.rtt = round_trips.get(id).copied());
+            for (id, peer) in &mut peers {
+                peer.rtt = round_trips.get(id).copied();
+            }
         }
         MeshOsSnapshot {
             daemons: self.daemons().collect(),
