@@ -315,7 +315,7 @@ pub fn capabilities_rewritten(body: &[u8]) -> Option<Vec<u8>> {
 
 /// What a record of links says, read and written again.
 pub fn links_rewritten(body: &[u8]) -> Option<Vec<u8>> {
-    Some(Links::decode(body).ok()?.encode())
+    Some(Links::decode(&body.into(), 0..body.len()).ok()?.encode())
 }
 
 /// The content of a summary frame, read and written again.

@@ -15,7 +15,7 @@ use meshground_shared::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use super::{
@@ -23,6 +23,16 @@ use super::{
     state::{Member, Phase, State},
 };
 use crate::{driver::Observer, log::EventLog, mesh::Mesh};
+
+/// Of the time that somebody has waited already, this part may pass between two looks: to look at every one of the
+/// thousands of changes of a big boot would take more.
+const LEISURE: u32 = 64;
+
+/// Less than this is not worth a timer, and the clock of timers is no finer.
+const LEAST_LEISURE: Duration = Duration::from_millis(1);
+
+/// And no more than this.
+const MOST_LEISURE: Duration = Duration::from_millis(10);
 
 /// A cluster, apart from its handles.
 #[derive(Debug)]
@@ -81,7 +91,7 @@ impl Shared {
         }
     }
 
-    /// Looks at every change until `look` is done. `None` when `budget` has passed since the last progress: since
+    /// Looks at what changes until `look` is done; at changes close to each other, together. `None` when `budget` has passed since the last progress: since
     /// `look` said more than ever before.
     pub(super) async fn watch<T>(
         &self,
@@ -89,10 +99,12 @@ impl Shared {
         mut look: impl FnMut(&State) -> Look<T>,
     ) -> Option<T> {
         let mut changed = self.changed.subscribe();
+        let begun = Instant::now();
         let mut best = None;
         let mut deadline = None;
         loop {
             changed.borrow_and_update();
+            let looked = Instant::now();
             match look(&self.state()) {
                 Look::Done(result) => return Some(result),
                 Look::Waiting { progress } if Some(progress) > best => {
@@ -107,6 +119,10 @@ impl Shared {
                 Some(deadline) if timeout_at(deadline, changed.changed()).await.is_err() => return None,
                 Some(_) => {}
                 None => drop(changed.changed().await),
+            }
+            let leisure = ((looked - begun) / LEISURE).min(MOST_LEISURE);
+            if leisure >= LEAST_LEISURE {
+                sleep_until(looked + leisure).await;
             }
         }
     }

@@ -8,25 +8,23 @@ use std::{
     time::Duration,
 };
 
-use meshground_node::{CallError, CallEvent, CallId, CallRecord, Instant, Node, NodeId, Now, ReplyError};
-use tokio::{
-    sync::{broadcast, oneshot},
-    task::AbortHandle,
-};
+use meshground_node::{CallError, CallEvent, CallId, Instant, Node, NodeId, Now, ReplyError};
+use tokio::{sync::oneshot, task::AbortHandle};
 
 use super::{
     clock::{now, std_instant},
     reach::Reach,
 };
-use crate::mesh::call::{
-    Caller, Handler, MAX_HANDLERS, Order, Refusal, Request, Responder, Switchboard, Token, Work,
+use crate::mesh::{
+    call::{Caller, Handler, MAX_HANDLERS, Order, Refusal, Request, Responder, Switchboard, Token, Work},
+    observed::Observed,
 };
 
 /// The task's end of the calls.
 #[derive(Debug)]
 pub(super) struct Calls {
     switchboard: Arc<Switchboard>,
-    observers: broadcast::Sender<Arc<CallRecord>>,
+    observers: Observers,
     /// Calls that wait for a session or until fewer are open: by whom they are for, in order.
     waiting: BTreeMap<(NodeId, Token), Waiting>,
     /// When those are over that have a deadline.
@@ -35,6 +33,16 @@ pub(super) struct Calls {
     tokens: BTreeMap<Token, CallId>,
     served: BTreeMap<CallId, Serving>,
     orders: Vec<Order>,
+}
+
+/// Whoever observes the node's calls; told when it goes that no more will come.
+#[derive(Debug)]
+struct Observers(Arc<Observed>);
+
+impl Drop for Observers {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// A call that has not been made yet.
@@ -68,10 +76,10 @@ struct Serving {
 }
 
 impl Calls {
-    pub(super) fn new(switchboard: Arc<Switchboard>, observers: broadcast::Sender<Arc<CallRecord>>) -> Self {
+    pub(super) fn new(switchboard: Arc<Switchboard>, observers: Arc<Observed>) -> Self {
         Self {
             switchboard,
-            observers,
+            observers: Observers(observers),
             waiting: BTreeMap::new(),
             due: BTreeSet::new(),
             made: BTreeMap::new(),
@@ -278,9 +286,7 @@ impl Calls {
                     end(caller, outcome.map_err(whole));
                 }
             }
-            CallEvent::Observed(record) if self.observers.receiver_count() > 0 => {
-                let _ = self.observers.send(Arc::new(record));
-            }
+            CallEvent::Observed(record) => self.observers.0.tell(record),
             _ => {}
         }
     }

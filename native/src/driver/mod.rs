@@ -23,12 +23,10 @@ use std::{
     time::{Duration, Instant as StdInstant},
 };
 
-use meshground_node::{
-    CallRecord, DialError, DialId, JobDone, Node, NodeEvent, PeerView, RejectReason, StreamEvent,
-};
+use meshground_node::{DialError, DialId, JobDone, Node, NodeEvent, PeerView, RejectReason, StreamEvent};
 use meshground_shared::{CommandId, EventKind, NodeId};
 use tokio::{
-    sync::{Notify, broadcast, mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     time::{Instant, sleep_until, timeout_at},
 };
 
@@ -42,7 +40,9 @@ pub(crate) use self::{
 };
 use crate::{
     faults::{FaultTable, Shaper},
-    mesh::{call::Switchboard, inbox::Inboxes, outbox::Outboxes, stream::Desk, view::View},
+    mesh::{
+        call::Switchboard, inbox::Inboxes, observed::Observed, outbox::Outboxes, stream::Desk, view::View,
+    },
 };
 
 /// The most datagrams read at one wake-up, give or take a run or two, so that commands and timers get their turn under
@@ -54,6 +54,9 @@ const ROUNDS: usize = 8;
 
 /// The most commands carried out at one wake-up.
 const COMMAND_BATCH: usize = 64;
+
+/// Room for so many events is kept between two wake-ups.
+const EVENTS_KEPT: usize = 32;
 
 /// A timer may wait this long for the socket to be read empty: what lies there may be the very packet whose absence
 /// the timer would act upon. Beyond, a flood must not stop the clock.
@@ -207,7 +210,7 @@ impl Driver {
         inboxes: Arc<Inboxes>,
         desk: Arc<Desk>,
         switchboard: Arc<Switchboard>,
-        call_records: broadcast::Sender<Arc<CallRecord>>,
+        call_records: Arc<Observed>,
         commands: mpsc::Receiver<Command>,
         orders: Orders,
         paused: watch::Sender<bool>,
@@ -554,6 +557,7 @@ impl Driver {
                 _ => {}
             }
         }
+        self.events.shrink_to(EVENTS_KEPT);
     }
 
     /// Tells those who ended sessions that these are over, now that everybody else has been told.

@@ -9,12 +9,12 @@ use meshground_node::{
 };
 use tokio::{
     runtime::Handle,
-    sync::{Notify, broadcast, mpsc, watch},
+    sync::{Notify, mpsc, watch},
 };
 
 use super::{
-    CALL_RECORDS, COMMAND_QUEUE, Inner, Mesh, MeshError, call::Switchboard, inbox::Inboxes, outbox::Outboxes,
-    stream::Desk, view::View,
+    COMMAND_QUEUE, Inner, Mesh, MeshError, call::Switchboard, inbox::Inboxes, observed::Observed,
+    outbox::Outboxes, stream::Desk, view::View,
 };
 use crate::{
     driver::{Driver, Observer, Orders, Socket, System, birth, now},
@@ -179,8 +179,7 @@ impl MeshBuilder {
         let work = Arc::new(Notify::new());
         let desk = Arc::new(Desk::new(Arc::clone(&work)));
         let switchboard = Arc::new(Switchboard::new(Arc::clone(&work)));
-        let (call_records, _) = broadcast::channel(CALL_RECORDS);
-        let observed = call_records.downgrade();
+        let observed = Arc::<Observed>::default();
         let outboxes = Arc::new(Outboxes::new(Arc::clone(&work)));
         let inboxes = Arc::<Inboxes>::default();
         let (closing, closed) = watch::channel(());
@@ -204,7 +203,7 @@ impl MeshBuilder {
             Arc::clone(&inboxes),
             Arc::clone(&desk),
             Arc::clone(&switchboard),
-            call_records,
+            Arc::clone(&observed),
             queue,
             orders,
             pausing,

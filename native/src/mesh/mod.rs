@@ -3,6 +3,7 @@
 mod builder;
 pub(crate) mod call;
 pub(crate) mod inbox;
+pub(crate) mod observed;
 pub(crate) mod outbox;
 mod place;
 mod sender;
@@ -12,13 +13,13 @@ pub(crate) mod view;
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use meshground_node::{
-    CallError, CallRecord, ConfigError, DialError, PeerView, PlacementError, RejectReason, ReplyError,
-    SendError, StreamError,
+    CallError, ConfigError, DialError, PeerView, PlacementError, RejectReason, ReplyError, SendError,
+    StreamError,
 };
 use meshground_shared::{NodeId, PublicKey};
 use tokio::{
     runtime::Handle,
-    sync::{Notify, broadcast, mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     task::AbortHandle,
 };
 
@@ -33,6 +34,7 @@ pub use self::{
 use self::{
     call::{Handler, Switchboard},
     inbox::Inboxes,
+    observed::Observed,
     outbox::Outboxes,
     stream::Desk,
     view::View,
@@ -67,7 +69,7 @@ struct Inner {
     inboxes: Arc<Inboxes>,
     desk: Arc<Desk>,
     switchboard: Arc<Switchboard>,
-    observed: broadcast::WeakSender<Arc<CallRecord>>,
+    observed: Arc<Observed>,
     os: Option<Daemons>,
     leave: Arc<Notify>,
     pause: watch::Sender<bool>,
@@ -331,12 +333,7 @@ impl Mesh {
 
     /// The records of calls from now on, made and served here, as they end.
     pub fn calls(&self) -> CallObserver {
-        let records = match self.inner.observed.upgrade() {
-            Some(sender) => sender.subscribe(),
-            // The node is down: a stream that has ended.
-            None => broadcast::channel(1).1,
-        };
-        CallObserver { records, missed: 0 }
+        CallObserver { records: self.inner.observed.subscribe(), missed: 0 }
     }
 
     /// For running daemons on it; `None` unless it was [built](MeshBuilder::meshos) for that.

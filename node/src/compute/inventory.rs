@@ -1,6 +1,10 @@
 //! What nodes say runs on them, and where to find a daemon.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Deref,
+    sync::Arc,
+};
 
 use meshground_shared::{DaemonHealth, DaemonId, GroupId, Lifecycle, Maintenance, MigrationPhase, NodeId};
 use serde::{Deserialize, Serialize};
@@ -25,7 +29,7 @@ pub(crate) struct Inventory {
     /// How full its memory is, in thousandths.
     pub(crate) memory: u16,
     /// The kinds it has factories for.
-    pub(crate) kinds: Vec<String>,
+    pub(crate) kinds: Kinds,
     /// What runs there.
     pub(crate) daemons: Vec<Stated>,
     /// What is on its way from there.
@@ -33,6 +37,12 @@ pub(crate) struct Inventory {
     /// What it holds of standby groups.
     pub(crate) standings: Vec<Standing>,
 }
+
+/// Kinds of daemons, in order. Most nodes of a mesh can make the same ones, so whoever keeps many inventories keeps each
+/// such list once.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<String>", into = "Vec<String>")]
+pub(crate) struct Kinds(Arc<[String]>);
 
 /// A migration, as its source states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +81,33 @@ pub(crate) struct Stated {
     pub(crate) kind: Option<u16>,
 }
 
+impl Kinds {
+    /// The list, to share.
+    pub(crate) fn shared(&self) -> Arc<[String]> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Deref for Kinds {
+    type Target = [String];
+
+    fn deref(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl From<Vec<String>> for Kinds {
+    fn from(kinds: Vec<String>) -> Self {
+        Self(kinds.into())
+    }
+}
+
+impl From<Kinds> for Vec<String> {
+    fn from(kinds: Kinds) -> Self {
+        kinds.to_vec()
+    }
+}
+
 impl Stated {
     /// The daemon.
     pub(crate) fn id(&self) -> DaemonId {
@@ -92,7 +129,7 @@ impl Stated {
 impl Inventory {
     /// What runs in `registry`, apart from what is held; the rest is for the caller to fill in.
     pub(crate) fn of(registry: &Registry) -> Self {
-        let kinds: Vec<String> = registry.kinds().map(str::to_owned).collect();
+        let kinds = Kinds::from(registry.kinds().map(str::to_owned).collect::<Vec<_>>());
         let daemons = registry.iter().filter(|(_, instance)| !instance.held).map(|(id, instance)| {
             let kind = instance.kind.as_ref().and_then(|kind| kinds.iter().position(|known| known == kind));
             Stated {
@@ -142,15 +179,25 @@ impl Inventory {
 /// Everybody's inventories, and where in them each daemon is.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
-    nodes: BTreeMap<NodeId, Inventory>,
+    nodes: BTreeMap<NodeId, Known>,
     /// Where each daemon is, the newest incarnation last.
     places: BTreeMap<DaemonId, BTreeSet<(u64, NodeId)>>,
+    /// The lists of kinds in them, each once, and some that were.
+    kinds: BTreeSet<Kinds>,
+}
+
+/// A node's inventory.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) inventory: Inventory,
+    /// What it says runs there, for all who look at it.
+    pub(crate) daemons: Arc<BTreeMap<DaemonId, Lifecycle>>,
 }
 
 impl Directory {
     /// A node says this now, or nothing any more.
     pub(crate) fn set(&mut self, node: NodeId, inventory: Option<Inventory>) {
-        if let Some(before) = self.nodes.remove(&node) {
+        if let Some(Known { inventory: before, .. }) = self.nodes.remove(&node) {
             for daemon in &before.daemons {
                 if let Some(places) = self.places.get_mut(&daemon.id()) {
                     places.remove(&(daemon.generation, node));
@@ -160,20 +207,39 @@ impl Directory {
                 }
             }
         }
-        if let Some(inventory) = inventory {
+        if let Some(mut inventory) = inventory {
             for daemon in &inventory.daemons {
                 self.places.entry(daemon.id()).or_default().insert((daemon.generation, node));
             }
-            self.nodes.insert(node, inventory);
+            inventory.kinds = self.share(inventory.kinds);
+            let daemons = inventory.daemons.iter().map(|daemon| (daemon.id(), daemon.lifecycle)).collect();
+            self.nodes.insert(node, Known { inventory, daemons: Arc::new(daemons) });
         }
     }
 
+    /// These kinds, in the list that is kept of them.
+    fn share(&mut self, kinds: Kinds) -> Kinds {
+        if let Some(kept) = self.kinds.get(&kinds) {
+            return kept.clone();
+        }
+        if self.kinds.len() > 2 * self.nodes.len() {
+            self.kinds.retain(|kept| Arc::strong_count(&kept.0) > 1);
+        }
+        self.kinds.insert(kinds.clone());
+        kinds
+    }
+
     pub(crate) fn get(&self, node: NodeId) -> Option<&Inventory> {
-        self.nodes.get(&node)
+        self.nodes.get(&node).map(|known| &known.inventory)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeId, &Inventory)> {
-        self.nodes.iter().map(|(&node, inventory)| (node, inventory))
+        self.known().map(|(node, known)| (node, &known.inventory))
+    }
+
+    /// The same, with what is kept for those who look at it.
+    pub(crate) fn known(&self) -> impl Iterator<Item = (NodeId, &Known)> {
+        self.nodes.iter().map(|(&node, known)| (node, known))
     }
 
     /// Where the newest incarnation of a daemon is.
@@ -183,7 +249,7 @@ impl Directory {
 
     /// Who has a place in a group: the newest incarnation there is.
     pub(crate) fn member(&self, group: GroupId, index: u32) -> Option<DaemonId> {
-        let daemons = self.nodes.values().flat_map(|inventory| &inventory.daemons);
+        let daemons = self.nodes.values().flat_map(|known| &known.inventory.daemons);
         let members = daemons.filter(|daemon| daemon.member() == Some((group, index)));
         members.max_by_key(|daemon| daemon.generation).map(Stated::id)
     }
@@ -191,7 +257,7 @@ impl Directory {
     /// What its node says of a daemon's newest incarnation.
     pub(crate) fn stated(&self, daemon: DaemonId) -> Option<(NodeId, &Stated)> {
         let (node, generation) = self.find(daemon)?;
-        let stated = self.nodes.get(&node)?.daemons.iter();
+        let stated = self.get(node)?.daemons.iter();
         let mut stated = stated.filter(|stated| stated.id() == daemon && stated.generation == generation);
         stated.next().map(|stated| (node, stated))
     }
@@ -229,8 +295,28 @@ mod tests {
     }
 
     #[test]
+    fn of_kinds_that_many_can_make_one_list_is_kept_and_of_those_that_none_can_none_for_long() {
+        let mut directory = Directory::default();
+        let inventory = |kind: &str| {
+            let kinds = vec![kind.to_owned(), "echo".to_owned()].into();
+            Some(Inventory { kinds, ..Inventory::default() })
+        };
+        for node in 0..8 {
+            directory.set(NodeId(node), inventory("counter"));
+        }
+        let lists: Vec<_> = directory.iter().map(|(_, inventory)| inventory.kinds.shared()).collect();
+        assert!(lists.iter().all(|list| Arc::ptr_eq(list, &lists[0])));
+        assert_eq!(*lists[0], ["counter", "echo"]);
+        for turn in 0..1_000 {
+            directory.set(NodeId(8), inventory(&turn.to_string()));
+        }
+        assert!(directory.kinds.len() < 32, "{}", directory.kinds.len());
+        assert_eq!(*directory.get(NodeId(8)).unwrap().kinds, ["999", "echo"]);
+    }
+
+    #[test]
     fn the_fullest_node_can_say_so() {
-        let kinds = (0..32).map(|i| format!("{i:064}")).collect();
+        let kinds = (0..32).map(|i| format!("{i:064}")).collect::<Vec<_>>().into();
         let daemons = (0..MAX_DAEMONS).map(|_| stated(u64::MAX, u64::MAX)).collect();
         let inventory = Inventory { kinds, daemons, life: u64::MAX, ..Inventory::default() };
         let bytes = inventory.encode();

@@ -12,7 +12,7 @@ pub(crate) use self::{
     delivery::{Deliveries, Parcel},
     inbox::{Inbox, Queued, Receipt, SenderKey, Settled},
     instance::{Instance, Luggage, SpawnOrder},
-    inventory::{Directory, Inventory, Moving, Standing, Stated},
+    inventory::{Directory, Inventory, Known, Moving, Standing, Stated},
     registry::{Happening, Registry, WorkedOff},
 };
 pub use self::{

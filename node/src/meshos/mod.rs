@@ -26,7 +26,7 @@ use std::{
 };
 
 use meshground_shared::{
-    CommandId, DaemonId, DaemonView, EventKind, GroupId, MigrationId, NodeId, SessionEnd,
+    CommandId, DaemonId, DaemonView, EventKind, GroupId, Health, MigrationId, NodeId, SessionEnd,
 };
 use rand_chacha::{
     ChaCha20Rng,
@@ -202,16 +202,16 @@ impl MeshOs {
         };
         match &event {
             NodeEvent::SessionUp { peer, .. } => {
-                self.oversight.touch();
+                self.oversight.judged(*peer, Some(Health::Healthy));
                 self.flush_asks(now, node, *peer);
             }
             NodeEvent::SessionDown { peer, reason } => {
                 if matches!(reason, SessionEnd::Left | SessionEnd::Forgotten) {
                     self.part(now, *peer);
                 }
-                self.oversight.touch();
+                self.oversight.judged(*peer, None);
             }
-            NodeEvent::Health { .. } => self.oversight.touch(),
+            NodeEvent::Health { peer, to, .. } => self.oversight.judged(*peer, Some(*to)),
             NodeEvent::Said { node: who, topic: Topic::Inventory, body } => {
                 // One that cannot be read is taken for nothing said.
                 self.oversight.touch();

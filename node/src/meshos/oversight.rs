@@ -20,7 +20,6 @@ use super::{
 use crate::{
     compute::{Instance, Inventory, MigrateError, Stated},
     daemon::Control,
-    event::PeerView,
     node::Node,
     time::{Instant, Now},
 };
@@ -30,7 +29,7 @@ use crate::{
 const TOGETHER: Duration = Duration::from_millis(5);
 
 /// See [`TOGETHER`].
-const TOGETHER_A_PEER: Duration = Duration::from_millis(1);
+const TOGETHER_A_PEER: Duration = Duration::from_millis(2);
 
 /// How old figures in the snapshot get when nothing else changes.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -56,6 +55,8 @@ pub(super) struct Oversight {
     stayed: Vec<(DaemonId, MigrateError)>,
     /// Daemons that could not be moved away a moment ago.
     resting: BTreeMap<DaemonId, Instant>,
+    /// Direct or relayed peers that the mesh finds Unreachable.
+    unreachable: BTreeSet<NodeId>,
     /// Nodes that were silent at the last turn.
     silent: BTreeSet<NodeId>,
     tick_at: Instant,
@@ -72,13 +73,14 @@ impl Oversight {
             service_cause: None,
             told: (Maintenance::Active, false),
             avoided: AvoidList::default(),
-            probes: Probes::of_mesh(),
+            probes: Probes::default(),
             frozen_until: None,
             actions: Recent::default(),
             failures: Recent::default(),
             moving: BTreeMap::new(),
             stayed: Vec::new(),
             resting: BTreeMap::new(),
+            unreachable: BTreeSet::new(),
             silent: BTreeSet::new(),
             tick_at: now,
             changed: true,
@@ -99,6 +101,16 @@ impl Oversight {
     /// Something changed that is not only a figure.
     pub(super) fn touch(&mut self) {
         self.changed = true;
+    }
+
+    /// The mesh's verdict on a peer changed, or there is none any more.
+    pub(super) fn judged(&mut self, peer: NodeId, verdict: Option<Health>) {
+        if verdict == Some(Health::Unreachable) {
+            self.unreachable.insert(peer);
+        } else {
+            self.unreachable.remove(&peer);
+        }
+        self.touch();
     }
 }
 
@@ -193,8 +205,7 @@ impl MeshOs {
             self.oversight.touch();
         }
         self.oversight.resting.retain(|_, until| *until > now.instant);
-        let peers: Vec<PeerView> = node.peers().collect();
-        self.oversight.probes.poll(&peers);
+        self.oversight.probes.poll(|| node.peers().collect());
 
         let left = self.registry.iter().count();
         let notice = self.oversight.service.step(now.instant, left, &self.config.maintenance);
@@ -202,7 +213,7 @@ impl MeshOs {
         self.tell_service(now);
 
         self.mind_stayed(now, node);
-        let situation = self.situation();
+        let situation = self.situation(node);
         for action in reconcile(&situation) {
             if self.config.dispatch == Dispatch::Execute {
                 self.carry_out(now, node, &action);
@@ -213,12 +224,14 @@ impl MeshOs {
     }
 
     /// What there is, as far as it matters to what is to be done.
-    fn situation(&mut self) -> Situation {
-        let verdicts = &self.oversight.probes.verdicts;
-        let silent: BTreeSet<NodeId> = (verdicts.iter())
-            .filter(|(_, health)| **health == Health::Unreachable)
-            .map(|(&node, _)| node)
-            .collect();
+    fn situation(&mut self, node: &Node) -> Situation {
+        let silent: BTreeSet<NodeId> = match self.oversight.probes.verdicts() {
+            None => self.oversight.unreachable.clone(),
+            Some(verdicts) => {
+                let silent = verdicts.iter().filter(|(_, health)| **health == Health::Unreachable);
+                silent.map(|(&node, _)| node).collect()
+            }
+        };
         let went_silent = silent.difference(&self.oversight.silent).copied().collect();
         self.oversight.silent = silent;
         let draining = self.oversight.service.is_draining();
@@ -233,14 +246,18 @@ impl MeshOs {
                 resting: self.oversight.resting.contains_key(&id),
             });
             situation.daemons = here.collect();
-            situation.takers = self.takers();
+            situation.takers = self.takers(node);
         }
         situation
     }
 
     /// The nodes that would take a daemon, the least busy first.
-    fn takers(&self) -> Vec<Taker> {
-        let is_healthy = |node: &NodeId| self.oversight.probes.verdicts.get(node) == Some(&Health::Healthy);
+    fn takers(&self, node: &Node) -> Vec<Taker> {
+        let verdict = |id: NodeId| match self.oversight.probes.verdicts() {
+            None => node.peer(id).map(|peer| peer.health),
+            Some(verdicts) => verdicts.get(&id).copied(),
+        };
+        let is_healthy = |node: &NodeId| verdict(*node) == Some(Health::Healthy);
         let mut takers: Vec<(u32, Taker)> = (self.directory.iter())
             .filter(|(node, inventory)| {
                 is_healthy(node) && inventory.takes_new() && !self.oversight.avoided.contains(*node)
@@ -341,16 +358,33 @@ impl MeshOs {
 
     fn look(&self, now: Now, node: &Node) -> MeshOsSnapshot {
         let Oversight { service, avoided, probes, actions, failures, .. } = &self.oversight;
-        let mut peers: BTreeMap<NodeId, PeerState> = (self.directory.iter())
+        let mut peers: BTreeMap<NodeId, PeerState> = (self.directory.known())
             .filter(|(id, _)| *id != self.local)
-            .map(|(id, inventory)| (id, PeerState::of(inventory)))
+            .map(|(id, known)| (id, PeerState::of(known)))
             .collect();
+        // Both go by id; those who have said nothing yet are few.
+        let mut silent = Vec::new();
+        let mut said = peers.iter_mut().peekable();
         for peer in node.peers() {
-            peers.entry(peer.id).or_default().health = Some(peer.health);
+            while said.next_if(|(id, _)| **id < peer.id).is_some() {}
+            match said.next_if(|(id, _)| **id == peer.id) {
+                Some((_, state)) => (state.health, state.rtt) = (Some(peer.health), peer.rtt),
+                None => silent.push(peer),
+            }
         }
-        for (id, peer) in &mut peers {
-            peer.health = probes.verdicts.get(id).copied().filter(|_| peer.health.is_some()).or(peer.health);
-            peer.rtt = probes.round_trips.get(id).copied();
+        for peer in silent {
+            let state = PeerState { health: Some(peer.health), rtt: peer.rtt, ..PeerState::default() };
+            peers.insert(peer.id, state);
+        }
+        if let Some(verdicts) = probes.verdicts() {
+            for (id, peer) in peers.iter_mut().filter(|(_, peer)| peer.health.is_some()) {
+                peer.health = verdicts.get(id).copied().or(peer.health);
+            }
+        }
+        if let Some(round_trips) = probes.round_trips() {
+            for (id, peer) in &mut peers {
+                peer.rtt = round_trips.get(id).copied();
+            }
         }
         MeshOsSnapshot {
             daemons: self.daemons().collect(),

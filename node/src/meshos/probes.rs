@@ -53,49 +53,39 @@ impl HealthProbe for MeshProbe {
     }
 }
 
-/// The probes of one node, and what they said last.
+/// The probes of one node, and what they said last. Where nothing else was installed, the mesh itself is asked when
+/// something is to be known: to copy every turn what it has to say on every peer would cost the most of a turn.
+#[derive(Default)]
 pub(crate) struct Probes {
-    locality: Box<dyn LocalityProbe>,
-    health: Box<dyn HealthProbe>,
+    locality: Option<Box<dyn LocalityProbe>>,
+    health: Option<Box<dyn HealthProbe>>,
     inventory: Option<Box<dyn InventoryProbe>>,
-    pub(crate) round_trips: BTreeMap<NodeId, Duration>,
-    pub(crate) verdicts: BTreeMap<NodeId, Health>,
+    round_trips: BTreeMap<NodeId, Duration>,
+    verdicts: BTreeMap<NodeId, Health>,
     pub(crate) resources: Resources,
     /// How often one panicked; what it had said before stands.
     pub(crate) panics: u64,
 }
 
 impl Probes {
-    /// Those that ask the mesh; of the machine nothing is known.
-    pub(crate) fn of_mesh() -> Self {
-        Self {
-            locality: Box::new(MeshProbe),
-            health: Box::new(MeshProbe),
-            inventory: None,
-            round_trips: BTreeMap::new(),
-            verdicts: BTreeMap::new(),
-            resources: Resources::default(),
-            panics: 0,
-        }
-    }
-
     pub(crate) fn set_locality(&mut self, probe: Box<dyn LocalityProbe>) {
-        self.locality = probe;
+        self.locality = Some(probe);
     }
 
     pub(crate) fn set_health(&mut self, probe: Box<dyn HealthProbe>) {
-        self.health = probe;
+        self.health = Some(probe);
     }
 
     pub(crate) fn set_inventory(&mut self, probe: Box<dyn InventoryProbe>) {
         self.inventory = Some(probe);
     }
 
-    /// Asks all of them.
-    pub(crate) fn poll(&mut self, peers: &[PeerView]) {
+    /// Asks all that were installed. `peers` is looked up only for those who want to know.
+    pub(crate) fn poll(&mut self, peers: impl FnOnce() -> Vec<PeerView>) {
         let Self { locality, health, inventory, panics, .. } = self;
-        let round_trips = isolated(panics, || locality.round_trips(peers));
-        let verdicts = isolated(panics, || health.verdicts(peers));
+        let peers = if locality.is_some() || health.is_some() { peers() } else { Vec::new() };
+        let round_trips = locality.as_mut().and_then(|probe| isolated(panics, || probe.round_trips(&peers)));
+        let verdicts = health.as_mut().and_then(|probe| isolated(panics, || probe.verdicts(&peers)));
         let resources = inventory.as_mut().and_then(|probe| isolated(panics, || probe.resources()));
         if let Some(round_trips) = round_trips {
             self.round_trips = round_trips;
@@ -106,6 +96,16 @@ impl Probes {
         if let Some(resources) = resources {
             self.resources = resources;
         }
+    }
+
+    /// How far away others are, as a probe said that was installed for it.
+    pub(crate) fn round_trips(&self) -> Option<&BTreeMap<NodeId, Duration>> {
+        self.locality.is_some().then_some(&self.round_trips)
+    }
+
+    /// How others do, as a probe said that was installed for it.
+    pub(crate) fn verdicts(&self) -> Option<&BTreeMap<NodeId, Health>> {
+        self.health.is_some().then_some(&self.verdicts)
     }
 }
 
@@ -130,11 +130,10 @@ mod tests {
 
     #[test]
     fn a_panicking_probe_is_counted_and_harms_nobody() {
-        let mut probes = Probes::of_mesh();
-        probes.resources = Resources { cpu: 1, memory: 2 };
+        let mut probes = Probes { resources: Resources { cpu: 1, memory: 2 }, ..Probes::default() };
         probes.set_inventory(Box::new(Panicking));
-        probes.poll(&[]);
-        probes.poll(&[]);
+        probes.poll(Vec::new);
+        probes.poll(Vec::new);
         assert_eq!((probes.panics, probes.resources), (2, Resources { cpu: 1, memory: 2 }));
     }
 }

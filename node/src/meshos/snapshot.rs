@@ -1,6 +1,6 @@
 //! The system through one node's eyes, at one moment.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use meshground_shared::{
     AuditEntry, DaemonId, DaemonView, GroupView, Health, Lifecycle, Maintenance, MigrationView, NodeId,
@@ -11,7 +11,7 @@ use super::{
     avoid::Avoided,
     probes::Resources,
 };
-use crate::compute::Inventory;
+use crate::compute::Known;
 
 /// What one node knows of the system. Of other nodes' daemons it knows what those say.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,10 +67,10 @@ pub struct PeerState {
     pub cordoned: bool,
     /// How its machine does, as it says.
     pub resources: Resources,
-    /// What runs on it, as it says.
-    pub daemons: BTreeMap<DaemonId, Lifecycle>,
-    /// The kinds of daemons it can make.
-    pub kinds: Vec<String>,
+    /// What runs on it, as it says. All snapshots until it says something else share this.
+    pub daemons: Arc<BTreeMap<DaemonId, Lifecycle>>,
+    /// The kinds of daemons it can make; shared likewise.
+    pub kinds: Arc<[String]>,
 }
 
 impl MeshOsSnapshot {
@@ -105,13 +105,14 @@ impl MeshOsSnapshot {
 
 impl PeerState {
     /// A node, as it says it is.
-    pub(super) fn of(inventory: &Inventory) -> Self {
+    pub(super) fn of(known: &Known) -> Self {
+        let Known { inventory, daemons } = known;
         Self {
             maintenance: inventory.maintenance,
             cordoned: inventory.cordoned,
             resources: Resources { cpu: inventory.cpu, memory: inventory.memory },
-            daemons: inventory.daemons.iter().map(|daemon| (daemon.id(), daemon.lifecycle)).collect(),
-            kinds: inventory.kinds.clone(),
+            daemons: Arc::clone(daemons),
+            kinds: inventory.kinds.shared(),
             ..Self::default()
         }
     }

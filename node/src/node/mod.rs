@@ -66,6 +66,9 @@ const AFTERLIFE: Duration = Duration::from_secs(10);
 /// suspended machine, a blocked thread) and does not count that time against its peers.
 const STOOD_STILL: Duration = Duration::from_millis(100);
 
+/// Room for so many events is kept when none is left: there may have been one of every peer.
+const EVENTS_KEPT: usize = 32;
+
 /// One mesh node.
 ///
 /// Call the `handle_` and action methods with the present time, and after each of them
@@ -286,7 +289,11 @@ impl Node {
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<NodeEvent> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if event.is_none() {
+            self.events.shrink_to(EVENTS_KEPT);
+        }
+        event
     }
 
     /// The messages that came in since the last call. Call it after every few datagrams: what nobody takes is dropped

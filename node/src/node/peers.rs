@@ -200,10 +200,11 @@ impl Node {
         self.settle_dials(now, id, path);
     }
 
-    /// Judges lives as suits so many peers. Those that are about to be dialed count already: where a big mesh comes up,
-    /// heartbeats at the pace of the small one it is yet would take the time that handshakes need.
+    /// Judges lives as suits so many peers. Those that are about to be dialed count already, and as many again: where a big
+    /// mesh comes up, about as many dial a node as it dials, and heartbeats at the pace of the small mesh it is yet would
+    /// take the time that handshakes need.
     pub(super) fn set_pace(&mut self) {
-        self.pace = self.config.liveness.for_peers(self.peers.len() + self.queued_dials.len());
+        self.pace = self.config.liveness.for_peers(self.peers.len() + 2 * self.queued_dials.len());
     }
 
     fn new_connection(&self, now: Instant, peer: NodeId, connection_id: u64) -> Connection {

@@ -19,7 +19,7 @@ pub(crate) enum Content {
 impl Content {
     pub(crate) fn parse(record: &Record) -> Result<Self, RecordError> {
         match record.key.kind {
-            RecordKind::Links => Links::decode(record.body()).map(Self::Links),
+            RecordKind::Links => Links::decode(record.bytes(), record.place()).map(Self::Links),
             RecordKind::Capabilities if record.body().is_empty() => Ok(Self::Withdrawn),
             RecordKind::Capabilities => Capabilities::decode(record.body()).map(Self::Capabilities),
             RecordKind::Said(topic) => Ok(Self::Said(topic, record.body().to_vec())),

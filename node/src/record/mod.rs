@@ -12,7 +12,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use meshground_shared::NodeId;
 
@@ -184,7 +184,12 @@ impl Record {
 
     /// What it says. Nothing at all withdraws what the origin said before.
     pub(crate) fn body(&self) -> &[u8] {
-        &self.bytes[HEADER_LEN..self.bytes.len() - SIGNATURE_LEN]
+        &self.bytes[self.place()]
+    }
+
+    /// Where in the record that stands.
+    pub(crate) fn place(&self) -> Range<usize> {
+        HEADER_LEN..self.bytes.len() - SIGNATURE_LEN
     }
 
     /// The record as it travels.

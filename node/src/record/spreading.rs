@@ -456,6 +456,10 @@ impl Neighbour {
     fn next(&mut self, store: &Store) -> Option<Outgoing> {
         let record = std::iter::from_fn(|| self.records.pop_first())
             .find_map(|key| store.get(key).map(|held| Arc::clone(held.record.bytes())));
+        if self.records.is_empty() {
+            // An emptied set keeps memory, one that is new has none.
+            self.records = BTreeSet::new();
+        }
         let outgoing =
             record.map(Outgoing::Record).or_else(|| self.parcels.pop_front().map(Outgoing::Summary))?;
         self.burst.bytes += match &outgoing {

@@ -137,12 +137,15 @@ impl RouteTable {
         let words = hops.len().div_ceil(64);
         let mut found: BTreeMap<NodeId, Route> =
             hops.iter().map(|&target| (target, Route { target, next_hop: target, distance: 1 })).collect();
+        // The most there is to find: once all are found, the many links between them need not be looked at.
+        let mut left = self.announced.keys().filter(|node| !self.direct.contains(node)).count();
+        if left == 0 {
+            return found;
+        }
         let mut ring: BTreeMap<NodeId, Vec<u64>> = BTreeMap::new();
         for (at, hop) in hops.iter().enumerate() {
             ring.entry(*hop).or_insert_with(|| vec![0; words])[at / 64] |= 1 << (at % 64);
         }
-        // The most there is to find: once all are found, the many links between them need not be looked at.
-        let mut left = self.announced.keys().filter(|node| !self.direct.contains(node)).count();
         let mut distance: u16 = 1;
         while left > 0 && !ring.is_empty() {
             distance = distance.saturating_add(1);

@@ -10,6 +10,7 @@ mod flood;
 mod idle;
 mod machine;
 mod measure;
+mod meshos;
 mod messages;
 mod ours;
 mod rpc;
@@ -34,10 +35,10 @@ const LIMIT: Duration = Duration::from_mins(2);
 
 const USAGE: &str = "usage: bench [--peers PROGRAM] [--slow] [TOPIC...]
     PROGRAM is what tests/peers builds; TOPIC is one of boot, idle, growth, messages, stream, rpc, flood, crash,
-    system, sim
+    system, meshos, sim
 one measurement: bench measure boot NODES | boot-floor NODES | idle NODES | messages BYTES | aead BYTES
     | stream BYTES | rpc IN_FLIGHT | ping-pong IN_FLIGHT | flood PER_SECOND | crash NODES
-    | system daemons EACH | system group MEMBERS | system migration BYTES | system command | sim at-rest | sim in-upheaval";
+    | system daemons EACH | system group MEMBERS | system migration BYTES | system command | meshos NODES | sim at-rest | sim in-upheaval";
 
 fn main() -> Result<(), Error> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -71,6 +72,7 @@ async fn measured(words: &[&str]) -> Result<Figures, Error> {
         ["system", "group", count] => system::group(count.parse()?).await,
         ["system", "migration", bytes] => system::migration(bytes.parse()?).await,
         ["system", "command"] => system::command().await,
+        ["meshos", nodes] => meshos::turns(nodes.parse()?),
         _ => Err(USAGE.into()),
     }
 }
@@ -87,6 +89,7 @@ fn tables(words: &[&str]) -> Result<(), Error> {
         flood::topic(),
         crash::topic(),
         system::topic(),
+        meshos::topic(),
         sim::topic(),
     ];
     let (mut peers, mut slow, mut chosen) = (None, false, Vec::new());

@@ -1,0 +1,266 @@
+//! What one node's part of the system costs while it runs: hearing what others say, and its turns of the loop.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant as StdInstant},
+};
+
+use meshground_node::{
+    EntityKeypair, GroupRequest, Identity, Instant, MeshOs, MeshOsConfig, Node, NodeConfig, NodeEvent,
+    NodeId, Now, SpawnRequest, Topic, WallTime,
+};
+use meshground_shared::GroupKind;
+use meshground_tests::daemons::Diary;
+
+use crate::{
+    measure::{Error, Figures, as_f64},
+    suite::{Contender, MESHGROUND, Round, Topic as Table},
+    table::{Better, Column, Unit},
+};
+
+const SIZES: [usize; 3] = [16, 64, 256];
+
+/// Daemons on each node.
+const DAEMONS: usize = 50;
+
+/// One in so many nodes looks after a group.
+const GROUP_EVERY: usize = 8;
+
+/// So many turns are measured.
+const TURNS: usize = 1_000;
+
+/// In a second every node says once what runs on it: its daemons have become more or less busy.
+const SAYING: Duration = Duration::from_secs(1);
+
+/// No two nodes take longer than so many milliseconds to tell each other everything.
+const PATIENCE: usize = 5_000;
+
+pub(crate) fn topic() -> Table {
+    let rounds = SIZES.into_iter().map(|n| Round {
+        label: format!("{n} nodes"),
+        contenders: vec![Contender::own(MESHGROUND, format!("meshos {n}"))],
+    });
+    Table {
+        name: "meshos",
+        title: "A turn of the system's loop",
+        text: "One node's part of the system in a full mesh, without sockets: 50 daemons on every node, a group for every \
+            eight of them, and every node says once a second what runs on it. Each 100 ms the node has its turn: it looks \
+            over its daemons, asks its probes, decides what is to be done (`reconcile`), and publishes what it sees \
+            (snapshot) if that is due. To hear an inventory is to decode it and to fold it into what is known (fold). The share \
+            is that of all this in one core's time, for one node.",
+        columns: vec![
+            Column { heading: "a turn", key: "turn", unit: Unit::Time },
+            Column { heading: "the longest", key: "longest", unit: Unit::Time },
+            Column { heading: "an inventory heard", key: "heard", unit: Unit::Time },
+            Column { heading: "share of a core", key: "share", unit: Unit::Share },
+        ],
+        better: Better::Less,
+        rounds: rounds.collect(),
+    }
+}
+
+/// A node and its part of the system.
+struct Side {
+    node: Node,
+    os: MeshOs,
+    address: SocketAddr,
+    /// What others were heard to say, the latest last.
+    said: Vec<(NodeId, Topic, Vec<u8>)>,
+}
+
+/// The turns of one node among so many.
+pub(crate) fn turns(nodes: usize) -> Result<Figures, Error> {
+    let mut clock = Clock::default();
+    let mut hub = Side::new(0, clock.now())?;
+    hub.spawn(0, clock.now())?;
+    let mut inventories = Vec::new();
+    for number in 1..nodes {
+        let mut other = Side::new(number, clock.now())?;
+        other.spawn(number, clock.now())?;
+        inventories.push(hub.meet(other, number % GROUP_EVERY == 1, &mut clock)?);
+    }
+
+    let interval = MeshOsConfig::default().tick_interval;
+    let others = inventories.len();
+    let (mut heard, mut all_turns, mut longest, mut next) =
+        (Duration::ZERO, Duration::ZERO, Duration::ZERO, 0);
+    for turn in 1..=TURNS {
+        clock.pass(interval);
+        let now = clock.now();
+        // As many as the time that has passed is worth.
+        let due = turn * others * millis(interval) / millis(SAYING);
+        while next < due {
+            let event = inventories[next % others].clone();
+            next += 1;
+            let start = StdInstant::now();
+            hub.os.handle_event(now, &mut hub.node, event);
+            heard += start.elapsed();
+        }
+        let start = StdInstant::now();
+        hub.os.handle_timeout(now, &mut hub.node);
+        while hub.os.poll_event().is_some() {}
+        let took = start.elapsed();
+        all_turns += took;
+        longest = longest.max(took);
+        hub.forget_output(now);
+    }
+    let seen = hub.os.snapshot();
+    if seen.healthy_peers() != others || seen.peers.values().any(|peer| peer.daemons.len() < DAEMONS) {
+        return Err("not everything is known that the others said".into());
+    }
+    let passed = interval.as_secs_f64() * as_f64(TURNS);
+    Ok(vec![
+        ("turn", all_turns.as_secs_f64() / as_f64(TURNS)),
+        ("longest", longest.as_secs_f64()),
+        ("heard", heard.as_secs_f64() / as_f64(next)),
+        ("share", (all_turns + heard).as_secs_f64() / passed),
+    ])
+}
+
+fn millis(duration: Duration) -> usize {
+    usize::try_from(duration.as_millis()).unwrap_or(usize::MAX)
+}
+
+/// Virtual time.
+#[derive(Default)]
+struct Clock(Duration);
+
+impl Clock {
+    fn now(&self) -> Now {
+        let micros = u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX) + 1_000_000;
+        Now { instant: Instant::from_micros(micros), wall: WallTime(micros) }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.0 += time;
+    }
+}
+
+/// 32 bytes that differ between all these.
+fn seed(node: usize, of: usize) -> [u8; 32] {
+    let mut seed = [7; 32];
+    seed[..8].copy_from_slice(&node.to_le_bytes());
+    seed[8..16].copy_from_slice(&of.to_le_bytes());
+    seed
+}
+
+impl Side {
+    fn new(number: usize, now: Now) -> Result<Self, Error> {
+        let port = u16::try_from(1 + number)?;
+        let identity = Identity::from_seed(seed(number, 0));
+        let node = Node::new(NodeConfig::new([42; 32]), identity, seed(number, 1), now)?;
+        let mut os = MeshOs::new(MeshOsConfig::default(), &node, seed(number, 2), now);
+        Diary::prepare(&mut os, now);
+        Ok(Self { node, os, address: ([127, 0, 0, 1], port).into(), said: Vec::new() })
+    }
+
+    /// Starts its daemons.
+    fn spawn(&mut self, number: usize, now: Now) -> Result<(), Error> {
+        for daemon in 0..DAEMONS {
+            let request = SpawnRequest {
+                keypair: EntityKeypair::from_seed(seed(number, 3 + daemon)),
+                kind: "diary".to_owned(),
+                args: String::new(),
+                state: None,
+                cause: None,
+            };
+            self.os.spawn(now, &mut self.node, request)?;
+        }
+        self.settle(now);
+        Ok(())
+    }
+
+    /// Has everything happen that follows from what just did, save what goes to others.
+    fn settle(&mut self, now: Now) {
+        loop {
+            let mut more = false;
+            while let Some(event) = self.node.poll_event() {
+                more = true;
+                if let NodeEvent::Said { node, topic, body } = &event {
+                    self.said.push((*node, *topic, body.clone()));
+                }
+                self.os.handle_event(now, &mut self.node, event);
+            }
+            while let Some(job) = self.os.poll_job() {
+                more = true;
+                self.os.handle_job(now, &mut self.node, job.run());
+            }
+            while self.os.poll_event().is_some() {}
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Comes to a session with `other`, which then goes its way, and hears all that has to say. Returns what it said of
+    /// its daemons.
+    fn meet(
+        &mut self,
+        mut other: Self,
+        looks_after_group: bool,
+        clock: &mut Clock,
+    ) -> Result<NodeEvent, Error> {
+        if looks_after_group {
+            let request = GroupRequest {
+                kind: GroupKind::Replica,
+                daemon: "diary".to_owned(),
+                args: String::new(),
+                count: 1,
+                name: "a group".to_owned(),
+                seed: seed(usize::from(other.address.port()), 1_000),
+                parent: None,
+                cause: None,
+            };
+            other.os.spawn_group(clock.now(), &mut other.node, request)?;
+        }
+        let id = other.node.id();
+        other.node.connect(clock.now(), self.address, Some(self.node.id()));
+        let daemons = DAEMONS + usize::from(looks_after_group);
+        for _ in 0..PATIENCE {
+            let now = clock.now();
+            for side in [&mut *self, &mut other] {
+                side.node.handle_timeout(now);
+                side.os.handle_timeout(now, &mut side.node);
+                side.settle(now);
+            }
+            while self.send_to(&mut other, now) | other.send_to(self, now) {}
+            let knows_daemons = self.os.snapshot().peers.get(&id).map_or(0, |peer| peer.daemons.len());
+            let heard = |wanted: Topic| {
+                let mut said = self.said.iter().rev();
+                said.find(|(node, topic, _)| (*node, *topic) == (id, wanted))
+            };
+            if let Some((node, topic, body)) = heard(Topic::Inventory)
+                && knows_daemons == daemons
+                && (!looks_after_group || heard(Topic::Groups).is_some())
+            {
+                let event = NodeEvent::Said { node: *node, topic: *topic, body: body.clone() };
+                self.said.clear();
+                return Ok(event);
+            }
+            clock.pass(Duration::from_millis(1));
+        }
+        Err("two nodes do not get to know each other".into())
+    }
+
+    /// Lets `to` have what is for it; what is for those who went their way is lost. Whether there was any.
+    fn send_to(&mut self, to: &mut Self, now: Now) -> bool {
+        let (mut buffer, mut sent) = (Vec::new(), false);
+        while let Some(transmit) = self.node.poll_transmit(now, &mut buffer) {
+            if transmit.to == to.address {
+                sent = true;
+                to.node.handle_datagram(now, self.address, &mut buffer);
+                to.settle(now);
+            }
+            buffer.clear();
+        }
+        sent
+    }
+
+    fn forget_output(&mut self, now: Now) {
+        self.settle(now);
+        let mut buffer = Vec::new();
+        while self.node.poll_transmit(now, &mut buffer).is_some() {
+            buffer.clear();
+        }
+    }
+}
