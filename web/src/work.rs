@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, rc::Rc};
 use meshground_shared::{
     AdminVerb, DaemonId, GroupId, Hex, IceVerb, MigrationId, NodeId, SimulationHash, Verb,
     rpc::{
-        AdminExecute, AdminSubmit, CallParams, Called, DaemonDeliver, DaemonSpawnParams, Decided, DeliverParams,
-        Delivered, GroupSpawnParams, IceExecute, IceSimulate, KindInfo, Method, MigrateParams, RpcCall,
-        ScaleParams, Simulated,
+        AdminExecute, AdminSubmit, CallParams, Called, DaemonDeliver, DaemonSpawnParams, Decided,
+        DeliverParams, Delivered, GroupSpawnParams, IceExecute, IceSimulate, KindInfo, Method, MigrateParams,
+        RpcCall, ScaleParams, Simulated,
     },
 };
 use serde_json::Value;

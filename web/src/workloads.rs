@@ -1,8 +1,8 @@
 //! What runs, in the order in which people read it.
 
 use meshground_shared::{
-    DaemonSample, DaemonView, GroupKind, GroupMember, GroupView, Lifecycle, Maintenance, MigrationPhase, MigrationSnapshot,
-    MigrationView, NodeId, NodeSnapshot, Snapshot,
+    DaemonSample, DaemonView, GroupKind, GroupMember, GroupView, Lifecycle, Maintenance, MigrationPhase,
+    MigrationSnapshot, MigrationView, NodeId, NodeSnapshot, Snapshot,
 };
 
 /// Every daemon: by the nodes' places, then by name.
@@ -107,7 +107,8 @@ mod tests {
     #[test]
     fn of_two_figures_of_a_daemon_the_later_one_is_told() {
         let daemon = DaemonView { saturation: 10, processed: 5, ..fixtures::daemon(1, "a") };
-        let sample = |processed| DaemonSample { node: NodeId(7), daemon: daemon.id, saturation: 90, processed };
+        let sample =
+            |processed| DaemonSample { node: NodeId(7), daemon: daemon.id, saturation: 90, processed };
         assert_eq!(load(&daemon, None), (10, 5));
         assert_eq!(load(&daemon, Some(&sample(4))), (10, 5), "it has changed since");
         assert_eq!(load(&daemon, Some(&sample(5))), (90, 5));

@@ -55,9 +55,9 @@ fn one(row: &Row, names: &Names) -> Html {
             data-agreed={if row.agreed { "true" } else { "false" }}
             class={classes!((!row.agreed).then_some("disputed"))}
         >
-            <td class="medium">{ time_of_day(row.wall_us) }</td>
+            <td class="medium time">{ time_of_day(row.wall_us) }</td>
             <th scope="row" title={format!("Nonce {}", row.nonce)}>{ admin::verb_capital(&row.verb, names) }</th>
-            <td class="wide">{ admin::operators(&row.operators) }</td>
+            <td class="wide signers">{ admin::operators(&row.operators) }</td>
             <td class="decisions">
                 if !row.agreed { { mark(Tone::Bad, "The nodes disagree") } }
                 { for gathered(row).into_iter().map(|(decision, nodes)| {
@@ -95,10 +95,12 @@ fn decided(desk: &Desk) -> Html {
     let said = desk.answers.decided.as_ref().map(|decided| {
         // Who submitted what was signed elsewhere learns from the trails what it was.
         let nonce = &decided.1.nonce;
-        let entries = desk.snapshot.iter().flat_map(|snapshot| snapshot.nodes.values()).flat_map(|node| &node.audit);
-        let verb = decided.0.as_ref().or_else(|| {
-            entries.into_iter().find(|entry| entry.nonce == *nonce).map(|entry| &entry.verb)
-        });
+        let entries =
+            desk.snapshot.iter().flat_map(|snapshot| snapshot.nodes.values()).flat_map(|node| &node.audit);
+        let verb = decided
+            .0
+            .as_ref()
+            .or_else(|| entries.into_iter().find(|entry| entry.nonce == *nonce).map(|entry| &entry.verb));
         admin::answered(verb, &decided.1, &desk.names)
     });
     html! { <p class="answer standing" role="status" data-testid="admin-answer">{ said }</p> }

@@ -67,7 +67,7 @@ pub(crate) fn DaemonTable(props: &DaemonTableProps) -> Html {
                     <td>{ mark(workload::daemon_tone(daemon.lifecycle, <_>::default()), workload::lifecycle(daemon.lifecycle)) }</td>
                     <td class="medium">{ mark(workload::health_tone(daemon.health), workload::daemon_health(daemon.health)) }</td>
                     <td class="number wide">{ busy(saturation, &name) }</td>
-                    <td class="number wide">{ daemon.restarts }</td>
+                    <td class="number wide" data-testid="daemon-restarts">{ daemon.restarts }</td>
                     <td class="wide">{ place }</td>
                     <td class="number medium" data-testid="daemon-events">{ processed }</td>
                     <td class="row-actions">
@@ -190,7 +190,8 @@ fn Detail(props: &DetailProps) -> Html {
     let others: Vec<_> = desk.nodes().into_iter().filter(|(id, _)| *id != here).collect();
     let (id, target) = (daemon.id, chosen(&to, &others).parse::<NodeId>().ok());
     // An event may be handed in anywhere; it finds its way.
-    let nodes: Vec<_> = std::iter::once((String::new(), "its node".to_owned())).chain(others.clone()).collect();
+    let nodes: Vec<_> =
+        std::iter::once((String::new(), "its node".to_owned())).chain(others.clone()).collect();
     let migrate = {
         let desk = desk.clone();
         on_submit(move || {

@@ -58,9 +58,8 @@ pub(crate) fn Fleet(props: &FleetProps) -> Html {
     let now_ms = use_now(1_000.0);
     // Gauges come, and set the clock, ten times a second; tables only count seconds.
     #[allow(clippy::cast_possible_truncation)] // whole seconds
-    let calm = use_memo((now_ms as i64, props.desk.snapshot.clone()), |_| {
-        (props.desk.clock, props.loads.clone())
-    });
+    let calm =
+        use_memo((now_ms as i64, props.desk.snapshot.clone()), |_| (props.desk.clock, props.loads.clone()));
     let desk = Desk { clock: calm.0, ..props.desk.clone() };
     let tabs = if props.has_daemons { &TABS[..] } else { &TABS[..MESH_TABS] };
     let open_now = tabs.iter().find(|(name, _)| *name == *open).map_or("nodes", |(name, _)| *name);

@@ -55,7 +55,7 @@ pub(crate) fn GroupTable(props: &DeskProps) -> Html {
         html! {
             <tr key={id.to_string()} data-testid="group-row" data-group={id.to_string()}>
                 <th scope="row" title={id.to_string()}>{ &group.name }</th>
-                <td class="medium">
+                <td class="medium kind">
                     { workload::group_kind(group.kind) }
                     <span class="aside wide">{ &group.daemon }</span>
                 </td>
@@ -124,7 +124,10 @@ fn one_member(
     let bad = matches!(state, "not placed" | "not running");
     let synced = member.synced.filter(|_| group.kind == GroupKind::Standby);
     html! {
-        <li class={classes!("member", bad.then_some("bad"))} data-testid="group-member" title={member.daemon.to_string()}>
+        <li
+            class={classes!("member", bad.then_some("bad"))} data-testid="group-member" data-state={state}
+            data-node={member.node.map(|node| node.to_string())} title={member.daemon.to_string()}
+        >
             <span class="member-place">{ place }</span>
             if let Some(node) = member.node { { capital(&desk.names.name(node)) } }
             // Of a replica that runs there is nothing more to say.

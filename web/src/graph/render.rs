@@ -386,7 +386,9 @@ impl Frame<'_> {
             return;
         }
         let out = body.outwards;
-        let gap = radius + if special { 14.0 } else { 9.0 };
+        // The badges stick out.
+        let badges = if !tiny && (body.daemons > 0 || body.service.is_some()) { 5.0 } else { 0.0 };
+        let gap = radius + badges + if special { 14.0 } else { 9.0 };
         // On a narrow screen there is room above and below, not beside.
         let out = match (narrow && with_id, out.y < 0.0) {
             (false, _) => out,

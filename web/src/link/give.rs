@@ -5,12 +5,12 @@ use std::rc::Rc;
 use meshground_shared::{
     LinkFault,
     rpc::{
-        AdminExecute, AdminSubmit, BootParams, CancelParams, ClearLink, ClearParams, ClusterBoot, ClusterShutdown,
-        ClusterTopology, DEFAULT_GRACE_MS, DaemonDeliver, DaemonSpawn, DaemonStop, DaemonStopParams,
-        ExecuteParams, FaultClear, FaultParams, FaultSet, GroupParams, GroupPromote, GroupScale, GroupSpawn,
-        GroupStop, IceExecute, IceExecuteParams, IceSimulate, MigrationCancel, MigrationStart, NoParams,
-        NodeCrash, NodeParams, NodePause, NodeRestart, NodeResume, NodeShutdown, NodeSpawn, RestartParams,
-        RpcCall, SimulateParams, SubmitParams, TopologyParams,
+        AdminExecute, AdminSubmit, BootParams, CancelParams, ClearLink, ClearParams, ClusterBoot,
+        ClusterShutdown, ClusterTopology, DEFAULT_GRACE_MS, DaemonDeliver, DaemonSpawn, DaemonStop,
+        DaemonStopParams, ExecuteParams, FaultClear, FaultParams, FaultSet, GroupParams, GroupPromote,
+        GroupScale, GroupSpawn, GroupStop, IceExecute, IceExecuteParams, IceSimulate, MigrationCancel,
+        MigrationStart, NoParams, NodeCrash, NodeParams, NodePause, NodeRestart, NodeResume, NodeShutdown,
+        NodeSpawn, RestartParams, RpcCall, SimulateParams, SubmitParams, TopologyParams,
     },
 };
 

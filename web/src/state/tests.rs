@@ -262,7 +262,8 @@ fn round_trip_times_and_counters_end_with_their_session() {
 #[test]
 fn the_figures_of_a_daemon_end_with_it_or_with_its_node() {
     let mut state = two_nodes();
-    let sample = |node, id, processed| DaemonSample { node, daemon: DaemonId(id), saturation: 500, processed };
+    let sample =
+        |node, id, processed| DaemonSample { node, daemon: DaemonId(id), saturation: 500, processed };
     let frame = |daemons| Action::Telemetry {
         frame: Telemetry { at_us: 1, links: Vec::new(), traffic: Vec::new(), daemons },
         now_ms: 6.0,
@@ -270,7 +271,8 @@ fn the_figures_of_a_daemon_end_with_it_or_with_its_node() {
     state.apply(frame(vec![sample(A, 1, 3), sample(A, 2, 4), sample(B, 3, 5)]));
     // Only what changed comes again.
     state.apply(frame(vec![sample(A, 2, 6)]));
-    let known = |state: &State| state.loads.values().map(|one| (one.daemon.0, one.processed)).collect::<Vec<_>>();
+    let known =
+        |state: &State| state.loads.values().map(|one| (one.daemon.0, one.processed)).collect::<Vec<_>>();
     assert_eq!(known(&state), [(1, 3), (2, 6), (3, 5)]);
     let gone = EventKind::DaemonGone { daemon: DaemonId(1), reason: DaemonEnd::Stopped };
     state.apply(event(5, Some(A), gone));
