@@ -103,7 +103,7 @@ async fn a_canary_that_is_told_to_crash_shows_how_it_backs_off_and_then_stays_do
     let canary = spawn(&browser, &server, node, "canary", "").await;
     for restarts in 1..=4 {
         deliver(&browser, canary, node, "crash").await;
-        refused(&browser, "daemon_not_found", "crashed").await;
+        refused(&browser, "call_failed", "crashed").await;
         if restarts == 4 {
             // For four seconds.
             lives(&browser, canary, node, "backing_off").await;
