@@ -48,7 +48,7 @@ async fn until(server: &RunningServer, what: &str, holds: impl Fn(&Snapshot) -> 
     let Subscription { mut snapshot, mut events } = server.log().subscribe();
     let watch = async {
         while !holds(&snapshot) {
-            snapshot.apply(&*events.recv().await.expect("the log has room"));
+            snapshot.apply(&events.recv().await.expect("the log has room"));
         }
         snapshot
     };
