@@ -84,7 +84,7 @@ pub(crate) fn DaemonTable(props: &DaemonTableProps) -> Html {
                 if open {
                     <tr key={detail.clone()} id={detail} class="detail">
                         <td colspan={COLUMNS.to_string()}>
-                            <Detail {node} daemon={daemon.clone()} desk={desk.clone()} />
+                            <Detail {node} daemon={daemon.clone()} {saturation} {processed} desk={desk.clone()} />
                         </td>
                     </tr>
                 }
@@ -178,13 +178,15 @@ fn SpawnForm(props: &FormProps) -> Html {
 struct DetailProps {
     node: NodeId,
     daemon: DaemonView,
+    saturation: u16,
+    processed: u64,
     desk: Desk,
 }
 
 /// What can be done with one daemon, and what it said last.
 #[component]
 fn Detail(props: &DetailProps) -> Html {
-    let DetailProps { node, daemon, desk } = props;
+    let DetailProps { node, daemon, saturation, processed, desk } = props;
     let (to, payload, via) = (use_state(String::new), use_state(String::new), use_state(String::new));
     let here = node.to_string();
     let others: Vec<_> = desk.nodes().into_iter().filter(|(id, _)| *id != here).collect();
@@ -225,6 +227,7 @@ fn Detail(props: &DetailProps) -> Html {
     });
     html! {
         <div class="detail-forms">
+            <p class="figures narrow-only">{ workload::figures(daemon, *saturation, *processed) }</p>
             <form class="work-form" aria-label="Move it" onsubmit={migrate}>
                 { choice("Move to", "daemon-to", &to, &others) }
                 { desk.submit("daemon-migrate", "Move", migrating, target.is_some()) }
