@@ -63,12 +63,12 @@ pub(crate) fn DaemonTable(props: &DaemonTableProps) -> Html {
                 >
                     <th scope="row" title={daemon.id.to_string()}>{ &name }</th>
                     <td>{ desk.node(node) }</td>
-                    <td class="wide">{ daemon.kind.clone().unwrap_or_else(|| "–".to_owned()) }</td>
+                    <td class="widest">{ daemon.kind.clone().unwrap_or_else(|| "–".to_owned()) }</td>
                     <td>{ mark(workload::daemon_tone(daemon.lifecycle, <_>::default()), workload::lifecycle(daemon.lifecycle)) }</td>
                     <td class="medium">{ mark(workload::health_tone(daemon.health), workload::daemon_health(daemon.health)) }</td>
                     <td class="number wide">{ busy(saturation, &name) }</td>
                     <td class="number wide" data-testid="daemon-restarts">{ daemon.restarts }</td>
-                    <td class="wide">{ place }</td>
+                    <td class="widest">{ place }</td>
                     <td class="number medium" data-testid="daemon-events">{ processed }</td>
                     <td class="row-actions">
                         <button
@@ -100,12 +100,12 @@ pub(crate) fn DaemonTable(props: &DaemonTableProps) -> Html {
                     <tr>
                         <th scope="col">{ "Daemon" }</th>
                         <th scope="col">{ "Node" }</th>
-                        <th scope="col" class="wide">{ "Kind" }</th>
+                        <th scope="col" class="widest">{ "Kind" }</th>
                         <th scope="col">{ "State" }</th>
                         <th scope="col" class="medium"><abbr title="What it says of itself">{ "Health" }</abbr></th>
                         <th scope="col" class="number wide"><abbr title="How busy it says it is">{ "Busy" }</abbr></th>
                         <th scope="col" class="number wide"><abbr title="How often it was started again after a crash">{ "Restarts" }</abbr></th>
-                        <th scope="col" class="wide"><abbr title="The group it belongs to, and its place there">{ "Member of" }</abbr></th>
+                        <th scope="col" class="widest"><abbr title="The group it belongs to, and its place there">{ "Member of" }</abbr></th>
                         <th scope="col" class="number medium"><abbr title="Events it has worked off">{ "Events" }</abbr></th>
                         <th scope="col"><span class="sr-only">{ "Actions" }</span></th>
                     </tr>

@@ -386,16 +386,16 @@ impl Frame<'_> {
             return;
         }
         let out = body.outwards;
-        // The badges stick out.
-        let badges = if !tiny && (body.daemons > 0 || body.service.is_some()) { 5.0 } else { 0.0 };
-        let gap = radius + badges + if special { 14.0 } else { 9.0 };
+        let gap = radius + if special { 14.0 } else { 9.0 };
         // On a narrow screen there is room above and below, not beside.
         let out = match (narrow && with_id, out.y < 0.0) {
             (false, _) => out,
             (true, true) => Point::new(0.0, -1.0),
             (true, false) => Point::new(0.0, 1.0),
         };
-        let (x, y) = (at.x + out.x * gap, at.y + out.y * gap);
+        // The badges stick out to the sides.
+        let badges = if !tiny && (body.daemons > 0 || body.service.is_some()) { 5.0 } else { 0.0 };
+        let (x, y) = (at.x + out.x * (gap + badges), at.y + out.y * gap);
         context.set_text_align(match out.x {
             x if x > 0.25 => "left",
             x if x < -0.25 => "right",
