@@ -136,11 +136,24 @@ impl Browser {
         element.click().await.unwrap_or_else(|error| panic!("{selector} cannot be clicked: {error}"));
     }
 
+    /// Chooses an option of a `select`, by its value.
+    pub async fn choose(&self, selector: &str, value: &str) {
+        self.wait_until(&format!(
+            "[...document.querySelectorAll('{selector}:not(:disabled) option')].some(one => one.value === '{value}')"
+        ))
+        .await;
+        let element = self.client.find(Locator::Css(selector)).await.expect("it is there");
+        element.select_by_value(value).await.expect("it can be chosen");
+    }
+
     /// Replaces an input's text, by keyboard.
     pub async fn fill(&self, selector: &str, text: &str) {
+        self.wait_until(&format!("document.querySelector('{selector}:not(:disabled)')")).await;
         let element = self.client.find(Locator::Css(selector)).await.expect("it is there");
         element.clear().await.expect("it can be cleared");
-        element.send_keys(text).await.expect("it takes keys");
+        if !text.is_empty() {
+            element.send_keys(text).await.expect("it takes keys");
+        }
     }
 
     /// Closes the window and ends the driver.

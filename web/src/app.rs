@@ -151,6 +151,7 @@ pub(crate) fn App() -> Html {
                     {has_daemons}
                     rtts={state.rtts.clone()}
                     traffic={state.traffic.clone()}
+                    loads={state.loads.clone()}
                     calls={state.calls.clone()}
                     selected={state.selected}
                 />

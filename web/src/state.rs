@@ -13,7 +13,8 @@ use std::{
 };
 
 use meshground_shared::{
-    ClusterPhase, CommandId, Event, EventKind, NodeId, NodeSnapshot, Snapshot, Telemetry, Traffic,
+    ClusterPhase, CommandId, DaemonId, DaemonSample, Event, EventKind, NodeId, NodeSnapshot, Snapshot,
+    Telemetry, Traffic,
     rpc::{DaemonSpawn, Hello, Method, RpcError, Subscribed},
 };
 use yew::Reducible;
@@ -144,6 +145,9 @@ pub(crate) type Rtts = BTreeMap<(NodeId, NodeId), u32>;
 /// Counters of sessions, by `(who counted, with whom)`.
 pub(crate) type Traffics = BTreeMap<(NodeId, NodeId), Traffic>;
 
+/// The last figures of daemons, by `(where, which)`.
+pub(crate) type Loads = BTreeMap<(NodeId, DaemonId), DaemonSample>;
+
 /// Everything the page knows.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct State {
@@ -163,6 +167,8 @@ pub(crate) struct State {
     pub(crate) rtts: Shared<Rtts>,
     /// What was sent and received.
     pub(crate) traffic: Shared<Traffics>,
+    /// How busy daemons are.
+    pub(crate) loads: Shared<Loads>,
     /// What nodes, daemons and groups are called.
     pub(crate) names: Shared<Names>,
     /// What commands events followed from, by id, by name.
@@ -191,6 +197,7 @@ impl Default for State {
             answers: Shared::new(Answers::default()),
             rtts: Shared::new(Rtts::new()),
             traffic: Shared::new(Traffics::new()),
+            loads: Shared::new(Loads::new()),
             names: Shared::new(Names::default()),
             causes: Shared::new(BTreeMap::new()),
             selected: None,
@@ -329,6 +336,10 @@ impl State {
                     let samples = frame.traffic.iter().map(|link| ((link.node, link.peer), link.total));
                     self.traffic.make_mut().extend(samples);
                 }
+                if !frame.daemons.is_empty() {
+                    let samples = frame.daemons.iter().map(|one| ((one.node, one.daemon), *one));
+                    self.loads.make_mut().extend(samples);
+                }
             }
             Action::Dropped { count, snapshot } => {
                 self.stand(snapshot);
@@ -360,11 +371,16 @@ impl State {
             // Another server's refusals say nothing about this one.
             self.notices.clear();
         }
-        self.rtts = Shared::new(Rtts::new());
-        self.traffic = Shared::new(Traffics::new());
+        self.forget_gauges();
         self.names.make_mut().learn_all(&snapshot);
         self.snapshot = Some(Shared::new(snapshot));
         self.let_go_of_the_departed();
+    }
+
+    fn forget_gauges(&mut self) {
+        self.rtts = Shared::new(Rtts::new());
+        self.traffic = Shared::new(Traffics::new());
+        self.loads = Shared::new(Loads::new());
     }
 
     fn empty_the_log(&mut self) {
@@ -385,12 +401,17 @@ impl State {
             EventKind::ClusterConverged { nodes, took_us } => self.converged = Some((*nodes, *took_us)),
             EventKind::ClusterBooting { .. } | EventKind::ClusterStopped => {
                 self.converged = None;
-                self.rtts = Shared::new(Rtts::new());
-                self.traffic = Shared::new(Traffics::new());
+                self.forget_gauges();
             }
             EventKind::NodeStopped { .. } => {
                 self.rtts.make_mut().retain(|(node, _), _| Some(*node) != event.node);
                 self.traffic.make_mut().retain(|(node, _), _| Some(*node) != event.node);
+                self.loads.make_mut().retain(|(node, _), _| Some(*node) != event.node);
+            }
+            EventKind::DaemonGone { daemon, .. } => {
+                if let Some(node) = event.node {
+                    self.loads.make_mut().remove(&(node, *daemon));
+                }
             }
             EventKind::SessionDown { peer, .. } => {
                 if let Some(node) = event.node {

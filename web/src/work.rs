@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, rc::Rc};
 
 use meshground_shared::{
-    AdminVerb, DaemonId, GroupId, IceVerb, MigrationId, NodeId, SimulationHash, Verb,
+    AdminVerb, DaemonId, GroupId, Hex, IceVerb, MigrationId, NodeId, SimulationHash, Verb,
     rpc::{
-        AdminExecute, CallParams, Called, DaemonDeliver, DaemonSpawnParams, Decided, DeliverParams,
-        Delivered, GroupSpawnParams, IceExecute, IceSimulate, KindInfo, Method, MigrateParams, RpcCall,
-        ScaleParams, Simulated,
+        AdminExecute, AdminSubmit, CallParams, Called, DaemonDeliver, DaemonSpawnParams, Decided,
+        DeliverParams, Delivered, GroupSpawnParams, IceExecute, IceSimulate, KindInfo, Method, MigrateParams,
+        RpcCall, ScaleParams, Simulated,
     },
 };
 use serde_json::Value;
@@ -40,12 +40,14 @@ pub(crate) enum Work {
     Promote(GroupId),
     /// Have one node call another.
     Call(CallParams),
-    /// Sign and submit an admin command.
-    Admin(AdminVerb),
+    /// Have this operator sign an admin command, and submit it.
+    Admin(AdminVerb, &'static str),
     /// Ask what a break-glass command would do.
     Simulate(IceVerb),
-    /// Sign and submit a break-glass command.
-    Ice(IceVerb, SimulationHash),
+    /// Have these operators sign a break-glass command, and submit it.
+    Ice(IceVerb, SimulationHash, Vec<&'static str>),
+    /// Submit a command that was signed elsewhere.
+    Submit(Hex),
 }
 
 impl Work {
@@ -61,7 +63,7 @@ impl Work {
             Self::ScaleGroup(_) => "scale",
             Self::Promote(_) => "promote",
             Self::Call(_) => "call",
-            Self::Admin(_) => "admin",
+            Self::Admin(..) | Self::Submit(_) => "admin",
             Self::Simulate(_) | Self::Ice(..) => "ice",
         }
     }
@@ -86,9 +88,10 @@ impl Work {
                 let (from, to) = (names.name(params.from), names.name(params.to));
                 format!("have {from} call {} on {to}", params.method)
             }
-            Self::Admin(verb) => text::admin::verb(&Verb::Admin(verb.clone()), names),
+            Self::Admin(verb, _) => text::admin::verb(&Verb::Admin(verb.clone()), names),
             Self::Simulate(verb) => format!("simulate: {}", text::admin::ice_verb(verb, names)),
-            Self::Ice(verb, _) => text::admin::ice_verb(verb, names),
+            Self::Ice(verb, ..) => text::admin::ice_verb(verb, names),
+            Self::Submit(_) => "submit the envelope".to_owned(),
         }
     }
 
@@ -100,9 +103,15 @@ impl Work {
         Ok(Some(match self {
             Self::Deliver(params) => Answer::Delivered(params.daemon, answer::<DaemonDeliver>(value)?),
             Self::Call(params) => Answer::Called(params.clone(), answer::<RpcCall>(value)?),
-            Self::Admin(verb) => Answer::Decided(Verb::Admin(verb.clone()), answer::<AdminExecute>(value)?),
+            Self::Admin(verb, _) => {
+                Answer::Decided(Some(Verb::Admin(verb.clone())), answer::<AdminExecute>(value)?)
+            }
             Self::Simulate(verb) => Answer::Simulated(verb.clone(), answer::<IceSimulate>(value)?),
-            Self::Ice(verb, _) => Answer::Decided(Verb::Ice(verb.clone()), answer::<IceExecute>(value)?),
+            Self::Ice(verb, ..) => {
+                Answer::Decided(Some(Verb::Ice(verb.clone())), answer::<IceExecute>(value)?)
+            }
+            // Only the audit trails say what was in it.
+            Self::Submit(_) => Answer::Decided(None, answer::<AdminSubmit>(value)?),
             Self::SpawnDaemon(_)
             | Self::StopDaemon(_)
             | Self::Migrate(_)
@@ -128,8 +137,8 @@ pub(crate) enum Answer {
     Delivered(DaemonId, Delivered),
     /// What a called node said.
     Called(CallParams, Called),
-    /// What became of a signed command.
-    Decided(Verb, Decided),
+    /// What became of a signed command, and which it was where this page signed it.
+    Decided(Option<Verb>, Decided),
     /// What a break-glass command would do.
     Simulated(IceVerb, Simulated),
 }
@@ -144,7 +153,7 @@ pub(crate) struct Answers {
     /// The last call that was answered.
     pub(crate) called: Option<Rc<(CallParams, Called)>>,
     /// The last signed command that was decided.
-    pub(crate) decided: Option<Rc<(Verb, Decided)>>,
+    pub(crate) decided: Option<Rc<(Option<Verb>, Decided)>>,
     /// The last simulation.
     pub(crate) simulated: Option<Rc<(IceVerb, Simulated)>>,
 }
@@ -176,6 +185,9 @@ impl Answers {
         *self = Self { kinds: std::mem::take(&mut self.kinds), ..Self::default() };
     }
 }
+
+/// The playground's operators: the server has their keys, and so has everybody.
+pub(crate) const OPERATORS: [&str; 3] = ["demo-1", "demo-2", "demo-3"];
 
 /// What a verb is done to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -330,7 +342,7 @@ mod tests {
         let decided = json!({
             "command": "0000000000000007", "decision": "applied", "nonce": "0".repeat(32), "nodes": [],
         });
-        let work = Work::Ice(IceVerb::ThawCluster, SimulationHash([1; 32]));
+        let work = Work::Ice(IceVerb::ThawCluster, SimulationHash([1; 32]), OPERATORS.to_vec());
         answers.learn(work.read(decided).unwrap().unwrap());
         assert!(answers.simulated.is_none() && answers.decided.is_some());
         answers.learn(Answer::Kinds(vec![KindInfo { kind: "counter".into(), about: String::new() }]));

@@ -1,8 +1,8 @@
 //! What runs, in the order in which people read it.
 
 use meshground_shared::{
-    DaemonView, GroupKind, GroupMember, GroupView, Lifecycle, Maintenance, MigrationPhase, MigrationSnapshot,
-    MigrationView, NodeId, NodeSnapshot, Snapshot,
+    DaemonSample, DaemonView, GroupKind, GroupMember, GroupView, Lifecycle, Maintenance, MigrationPhase,
+    MigrationSnapshot, MigrationView, NodeId, NodeSnapshot, Snapshot,
 };
 
 /// Every daemon: by the nodes' places, then by name.
@@ -13,6 +13,15 @@ pub(crate) fn daemons(snapshot: &Snapshot) -> Vec<(NodeId, &DaemonView)> {
         .collect();
     all.sort_by(|(a, one), (b, other)| (place(a), &one.name, one.id).cmp(&(place(b), &other.name, other.id)));
     all
+}
+
+/// How busy a daemon is, in thousandths, and how many events it has worked off: as of its last change
+/// or of its last sample, whichever came later.
+pub(crate) fn load(daemon: &DaemonView, sample: Option<&DaemonSample>) -> (u16, u64) {
+    match sample {
+        Some(sample) if sample.processed >= daemon.processed => (sample.saturation, sample.processed),
+        _ => (daemon.saturation, daemon.processed),
+    }
 }
 
 /// Every group, by name.
@@ -93,6 +102,17 @@ mod tests {
         let snapshot = cluster();
         let listed: Vec<_> = daemons(&snapshot).iter().map(|(_, daemon)| daemon.id.0).collect();
         assert_eq!(listed, [82, 81, 72, 71]);
+    }
+
+    #[test]
+    fn of_two_figures_of_a_daemon_the_later_one_is_told() {
+        let daemon = DaemonView { saturation: 10, processed: 5, ..fixtures::daemon(1, "a") };
+        let sample =
+            |processed| DaemonSample { node: NodeId(7), daemon: daemon.id, saturation: 90, processed };
+        assert_eq!(load(&daemon, None), (10, 5));
+        assert_eq!(load(&daemon, Some(&sample(4))), (10, 5), "it has changed since");
+        assert_eq!(load(&daemon, Some(&sample(5))), (90, 5));
+        assert_eq!(load(&daemon, Some(&sample(9))), (90, 9));
     }
 
     fn moving(id: u64, phase: MigrationPhase, at_us: u64) -> MigrationSnapshot {

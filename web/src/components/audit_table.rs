@@ -4,8 +4,7 @@ use meshground_shared::Decision;
 use yew::prelude::*;
 
 use super::{
-    daemon_table::DeskProps,
-    desk::{Desk, mark, no_rows},
+    desk::{Desk, DeskProps, mark, no_rows},
     event_log::time_of_day,
     operator_forms::{AdminForm, IceForm},
 };
@@ -30,7 +29,7 @@ pub(crate) fn AuditTable(props: &DeskProps) -> Html {
             <AdminForm desk={desk.clone()} />
             <IceForm desk={desk.clone()} />
             { decided(desk) }
-            <table data-testid="audit-table">
+            <table class="cards audit" data-testid="audit-table">
                 <caption class="sr-only">{ "Signed commands, newest first, as all nodes remember them" }</caption>
                 <thead>
                     <tr>
@@ -56,10 +55,10 @@ fn one(row: &Row, names: &Names) -> Html {
             data-agreed={if row.agreed { "true" } else { "false" }}
             class={classes!((!row.agreed).then_some("disputed"))}
         >
-            <td class="medium">{ time_of_day(row.wall_us) }</td>
+            <td class="medium time">{ time_of_day(row.wall_us) }</td>
             <th scope="row" title={format!("Nonce {}", row.nonce)}>{ admin::verb_capital(&row.verb, names) }</th>
-            <td class="wide">{ admin::operators(&row.operators) }</td>
-            <td>
+            <td class="wide signers">{ admin::operators(&row.operators) }</td>
+            <td class="decisions">
                 if !row.agreed { { mark(Tone::Bad, "The nodes disagree") } }
                 { for gathered(row).into_iter().map(|(decision, nodes)| {
                     let who = nodes.iter().map(|&node| short(&names.name(node))).collect::<Vec<_>>().join(", ");
@@ -93,7 +92,16 @@ fn short(name: &str) -> String {
 
 /// What became of the last command that this page signed.
 fn decided(desk: &Desk) -> Html {
-    let said =
-        (desk.answers.decided.as_ref()).map(|decided| admin::answered(&decided.0, &decided.1, &desk.names));
+    let said = desk.answers.decided.as_ref().map(|decided| {
+        // Who submitted what was signed elsewhere learns from the trails what it was.
+        let nonce = &decided.1.nonce;
+        let entries =
+            desk.snapshot.iter().flat_map(|snapshot| snapshot.nodes.values()).flat_map(|node| &node.audit);
+        let verb = decided
+            .0
+            .as_ref()
+            .or_else(|| entries.into_iter().find(|entry| entry.nonce == *nonce).map(|entry| &entry.verb));
+        admin::answered(verb, &decided.1, &desk.names)
+    });
     html! { <p class="answer standing" role="status" data-testid="admin-answer">{ said }</p> }
 }

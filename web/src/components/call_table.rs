@@ -55,12 +55,12 @@ pub(crate) fn CallTable(props: &CallTableProps) -> Html {
                     if let Some(from) = event.node { { desk.node(from) } }
                     { desk.onwards(*peer) }
                 </td>
-                <td><code>{ method }</code></td>
-                <td>
+                <td class="method"><code>{ method }</code></td>
+                <td class="outcome">
                     { mark(tone, word) }
                     if let Some(why) = why { <p class="lacking">{ why }</p> }
                 </td>
-                <td class="number">{ text::duration(*took_us) }</td>
+                <td class="number took-cell">{ text::duration(*took_us) }</td>
                 <td class="number wide">
                     { format!("{} / {}", text::bytes(*request_bytes), text::bytes(*response_bytes)) }
                 </td>
@@ -70,7 +70,7 @@ pub(crate) fn CallTable(props: &CallTableProps) -> Html {
     html! {
         <>
             <CallForm desk={desk.clone()} />
-            <table data-testid="call-table">
+            <table class="cards calls" data-testid="call-table">
                 <caption class="sr-only">{ "Calls from node to node, newest first" }</caption>
                 <thead>
                     <tr>

@@ -7,22 +7,28 @@ use meshground_shared::{
 use yew::prelude::*;
 
 use super::desk::{Desk, RowButton, choice, chosen, mark, no_rows, on_submit, typed};
-use crate::{text::workload, work::Work, workloads};
+use crate::{shared_ref::Shared, state::Loads, text::workload, work::Work, workloads};
 
-/// What the tables of workloads are given.
+/// What the table is given.
 #[derive(Properties, PartialEq)]
-pub(crate) struct DeskProps {
+pub(crate) struct DaemonTableProps {
     /// Whether anyone can see it.
     pub(crate) open: bool,
-    /// What all of them are given.
+    /// What every table of workloads is given.
     pub(crate) desk: Desk,
+    /// How busy daemons are.
+    pub(crate) loads: Shared<Loads>,
 }
 
 const COLUMNS: usize = 10;
+/// From this many thousandths on, a daemon is marked as busy.
+const FULL: u16 = 900;
+/// The kind that is offered first: it needs no arguments, and has something to show.
+pub(super) const FIRST_KIND: &str = "counter";
 
 /// The daemons of every node.
 #[component]
-pub(crate) fn DaemonTable(props: &DeskProps) -> Html {
+pub(crate) fn DaemonTable(props: &DaemonTableProps) -> Html {
     let unfolded = use_state_eq(|| None::<(NodeId, meshground_shared::DaemonId)>);
     if !props.open {
         return Html::default();
@@ -47,6 +53,7 @@ pub(crate) fn DaemonTable(props: &DeskProps) -> Html {
             || html! { <span class="none">{ "–" }</span> },
             |member| format!("{} · {}", desk.names.group_alone(member.group), member.index).into(),
         );
+        let (saturation, processed) = workloads::load(daemon, props.loads.get(&key));
         let detail = format!("daemon-{node}-{}", daemon.id);
         html! {
             <>
@@ -56,13 +63,13 @@ pub(crate) fn DaemonTable(props: &DeskProps) -> Html {
                 >
                     <th scope="row" title={daemon.id.to_string()}>{ &name }</th>
                     <td>{ desk.node(node) }</td>
-                    <td class="wide">{ daemon.kind.clone().unwrap_or_else(|| "–".to_owned()) }</td>
+                    <td class="widest">{ daemon.kind.clone().unwrap_or_else(|| "–".to_owned()) }</td>
                     <td>{ mark(workload::daemon_tone(daemon.lifecycle, <_>::default()), workload::lifecycle(daemon.lifecycle)) }</td>
                     <td class="medium">{ mark(workload::health_tone(daemon.health), workload::daemon_health(daemon.health)) }</td>
-                    <td class="number wide">{ format!("{} %", daemon.saturation / 10) }</td>
-                    <td class="number wide">{ daemon.restarts }</td>
-                    <td class="wide">{ place }</td>
-                    <td class="number medium">{ daemon.processed }</td>
+                    <td class="number wide">{ busy(saturation, &name) }</td>
+                    <td class="number wide" data-testid="daemon-restarts">{ daemon.restarts }</td>
+                    <td class="widest">{ place }</td>
+                    <td class="number medium" data-testid="daemon-events">{ processed }</td>
                     <td class="row-actions">
                         <button
                             type="button" class="link-button" data-testid="daemon-more"
@@ -77,7 +84,7 @@ pub(crate) fn DaemonTable(props: &DeskProps) -> Html {
                 if open {
                     <tr key={detail.clone()} id={detail} class="detail">
                         <td colspan={COLUMNS.to_string()}>
-                            <Detail {node} daemon={daemon.clone()} desk={desk.clone()} />
+                            <Detail {node} daemon={daemon.clone()} {saturation} {processed} desk={desk.clone()} />
                         </td>
                     </tr>
                 }
@@ -93,13 +100,13 @@ pub(crate) fn DaemonTable(props: &DeskProps) -> Html {
                     <tr>
                         <th scope="col">{ "Daemon" }</th>
                         <th scope="col">{ "Node" }</th>
-                        <th scope="col" class="wide">{ "Kind" }</th>
+                        <th scope="col" class="widest">{ "Kind" }</th>
                         <th scope="col">{ "State" }</th>
                         <th scope="col" class="medium"><abbr title="What it says of itself">{ "Health" }</abbr></th>
                         <th scope="col" class="number wide"><abbr title="How busy it says it is">{ "Busy" }</abbr></th>
                         <th scope="col" class="number wide"><abbr title="How often it was started again after a crash">{ "Restarts" }</abbr></th>
-                        <th scope="col" class="wide"><abbr title="The group it belongs to, and its place there">{ "Member of" }</abbr></th>
-                        <th scope="col" class="number medium"><abbr title="Events it has worked off, as of its last change">{ "Events" }</abbr></th>
+                        <th scope="col" class="widest"><abbr title="The group it belongs to, and its place there">{ "Member of" }</abbr></th>
+                        <th scope="col" class="number medium"><abbr title="Events it has worked off">{ "Events" }</abbr></th>
                         <th scope="col"><span class="sr-only">{ "Actions" }</span></th>
                     </tr>
                 </thead>
@@ -109,6 +116,17 @@ pub(crate) fn DaemonTable(props: &DeskProps) -> Html {
                 </tbody>
             </table>
         </>
+    }
+}
+
+/// How busy a daemon says it is, from 0 to 1000, as a bar and a number.
+fn busy(saturation: u16, name: &str) -> Html {
+    let full = (saturation >= FULL).then_some("full");
+    html! {
+        <span class={classes!("load", full)}>
+            <progress aria-label={format!("How busy {name} is")} value={saturation.to_string()} max="1000" />
+            <span>{ format!("{} %", saturation / 10) }</span>
+        </span>
     }
 }
 
@@ -128,7 +146,8 @@ struct FormProps {
 #[component]
 fn SpawnForm(props: &FormProps) -> Html {
     let desk = &props.desk;
-    let (node, kind, args) = (use_state(String::new), use_state(String::new), use_state(String::new));
+    let (node, args) = (use_state(String::new), use_state(String::new));
+    let kind = use_state(|| FIRST_KIND.to_owned());
     let (nodes, kinds) = (desk.nodes(), desk.kinds());
     let params = chosen(&node, &nodes).parse().ok().filter(|_| !kinds.is_empty()).map(|node| {
         DaemonSpawnParams { node, kind: chosen(&kind, &kinds).to_owned(), args: (*args).clone() }
@@ -159,17 +178,22 @@ fn SpawnForm(props: &FormProps) -> Html {
 struct DetailProps {
     node: NodeId,
     daemon: DaemonView,
+    saturation: u16,
+    processed: u64,
     desk: Desk,
 }
 
 /// What can be done with one daemon, and what it said last.
 #[component]
 fn Detail(props: &DetailProps) -> Html {
-    let DetailProps { node, daemon, desk } = props;
-    let (to, payload) = (use_state(String::new), use_state(String::new));
+    let DetailProps { node, daemon, saturation, processed, desk } = props;
+    let (to, payload, via) = (use_state(String::new), use_state(String::new), use_state(String::new));
     let here = node.to_string();
-    let nodes: Vec<_> = desk.nodes().into_iter().filter(|(id, _)| *id != here).collect();
-    let (id, target) = (daemon.id, chosen(&to, &nodes).parse::<NodeId>().ok());
+    let others: Vec<_> = desk.nodes().into_iter().filter(|(id, _)| *id != here).collect();
+    let (id, target) = (daemon.id, chosen(&to, &others).parse::<NodeId>().ok());
+    // An event may be handed in anywhere; it finds its way.
+    let nodes: Vec<_> =
+        std::iter::once((String::new(), "its node".to_owned())).chain(others.clone()).collect();
     let migrate = {
         let desk = desk.clone();
         on_submit(move || {
@@ -180,9 +204,10 @@ fn Detail(props: &DetailProps) -> Html {
     };
     let deliver = {
         let (desk, payload) = (desk.clone(), payload.clone());
+        let via = chosen(&via, &nodes).parse().ok();
         on_submit(move || {
             let payload = (*payload).clone();
-            desk.give(Work::Deliver(DeliverParams { daemon: id, payload, via: None }));
+            desk.give(Work::Deliver(DeliverParams { daemon: id, payload, via }));
         })
     };
     let stop = RowButton {
@@ -202,12 +227,14 @@ fn Detail(props: &DetailProps) -> Html {
     });
     html! {
         <div class="detail-forms">
+            <p class="figures narrow-only">{ workload::figures(daemon, *saturation, *processed) }</p>
             <form class="work-form" aria-label="Move it" onsubmit={migrate}>
-                { choice("Move to", "daemon-to", &to, &nodes) }
+                { choice("Move to", "daemon-to", &to, &others) }
                 { desk.submit("daemon-migrate", "Move", migrating, target.is_some()) }
             </form>
             <form class="work-form" aria-label="Deliver an event" onsubmit={deliver}>
                 { typed("Payload", "daemon-payload", &payload, "any text", None) }
+                { choice("By way of", "daemon-via", &via, &nodes) }
                 { desk.submit("daemon-deliver", "Deliver", delivering, true) }
             </form>
             <div class="work-form narrow-only">{ desk.button(stop, true) }</div>

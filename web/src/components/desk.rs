@@ -34,6 +34,15 @@ pub(crate) struct Desk {
     pub(crate) on_select: Callback<Option<NodeId>>,
 }
 
+/// What the tables of workloads are given.
+#[derive(Properties, PartialEq)]
+pub(crate) struct DeskProps {
+    /// Whether anyone can see it.
+    pub(crate) open: bool,
+    /// What all of them are given.
+    pub(crate) desk: Desk,
+}
+
 /// A button of a row: what it does, how tests know it, what it says and what it is called.
 pub(crate) struct RowButton {
     /// What is to be done.

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     dom,
     shared_ref::Shared,
-    state::{Rtts, Traffics},
+    state::{Loads, Rtts, Traffics},
 };
 
 /// What the tables are given.
@@ -27,6 +27,8 @@ pub(crate) struct FleetProps {
     pub(crate) rtts: Shared<Rtts>,
     /// What was sent and received.
     pub(crate) traffic: Shared<Traffics>,
+    /// How busy daemons are.
+    pub(crate) loads: Shared<Loads>,
     /// The last calls, oldest first.
     pub(crate) calls: Shared<VecDeque<Rc<Event>>>,
     /// The node being looked at.
@@ -54,10 +56,11 @@ const MESH_TABS: usize = 2;
 pub(crate) fn Fleet(props: &FleetProps) -> Html {
     let open = use_state_eq(|| "nodes");
     let now_ms = use_now(1_000.0);
-    // Gauges set the clock ten times a second; tables only count seconds.
+    // Gauges come, and set the clock, ten times a second; tables only count seconds.
     #[allow(clippy::cast_possible_truncation)] // whole seconds
-    let clock = use_memo((now_ms as i64, props.desk.snapshot.clone()), |_| props.desk.clock);
-    let desk = Desk { clock: *clock, ..props.desk.clone() };
+    let calm =
+        use_memo((now_ms as i64, props.desk.snapshot.clone()), |_| (props.desk.clock, props.loads.clone()));
+    let desk = Desk { clock: calm.0, ..props.desk.clone() };
     let tabs = if props.has_daemons { &TABS[..] } else { &TABS[..MESH_TABS] };
     let open_now = tabs.iter().find(|(name, _)| *name == *open).map_or("nodes", |(name, _)| *name);
     let tab_button = |(place, &(name, label)): (usize, &Tab)| {
@@ -93,7 +96,7 @@ pub(crate) fn Fleet(props: &FleetProps) -> Html {
                 key={name} id={format!("panel-{name}")} class="scroll" role="tabpanel"
                 aria-labelledby={format!("tab-{name}")} hidden={!open}
             >
-                { table(name, open, &desk, props) }
+                { table(name, open, &desk, &calm.1, props) }
             </div>
         }
     };
@@ -131,7 +134,7 @@ fn count(tab: &str, props: &FleetProps) -> Option<usize> {
     (many > 0).then_some(many)
 }
 
-fn table(tab: &str, open: bool, desk: &Desk, props: &FleetProps) -> Html {
+fn table(tab: &str, open: bool, desk: &Desk, loads: &Shared<Loads>, props: &FleetProps) -> Html {
     let desk = desk.clone();
     match tab {
         "nodes" => html! {
@@ -146,7 +149,7 @@ fn table(tab: &str, open: bool, desk: &Desk, props: &FleetProps) -> Html {
                 names={desk.names.clone()} clock={desk.clock} on_select={desk.on_select.clone()}
             />
         },
-        "daemons" => html! { <DaemonTable {open} {desk} /> },
+        "daemons" => html! { <DaemonTable {open} {desk} loads={loads.clone()} /> },
         "groups" => html! { <GroupTable {open} {desk} /> },
         "migrations" => html! { <MigrationTable {open} {desk} /> },
         "calls" => html! { <CallTable {open} {desk} calls={props.calls.clone()} /> },

@@ -1,14 +1,14 @@
 //! The groups, one row each, and what can be done with them.
 
 use meshground_shared::{
-    GroupKind, GroupMember, GroupView, Snapshot,
+    DaemonId, DaemonView, GroupKind, GroupMember, GroupView, Snapshot,
     rpc::{GroupSpawnParams, ScaleParams},
 };
 use yew::prelude::*;
 
 use super::{
-    daemon_table::DeskProps,
-    desk::{Desk, RowButton, choice, chosen, mark, no_rows, on_submit, typed, whole},
+    daemon_table::FIRST_KIND,
+    desk::{Desk, DeskProps, RowButton, choice, chosen, mark, no_rows, on_submit, typed, whole},
 };
 use crate::{
     text::{capital, workload},
@@ -55,18 +55,18 @@ pub(crate) fn GroupTable(props: &DeskProps) -> Html {
         html! {
             <tr key={id.to_string()} data-testid="group-row" data-group={id.to_string()}>
                 <th scope="row" title={id.to_string()}>{ &group.name }</th>
-                <td class="medium">
+                <td class="medium kind">
                     { workload::group_kind(group.kind) }
                     <span class="aside wide">{ &group.daemon }</span>
                 </td>
-                <td class="number">
+                <td class="number scale-cell">
                     <span class="scale">
                         { desk.button(scale(group.desired.saturating_sub(1), "group-down", "−", "One fewer"), !scaling && group.desired > 1) }
                         <span data-testid="group-desired">{ group.desired }</span>
                         { desk.button(scale(group.desired.saturating_add(1), "group-up", "+", "One more"), !scaling) }
                     </span>
                 </td>
-                <td>{ mark(workload::group_tone(group.health), workload::group_health(group.health)) }</td>
+                <td class="health">{ mark(workload::group_tone(group.health), workload::group_health(group.health)) }</td>
                 <td class="members">
                     { members(desk, group) }
                     if let Some(lacking) = &group.lacking { <p class="lacking">{ lacking }</p> }
@@ -82,7 +82,7 @@ pub(crate) fn GroupTable(props: &DeskProps) -> Html {
     html! {
         <>
             <SpawnForm desk={desk.clone()} />
-            <table data-testid="group-table">
+            <table class="cards groups" data-testid="group-table">
                 <caption class="sr-only">{ "Groups of daemons" }</caption>
                 <thead>
                     <tr>
@@ -124,7 +124,10 @@ fn one_member(
     let bad = matches!(state, "not placed" | "not running");
     let synced = member.synced.filter(|_| group.kind == GroupKind::Standby);
     html! {
-        <li class={classes!("member", bad.then_some("bad"))} data-testid="group-member" title={member.daemon.to_string()}>
+        <li
+            class={classes!("member", bad.then_some("bad"))} data-testid="group-member" data-state={state}
+            data-node={member.node.map(|node| node.to_string())} title={member.daemon.to_string()}
+        >
             <span class="member-place">{ place }</span>
             if let Some(node) = member.node { { capital(&desk.names.name(node)) } }
             // Of a replica that runs there is nothing more to say.
@@ -142,7 +145,8 @@ struct FormProps {
 #[component]
 fn SpawnForm(props: &FormProps) -> Html {
     let desk = &props.desk;
-    let (kind, daemon, parent) = (use_state(String::new), use_state(String::new), use_state(String::new));
+    let (kind, parent) = (use_state(String::new), use_state(String::new));
+    let daemon = use_state(|| FIRST_KIND.to_owned());
     let (count, name, args) = (use_state(|| "3".to_owned()), use_state(String::new), use_state(String::new));
     let group_kinds = KINDS.map(|kind| {
         let word = workload::group_kind(kind);
@@ -154,16 +158,23 @@ fn SpawnForm(props: &FormProps) -> Html {
         .find(|known| workload::group_kind(*known).to_lowercase() == chosen(&kind, &group_kinds))
         .unwrap_or(GroupKind::Replica);
     let forked = chosen_kind == GroupKind::Fork;
+    // Whoever goes on from a state must be made by the factory whose state it is.
+    let begotten = |daemon: &DaemonView| kinds.iter().any(|(kind, _)| Some(kind) == daemon.kind.as_ref());
     let parents: Vec<(String, String)> = (desk.snapshot.iter())
         .flat_map(|snapshot| workloads::daemons(snapshot))
+        .filter(|(_, daemon)| begotten(daemon))
         .map(|(_, daemon)| (daemon.id.to_string(), desk.names.daemon(daemon.id)))
         .collect();
-    let begun_from = chosen(&parent, &parents).parse().ok().filter(|_| forked);
+    let begun_from = chosen(&parent, &parents).parse::<DaemonId>().ok().filter(|_| forked);
+    let made_by = begun_from
+        .and_then(|parent| desk.snapshot.as_ref()?.nodes.values().find_map(|node| node.daemons.get(&parent)))
+        .and_then(|parent| parent.kind.clone())
+        .unwrap_or_else(|| chosen(&daemon, &kinds).to_owned());
     let params = whole(&count, (1, MAX_COUNT))
         .filter(|_| !kinds.is_empty() && (!forked || begun_from.is_some()))
         .map(|count| GroupSpawnParams {
             kind: chosen_kind,
-            daemon: chosen(&daemon, &kinds).to_owned(),
+            daemon: made_by.clone(),
             count,
             name: Some(name.trim().to_owned()).filter(|name| !name.is_empty()),
             anchor: None,
@@ -183,9 +194,12 @@ fn SpawnForm(props: &FormProps) -> Html {
     html! {
         <form class="work-form" aria-label="Spawn a group" novalidate=true {onsubmit}>
             { choice("Group", "group-kind", &kind, &group_kinds) }
-            { choice("Of", "group-daemon", &daemon, &kinds) }
+            if forked {
+                { choice("From", "group-parent", &parent, &parents) }
+            } else {
+                { choice("Of", "group-daemon", &daemon, &kinds) }
+            }
             { typed("Members", "group-count", &count, "", Some((1, MAX_COUNT))) }
-            if forked { { choice("From", "group-parent", &parent, &parents) } }
             { typed("Name", "group-name", &name, "by itself", None) }
             { typed("Arguments", "group-args", &args, "none", None) }
             { desk.submit("group-spawn", "Spawn group", pending, ready) }

@@ -4,8 +4,7 @@ use meshground_shared::{MigrationPhase, MigrationSnapshot};
 use yew::prelude::*;
 
 use super::{
-    daemon_table::DeskProps,
-    desk::{Desk, RowButton, mark, no_rows},
+    desk::{Desk, DeskProps, RowButton, mark, no_rows},
     tick::use_now,
 };
 use crate::{
@@ -27,7 +26,7 @@ pub(crate) fn MigrationTable(props: &DeskProps) -> Html {
     let migrations =
         desk.snapshot.as_ref().map(|snapshot| workloads::migrations(snapshot)).unwrap_or_default();
     html! {
-        <table data-testid="migration-table">
+        <table class="cards migrations" data-testid="migration-table">
             <caption class="sr-only">{ "Daemons on their way from one node to another" }</caption>
             <thead>
                 <tr>
@@ -74,12 +73,12 @@ fn row(desk: &Desk, migration: &MigrationSnapshot, now_ms: f64) -> Html {
                 { desk.node(view.source) }
                 { desk.onwards(view.target) }
             </td>
-            <td>
+            <td class="phase">
                 { mark(workload::phase_tone(view.phase), workload::phase(view.phase)) }
                 if view.retries > 0 { <span class="aside">{ format!("retried {}×", view.retries) }</span> }
                 if let Some(reason) = &view.reason { <p class="lacking">{ reason }</p> }
             </td>
-            <td>{ progress(migration, &name) }</td>
+            <td class="how-far">{ progress(migration, &name) }</td>
             <td class="number wide">{ view.buffered }</td>
             <td class="number medium">{ took }</td>
             // The source has let go for good: there is nothing to call off any more.

@@ -1,11 +1,12 @@
 //! The forms by which the playground's operators sign commands.
 
+use meshground_shared::Hex;
 use yew::prelude::*;
 
 use super::desk::{Desk, choice, chosen, on_submit, typed, whole};
 use crate::{
     text::{admin, workload},
-    work::{ADMIN_VERBS, Aim, Choice, ICE_VERBS, Target, Work, admin_verb, ice_verb},
+    work::{ADMIN_VERBS, Aim, Choice, ICE_VERBS, OPERATORS, Target, Work, admin_verb, ice_verb},
     workloads,
 };
 
@@ -19,39 +20,54 @@ pub(crate) struct FormProps {
 /// Seconds that a freeze may last.
 const TTL_S: (u32, u32) = (1, 3_600);
 
+/// What is chosen where no verb is: a command that somebody has signed already.
+const SIGNED_ELSEWHERE: &str = "signed";
+
 /// One operator's signature.
 #[component]
 pub(crate) fn AdminForm(props: &FormProps) -> Html {
     let desk = &props.desk;
     let (verb, node, group) = (use_state(String::new), use_state(String::new), use_state(String::new));
-    let verbs = options(&ADMIN_VERBS);
+    let (operator, envelope) = (use_state(String::new), use_state(String::new));
+    let mut verbs = options(&ADMIN_VERBS);
+    verbs.push((SIGNED_ELSEWHERE.to_owned(), "Signed elsewhere".to_owned()));
+    let is_signed = chosen(&verb, &verbs) == SIGNED_ELSEWHERE;
     let target = target_of(chosen(&verb, &verbs), &ADMIN_VERBS);
+    let operators = OPERATORS.map(|name| (name.to_owned(), name.to_owned()));
     let (nodes, groups) = (members(desk), groups(desk));
     let aim = Aim {
         node: chosen(&node, &nodes).parse().ok(),
         group: chosen(&group, &groups).parse().ok(),
         ..Aim::default()
     };
-    let command = admin_verb(chosen(&verb, &verbs), aim);
-    let ready = command.is_some();
+    let signs = OPERATORS.into_iter().find(|name| *name == chosen(&operator, &operators));
+    let work = if is_signed {
+        signed(&envelope).map(Work::Submit)
+    } else {
+        admin_verb(chosen(&verb, &verbs), aim).zip(signs).map(|(verb, signs)| Work::Admin(verb, signs))
+    };
+    let ready = work.is_some();
     let onsubmit = {
         let desk = desk.clone();
         on_submit(move || {
-            if let Some(command) = &command {
-                desk.give(Work::Admin(command.clone()));
+            if let Some(work) = &work {
+                desk.give(work.clone());
             }
         })
     };
-    let pending = desk.is_pending(|work| matches!(work, Work::Admin(_)));
+    let pending = desk.is_pending(|work| matches!(work, Work::Admin(..) | Work::Submit(_)));
     html! {
         <form class="work-form" aria-label="Sign an admin command" {onsubmit}>
             { choice("Admin", "admin-verb", &verb, &verbs) }
-            if target == Target::Group {
+            if is_signed {
+                { typed("Envelope", "admin-envelope", &envelope, "hexadecimal digits", None) }
+            } else if target == Target::Group {
                 { choice("Group", "admin-group", &group, &groups) }
             } else {
                 { choice("Node", "admin-node", &node, &nodes) }
             }
-            { desk.submit("admin-submit", "Sign and submit", pending, ready) }
+            if !is_signed { { choice("By", "admin-operator", &operator, &operators) } }
+            { desk.submit("admin-submit", if is_signed { "Submit" } else { "Sign and submit" }, pending, ready) }
         </form>
     }
 }
@@ -63,6 +79,8 @@ pub(crate) fn IceForm(props: &FormProps) -> Html {
     let (verb, group, index) = (use_state(String::new), use_state(String::new), use_state(|| "0".to_owned()));
     let (daemon, migration) = (use_state(String::new), use_state(String::new));
     let ttl = use_state(|| "30".to_owned());
+    // As many as it takes; with fewer, everybody can see what becomes of that.
+    let signers = use_state(|| OPERATORS[..2].to_vec());
     let verbs = options(&ICE_VERBS);
     let name = chosen(&verb, &verbs);
     let target = target_of(name, &ICE_VERBS);
@@ -91,8 +109,10 @@ pub(crate) fn IceForm(props: &FormProps) -> Html {
     let radius = simulated.map(|simulated| {
         let (verb, answer) = (simulated.0.clone(), simulated.1.clone());
         let commit = {
-            let (desk, simulation) = (desk.clone(), answer.simulation);
-            Callback::from(move |_: MouseEvent| desk.give(Work::Ice(verb.clone(), simulation)))
+            let (desk, simulation, signers) = (desk.clone(), answer.simulation, signers.clone());
+            Callback::from(move |_: MouseEvent| {
+                desk.give(Work::Ice(verb.clone(), simulation, (*signers).clone()));
+            })
         };
         html! {
             <>
@@ -102,7 +122,7 @@ pub(crate) fn IceForm(props: &FormProps) -> Html {
                 }
                 <button
                     type="button" class="button small danger" data-testid="ice-commit"
-                    disabled={!desk.live || committing} aria-busy={committing.then_some("true")} onclick={commit}
+                    disabled={!desk.live || committing || signers.is_empty()} aria-busy={committing.then_some("true")} onclick={commit}
                 >
                     { super::parts::labelled(committing, "bolt", "Commit".into()) }
                 </button>
@@ -125,10 +145,42 @@ pub(crate) fn IceForm(props: &FormProps) -> Html {
             if target == Target::Migration {
                 { choice("Migration", "ice-migration", &migration, &migrations) }
             }
+            { who_signs(&signers) }
             { desk.submit("ice-simulate", "Simulate", simulating, ready) }
             <div class="answer" role="status">{ radius }</div>
         </form>
     }
+}
+
+/// A tick for each operator.
+fn who_signs(signers: &UseStateHandle<Vec<&'static str>>) -> Html {
+    let tick = |name: &'static str| {
+        let onchange = {
+            let signers = signers.clone();
+            Callback::from(move |_: Event| {
+                // In their own order, whichever was ticked last.
+                let next = OPERATORS.into_iter().filter(|other| signers.contains(other) != (*other == name));
+                signers.set(next.collect());
+            })
+        };
+        html! {
+            <label class="tick">
+                <input type="checkbox" data-testid="ice-operator" value={name} checked={signers.contains(&name)} {onchange} />
+                { name }
+            </label>
+        }
+    };
+    html! {
+        <fieldset class="ticks">
+            <legend class="field-label">{ "By" }</legend>
+            { for OPERATORS.into_iter().map(tick) }
+        </fieldset>
+    }
+}
+
+/// The bytes that were signed elsewhere. None where the text is no hexadecimal digits.
+fn signed(text: &str) -> Option<Hex> {
+    text.trim().to_ascii_lowercase().parse().ok().filter(|Hex(bytes)| !bytes.is_empty())
 }
 
 fn options(choices: &[Choice]) -> Vec<(String, String)> {
@@ -172,4 +224,17 @@ fn migrations(desk: &Desk) -> Vec<(String, String)> {
             (view.id.to_string(), format!("{name}, {}", workload::phase(view.phase).to_lowercase()))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_envelope_is_hexadecimal_digits_with_or_without_space_around() {
+        assert_eq!(signed(" 0aFF\n"), Some(Hex(vec![0x0a, 0xff])));
+        for text in ["", " ", "0", "0x0a", "zz"] {
+            assert_eq!(signed(text), None, "{text:?}");
+        }
+    }
 }

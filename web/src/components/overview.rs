@@ -41,10 +41,10 @@ pub(crate) fn Overview(props: &OverviewProps) -> Html {
                 { verdict(props.snapshot.as_deref()) }
             </p>
             if faulty > 0 {
-                <p class="verdict-line">
+                <p class="verdict-line faulty">
                     { format!("{} faulty on purpose. ", text::count(number(faulty), "one-way link")) }
                     <button
-                        type="button" class="button" data-testid="heal-all" disabled={!props.live || healing}
+                        type="button" class="button small" data-testid="heal-all" disabled={!props.live || healing}
                         onclick={props.on_command.reform(|_: MouseEvent| Command::HealAll)}
                     >
                         { labelled(healing, "check", "Heal all".into()) }

@@ -393,7 +393,9 @@ impl Frame<'_> {
             (true, true) => Point::new(0.0, -1.0),
             (true, false) => Point::new(0.0, 1.0),
         };
-        let (x, y) = (at.x + out.x * gap, at.y + out.y * gap);
+        // The badges stick out to the sides.
+        let badges = if !tiny && (body.daemons > 0 || body.service.is_some()) { 5.0 } else { 0.0 };
+        let (x, y) = (at.x + out.x * (gap + badges), at.y + out.y * gap);
         context.set_text_align(match out.x {
             x if x > 0.25 => "left",
             x if x < -0.25 => "right",

@@ -5,20 +5,17 @@ use std::rc::Rc;
 use meshground_shared::{
     LinkFault,
     rpc::{
-        AdminExecute, BootParams, CancelParams, ClearLink, ClearParams, ClusterBoot, ClusterShutdown,
-        ClusterTopology, DEFAULT_GRACE_MS, DaemonDeliver, DaemonSpawn, DaemonStop, DaemonStopParams,
-        ExecuteParams, FaultClear, FaultParams, FaultSet, GroupParams, GroupPromote, GroupScale, GroupSpawn,
-        GroupStop, IceExecute, IceExecuteParams, IceSimulate, MigrationCancel, MigrationStart, NoParams,
-        NodeCrash, NodeParams, NodePause, NodeRestart, NodeResume, NodeShutdown, NodeSpawn, RestartParams,
-        RpcCall, SimulateParams, TopologyParams,
+        AdminExecute, AdminSubmit, BootParams, CancelParams, ClearLink, ClearParams, ClusterBoot,
+        ClusterShutdown, ClusterTopology, DEFAULT_GRACE_MS, DaemonDeliver, DaemonSpawn, DaemonStop,
+        DaemonStopParams, ExecuteParams, FaultClear, FaultParams, FaultSet, GroupParams, GroupPromote,
+        GroupScale, GroupSpawn, GroupStop, IceExecute, IceExecuteParams, IceSimulate, MigrationCancel,
+        MigrationStart, NoParams, NodeCrash, NodeParams, NodePause, NodeRestart, NodeResume, NodeShutdown,
+        NodeSpawn, RestartParams, RpcCall, SimulateParams, SubmitParams, TopologyParams,
     },
 };
 
 use super::connection::{Call, Link};
 use crate::{state::Command, work::Work};
-
-/// The operator in whose name the playground signs.
-const OPERATOR: &str = "demo";
 
 impl Link {
     /// Asks the server for what a person asked for.
@@ -70,14 +67,18 @@ impl Link {
             Work::StopGroup(group) => self.call::<GroupStop>(&GroupParams { group }, call),
             Work::Promote(group) => self.call::<GroupPromote>(&GroupParams { group }, call),
             Work::Call(params) => self.call::<RpcCall>(&params, call),
-            Work::Admin(verb) => {
-                let params = ExecuteParams { verb, via: None, operator: OPERATOR.to_owned() };
+            Work::Admin(verb, operator) => {
+                let params = ExecuteParams { verb, via: None, operator: operator.to_owned() };
                 self.call::<AdminExecute>(&params, call);
             }
             Work::Simulate(verb) => self.call::<IceSimulate>(&SimulateParams { verb, via: None }, call),
-            Work::Ice(verb, simulation) => {
-                let params = IceExecuteParams { verb, simulation, operators: None, via: None };
+            Work::Ice(verb, simulation, operators) => {
+                let operators = Some(operators.into_iter().map(str::to_owned).collect());
+                let params = IceExecuteParams { verb, simulation, operators, via: None };
                 self.call::<IceExecute>(&params, call);
+            }
+            Work::Submit(envelope) => {
+                self.call::<AdminSubmit>(&SubmitParams { envelope, via: None }, call);
             }
         }
     }

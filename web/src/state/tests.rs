@@ -260,6 +260,28 @@ fn round_trip_times_and_counters_end_with_their_session() {
 }
 
 #[test]
+fn the_figures_of_a_daemon_end_with_it_or_with_its_node() {
+    let mut state = two_nodes();
+    let sample =
+        |node, id, processed| DaemonSample { node, daemon: DaemonId(id), saturation: 500, processed };
+    let frame = |daemons| Action::Telemetry {
+        frame: Telemetry { at_us: 1, links: Vec::new(), traffic: Vec::new(), daemons },
+        now_ms: 6.0,
+    };
+    state.apply(frame(vec![sample(A, 1, 3), sample(A, 2, 4), sample(B, 3, 5)]));
+    // Only what changed comes again.
+    state.apply(frame(vec![sample(A, 2, 6)]));
+    let known =
+        |state: &State| state.loads.values().map(|one| (one.daemon.0, one.processed)).collect::<Vec<_>>();
+    assert_eq!(known(&state), [(1, 3), (2, 6), (3, 5)]);
+    let gone = EventKind::DaemonGone { daemon: DaemonId(1), reason: DaemonEnd::Stopped };
+    state.apply(event(5, Some(A), gone));
+    assert_eq!(known(&state), [(2, 6), (3, 5)]);
+    state.apply(event(6, Some(B), EventKind::NodeStopped { reason: StopReason::Crash }));
+    assert_eq!(known(&state), [(2, 6)]);
+}
+
+#[test]
 fn the_logs_clock_believes_the_fastest_message() {
     let mut clock = LogClock::default();
     clock.observe(1_000, 100.0);
@@ -373,7 +395,7 @@ fn a_refused_work_says_what_it_was_about() {
             Work::Migrate(MigrateParams { daemon: DaemonId(9), to: B }),
             "Could not move counter 0000 to node 1",
         ),
-        (Work::Admin(AdminVerb::Drain { node: A }), "Could not drain node 0"),
+        (Work::Admin(AdminVerb::Drain { node: A }, "demo-1"), "Could not drain node 0"),
         (Work::Simulate(IceVerb::ThawCluster), "Could not simulate: thaw the cluster"),
     ] {
         state.apply(Action::Sent(Pending { ticket: 1, command: Command::Work(work) }));

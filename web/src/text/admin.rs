@@ -84,11 +84,11 @@ pub(super) fn decided(who: &str, entry: &AuditEntry, names: &Names) -> String {
     }
 }
 
-/// What became of a command that this page gave: `Drain node 2: applied, by 1 of 1 node`.
-pub(crate) fn answered(what: &Verb, decided: &Decided, names: &Names) -> String {
+/// What became of a command that this page submitted: `Drain node 2: applied, by 1 of 1 node`.
+pub(crate) fn answered(what: Option<&Verb>, decided: &Decided, names: &Names) -> String {
     let applied = decided.nodes.iter().filter(|node| node.decision == Decision::Applied).count();
     let asked = count(u32::try_from(decided.nodes.len()).unwrap_or(u32::MAX), "node");
-    let what = verb_capital(what, names);
+    let what = what.map_or_else(|| "What was signed elsewhere".to_owned(), |what| verb_capital(what, names));
     match decided.decision {
         Decision::Applied => format!("{what}: applied, by {applied} of {asked}"),
         Decision::Rejected(why) => {
@@ -188,7 +188,7 @@ mod tests {
                 nonce: String::new(),
                 nodes: nodes.collect(),
             };
-            answered(&Verb::Ice(IceVerb::ThawCluster), &decided, &Names::default())
+            answered(Some(&Verb::Ice(IceVerb::ThawCluster)), &decided, &Names::default())
         };
         assert_eq!(told(&[Decision::Applied; 3]), "Thaw the cluster: applied, by 3 of 3 nodes");
         assert_eq!(

@@ -41,6 +41,17 @@ pub(crate) fn health_tone(health: DaemonHealth) -> Tone {
     }
 }
 
+/// What a row has no room for: `Healthy, 12 % busy, 3 events, 1 restart`.
+pub(crate) fn figures(daemon: &DaemonView, saturation: u16, processed: u64) -> String {
+    let events = if processed == 1 { "event" } else { "events" };
+    format!(
+        "{}, {} % busy, {processed} {events}, {}",
+        daemon_health(daemon.health),
+        saturation / 10,
+        count(daemon.restarts, "restart"),
+    )
+}
+
 /// How a daemon is, for colours and marks.
 pub(crate) fn daemon_tone(lifecycle: Lifecycle, health: DaemonHealth) -> Tone {
     match (lifecycle, health) {
@@ -259,6 +270,14 @@ mod tests {
     };
 
     const COUNTER: DaemonId = DaemonId(0x3f2a << 48 | 7);
+
+    #[test]
+    fn a_daemons_figures_read_as_one_line() {
+        let mut daemon = fixtures::daemon(7, "counter");
+        assert_eq!(figures(&daemon, 0, 1), "Healthy, 0 % busy, 1 event, 0 restarts");
+        (daemon.health, daemon.restarts) = (DaemonHealth::Degraded, 1);
+        assert_eq!(figures(&daemon, 129, 5_000_000_000), "Degraded, 12 % busy, 5000000000 events, 1 restart");
+    }
 
     #[test]
     fn a_daemons_life_reads_as_a_story() {

@@ -1,9 +1,18 @@
 //! The page, in a real browser, over a real server, on real sockets.
 
+mod calls;
+mod daemons;
+mod groups;
+mod operators;
+
 use std::net::SocketAddr;
 
-use meshground::server::{RunningServer, Server, ServerConfig};
-use meshground_tests::browser::Browser;
+use meshground::{
+    log::Subscription,
+    server::{RunningServer, Server, ServerConfig},
+};
+use meshground_shared::{DaemonId, Lifecycle, NodeId, Snapshot};
+use meshground_tests::{browser::Browser, ws::in_time};
 use serde_json::{Value, json};
 
 const LIVE: &str = "document.querySelector('[data-testid=status]')?.dataset.state === 'live'";
@@ -27,6 +36,102 @@ async fn opened(address: SocketAddr) -> Browser {
     browser.open(&format!("http://{address}/")).await;
     browser.wait_until(LIVE).await;
     browser
+}
+
+/// The members, by place.
+fn nodes(server: &RunningServer) -> Vec<NodeId> {
+    server.log().snapshot().ids().into_values().collect()
+}
+
+/// Waits until the server's own snapshot is as it should be.
+async fn until(server: &RunningServer, what: &str, holds: impl Fn(&Snapshot) -> bool) -> Snapshot {
+    let Subscription { mut snapshot, mut events } = server.log().subscribe();
+    let watch = async {
+        while !holds(&snapshot) {
+            snapshot.apply(&events.recv().await.expect("the log has room"));
+        }
+        snapshot
+    };
+    in_time(what, watch).await
+}
+
+async fn tab(browser: &Browser, name: &str) {
+    browser.click(&format!("[data-testid=tab-{name}]")).await;
+    browser.wait_until(&format!("!document.getElementById('panel-{name}').hidden")).await;
+}
+
+/// Waits for an element whose text says all of this.
+async fn says(browser: &Browser, selector: &str, words: &[&str]) {
+    let words = json!(words);
+    browser
+        .wait_until(&format!(
+            "[...document.querySelectorAll('{selector}')]
+                .some(one => {words}.every(word => one.textContent.includes(word)))"
+        ))
+        .await;
+}
+
+/// Waits for a refusal of this name, in these words.
+async fn refused(browser: &Browser, name: &str, word: &str) {
+    says(browser, &format!("[data-testid=error][data-error={name}]"), &[word]).await;
+}
+
+/// The row of a daemon on a node.
+fn row(daemon: DaemonId, node: NodeId) -> String {
+    format!("[data-testid=daemon-row][data-daemon=\"{daemon}\"][data-node=\"{node}\"]")
+}
+
+/// Spawns a daemon by the page's form, and waits until its row says that it runs.
+async fn spawn(browser: &Browser, server: &RunningServer, node: NodeId, kind: &str, args: &str) -> DaemonId {
+    let before = server.log().snapshot();
+    tab(browser, "daemons").await;
+    browser.choose("[data-testid=daemon-kind]", kind).await;
+    browser.choose("[data-testid=daemon-node]", &node.to_string()).await;
+    browser.fill("[data-testid=daemon-args]", args).await;
+    browser.click("[data-testid=daemon-spawn]").await;
+    let new = |snapshot: &Snapshot| {
+        let daemons = snapshot.nodes[&node].daemons.values();
+        let mut new = daemons.filter(|daemon| !before.nodes[&node].daemons.contains_key(&daemon.id));
+        new.find(|daemon| daemon.lifecycle == Lifecycle::Running).map(|daemon| daemon.id)
+    };
+    let snapshot = until(server, "the daemon", |snapshot| new(snapshot).is_some()).await;
+    let daemon = new(&snapshot).expect("it was waited for");
+    assert_eq!(snapshot.nodes[&node].daemons[&daemon].kind.as_deref(), Some(kind));
+    lives(browser, daemon, node, "running").await;
+    daemon
+}
+
+/// Waits until a daemon's row on this node says that it is so, and no other row says anything of it.
+async fn lives(browser: &Browser, daemon: DaemonId, node: NodeId, lifecycle: &str) {
+    let row = row(daemon, node);
+    browser
+        .wait_until(&format!(
+            "document.querySelector('{row}[data-lifecycle={lifecycle}]')
+             && document.querySelectorAll('[data-daemon=\"{daemon}\"]').length === 1"
+        ))
+        .await;
+}
+
+/// Gives a daemon a payload by the form below its row.
+async fn deliver(browser: &Browser, daemon: DaemonId, node: NodeId, payload: &str) {
+    let more = format!("{} [data-testid=daemon-more]", row(daemon, node));
+    browser.wait_until(&format!("document.querySelector('{more}')")).await;
+    let open = browser.value(&format!("document.querySelector('{more}').ariaExpanded")).await;
+    if open != json!("true") {
+        browser.click(&more).await;
+    }
+    browser.fill("[data-testid=daemon-payload]", payload).await;
+    browser.click("[data-testid=daemon-deliver]").await;
+}
+
+/// Gives a daemon a payload, and waits until the page shows what it put out.
+async fn asks(browser: &Browser, daemon: DaemonId, node: NodeId, payload: &str, answer: &str) {
+    deliver(browser, daemon, node, payload).await;
+    browser
+        .wait_until(&format!(
+            "document.querySelector('[data-testid=daemon-answer] code')?.textContent === '{answer}'"
+        ))
+        .await;
 }
 
 /// Waits until the tables and the last frame both show this many nodes and sessions.
