@@ -4,7 +4,6 @@ mod acquaintance;
 mod boot;
 mod changes;
 mod chaos;
-mod commanding;
 mod daemons;
 mod errors;
 mod faults;
@@ -12,6 +11,7 @@ mod groups;
 mod log;
 mod membership;
 mod mesh;
+mod operators;
 mod shutdown;
 mod topology;
 

@@ -476,3 +476,20 @@ fn a_session_that_was_closed_is_no_node_that_is_gone() {
         assert_eq!(submit(&mut network, at, &command), Decision::Applied, "at {at}");
     }
 }
+
+#[test]
+fn a_member_that_is_stopped_where_no_other_node_is_free_comes_back_where_it_was() {
+    let mut network = mesh(1, Faults::NONE, 3);
+    let group = group_of_three(&mut network, 0);
+    network.run_until(LIMIT, |network| is_healthy(network, group)).expect("there are three nodes");
+    for _ in 0..3 {
+        let daemon = network.members[0].os.os.as_ref().unwrap().group(group).unwrap().members[1].daemon;
+        let at = hosts(&network, daemon)[0];
+        let stop = network.act_os(at, |os, node, now| os.stop(now, node, daemon, None, None));
+        settled(&mut network, at, stop.expect("it is there"));
+        assert_eq!(hosts(&network, daemon), [0; 0]);
+        network.run_for(Duration::from_secs(1));
+        network.run_until(LIMIT, |network| is_healthy(network, group)).expect("it comes back");
+        assert_eq!(hosts(&network, daemon), [at], "there is no other place for it");
+    }
+}

@@ -181,10 +181,10 @@ fn a_node_that_closes_takes_nothing_from_anybody_and_runs_on_what_it_has() {
     network.act_os(1, |os, node, now| os.close(now, node));
     let to = network.id(1);
     // Others may not know yet.
-    let moved = network.act_os(0, |os, node, now| os.migrate(now, node, moves, to, None));
-    if let Ok(ticket) = moved {
-        let moved = settled(&mut network, 0, ticket);
-        assert!(matches!(moved, Settlement::Migrated(Err(_))), "{moved:?}");
+    let tried = network.act_os(0, |os, node, now| os.migrate(now, node, moves, to, None));
+    if let Ok(ticket) = tried {
+        let outcome = settled(&mut network, 0, ticket);
+        assert!(matches!(outcome, Settlement::Migrated(Err(_))), "{outcome:?}");
     }
     network.run_for(Duration::from_secs(1));
     let seen = network.members[0].os.os.as_ref().expect("it runs").snapshot();

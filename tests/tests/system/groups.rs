@@ -385,20 +385,6 @@ fn a_member_that_is_stopped_is_placed_anew() {
 }
 
 #[test]
-fn a_member_that_is_stopped_where_no_other_node_is_free_comes_back_where_it_was() {
-    let mut network = mesh(1, Faults::NONE, 3);
-    let group = try_group(&mut network, 0, request(3, 1)).expect("there are three nodes");
-    heals(&mut network, group, 3);
-    for _ in 0..3 {
-        let daemon = view(&network, 0, group).expect("it knows").members[1].daemon;
-        let at = really(&network, group)[&1][0];
-        network.act_os(at, |os, node, now| os.stop(now, node, daemon, None, None)).expect("it is there");
-        network.run_for(Duration::from_millis(100));
-        heals(&mut network, group, 3);
-    }
-}
-
-#[test]
 fn a_node_that_is_new_takes_members_over_from_those_that_have_many() {
     let mut network = mesh(1, Faults::NONE, 3);
     let groups: Vec<GroupId> = (0..4)
