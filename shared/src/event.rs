@@ -266,7 +266,7 @@ pub enum SessionEnd {
     Left,
     /// The peer was Unreachable for so long that it was forgotten.
     Forgotten,
-    /// This node itself closed it.
+    /// One of the two closed it, and both stay; or this node leaves.
     Closed,
 }
 

@@ -132,7 +132,7 @@ pub(crate) fn sentence(event: &Event, names: &Names) -> String {
             format!("{who} forgot {} after too long a silence", names.name(*peer))
         }
         EventKind::SessionDown { peer, reason: SessionEnd::Closed } => {
-            format!("{who} closed its session with {}", names.name(*peer))
+            format!("{who} has no session with {} any more: it was closed", names.name(*peer))
         }
         EventKind::PeerHealth { peer, to: Health::Healthy, .. } => {
             format!("{who} hears {} again: Healthy", names.name(*peer))

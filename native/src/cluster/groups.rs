@@ -51,6 +51,9 @@ pub type ReplicaGroup = Group;
 /// A [`Group`] whose members go on from one parent's state, and can prove it.
 pub type ForkGroup = Group;
 
+/// A [`Group`] of which one member works, and the others hold all it has done.
+pub type StandbyGroup = Group;
+
 impl Group {
     /// Its id.
     pub fn id(&self) -> GroupId {
@@ -74,6 +77,15 @@ impl Group {
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown) when no node runs.
     pub async fn scale_to(&self, count: u32) -> Result<(), DaemonRuntimeError> {
         self.runtime()?.scale_group(self.id, count).await
+    }
+
+    /// Hands the work of a standby group over to the standby that holds most; returns when it goes on there.
+    ///
+    /// # Errors
+    /// [`DaemonRuntimeError::Group`], as for a group of another kind or while no standby is ready;
+    /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown) when no node runs.
+    pub async fn promote(&self) -> Result<(), DaemonRuntimeError> {
+        self.runtime()?.promote_group(self.id, None).await
     }
 
     /// A member that is well, for something to do.
@@ -114,7 +126,7 @@ impl ClusterHarness {
         factory: Arc<dyn DaemonFactory>,
         config: GroupConfig,
     ) -> Result<ReplicaGroup, ClusterError> {
-        self.spawn_group(anchor, kind, factory, config, None).await
+        self.spawn_group(anchor, kind, factory, config, (GroupKind::Replica, None)).await
     }
 
     /// As [`spawn_replica_group`](Self::spawn_replica_group), of daemons that go on from the state of `parent`, wherever
@@ -130,7 +142,21 @@ impl ClusterHarness {
         parent: DaemonId,
         config: GroupConfig,
     ) -> Result<ForkGroup, ClusterError> {
-        self.spawn_group(anchor, kind, factory, config, Some(parent)).await
+        self.spawn_group(anchor, kind, factory, config, (GroupKind::Fork, Some(parent))).await
+    }
+
+    /// As [`spawn_replica_group`](Self::spawn_replica_group), of one daemon that works and others that stand by for it.
+    ///
+    /// # Errors
+    /// As [`spawn_replica_group`](Self::spawn_replica_group).
+    pub async fn spawn_standby_group(
+        &self,
+        anchor: usize,
+        kind: &str,
+        factory: Arc<dyn DaemonFactory>,
+        config: GroupConfig,
+    ) -> Result<StandbyGroup, ClusterError> {
+        self.spawn_group(anchor, kind, factory, config, (GroupKind::Standby, None)).await
     }
 
     async fn spawn_group(
@@ -139,7 +165,7 @@ impl ClusterHarness {
         kind: &str,
         factory: Arc<dyn DaemonFactory>,
         config: GroupConfig,
-        parent: Option<DaemonId>,
+        (group, parent): (GroupKind, Option<DaemonId>),
     ) -> Result<Group, ClusterError> {
         let nodes = self.running_nodes()?;
         let node = nodes.iter().find(|node| node.index == anchor);
@@ -163,7 +189,7 @@ impl ClusterHarness {
         }
         self.offers_known(node, kind).await;
         let request = GroupRequest {
-            kind: if parent.is_some() { GroupKind::Fork } else { GroupKind::Replica },
+            kind: group,
             daemon: kind.to_owned(),
             args: config.args,
             count: config.count,

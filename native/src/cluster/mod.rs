@@ -21,7 +21,7 @@ mod wiring;
 
 pub use config::{CapabilitiesOf, ClusterConfig, MAX_NODES};
 pub use error::ClusterError;
-pub use groups::{ForkGroup, Group, GroupConfig, ReplicaGroup};
+pub use groups::{ForkGroup, Group, GroupConfig, ReplicaGroup, StandbyGroup};
 pub use harness::ClusterHarness;
 pub use health::ClusterHealth;
 pub use membership::RestartIdentity;

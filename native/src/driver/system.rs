@@ -134,6 +134,7 @@ impl System {
     /// Tells every daemon to stop. None is started any more by whoever asks here.
     pub(super) fn begin_stop(&mut self, node: &mut Node) {
         self.daemons.state.send_replace(RuntimeState::ShuttingDown);
+        self.os.close(now(), node);
         let ids: Vec<DaemonId> = self.os.daemons().map(|view| view.id).collect();
         for id in ids {
             self.os.stop(now(), node, id, None, None);

@@ -36,12 +36,13 @@ impl Mesh {
         self.act(move |node| node.capabilities().query(&filter)).await
     }
 
-    /// Chooses a node that can be reached and announces what `filter` asks for.
+    /// Chooses a node that can be reached and announces what `filter` asks for: of equally near ones the least busy, by what
+    /// they say of their daemons and machines.
     ///
     /// # Errors
     /// [`MeshError::Place`] when there is none; [`MeshError::Closed`].
     pub async fn place(&self, filter: Filter, strategy: PlacementStrategy) -> Result<Placement, MeshError> {
-        Ok(self.act(move |node| node.place(&filter, strategy, |_| 0)).await??)
+        self.place_with_spread(filter, strategy, Vec::new()).await
     }
 
     /// As [`place`](Self::place), but never one of `used`.
@@ -55,7 +56,19 @@ impl Mesh {
         used: Vec<NodeId>,
     ) -> Result<Placement, MeshError> {
         let used = used.into_iter().collect();
-        Ok(self.act(move |node| node.placer(|_| 0).place_with_spread(&filter, strategy, &used)).await??)
+        let placement = match self.os() {
+            Some(os) => {
+                let place = move |os: &mut MeshOs, node: &mut Node| {
+                    node.placer(|id| os.load_of(id)).place_with_spread(&filter, strategy, &used)
+                };
+                os.daemon_runtime().act(place).await.map_err(|_| MeshError::Closed)?
+            }
+            // Nobody says how busy it is.
+            None => {
+                self.act(move |node| node.placer(|_| 0).place_with_spread(&filter, strategy, &used)).await?
+            }
+        };
+        Ok(placement?)
     }
 
     /// The shortest ways to every node that can be reached, direct peers included, by target.

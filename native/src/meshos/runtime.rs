@@ -318,6 +318,7 @@ impl DaemonRuntime {
         self.daemons.state.send_replace(RuntimeState::ShuttingDown);
         let cause = self.cause;
         let stop_all = move |os: &mut MeshOs, node: &mut Node, tickets: &mut Tickets| {
+            os.close(now(), node);
             let ids: Vec<DaemonId> = os.daemons().map(|view| view.id).collect();
             let stopped = ids.into_iter().filter_map(|id| os.stop(now(), node, id, None, cause));
             let stopped: Vec<Ticket> = stopped.collect();

@@ -94,9 +94,10 @@ pub(crate) fn daemon(error: &DaemonRuntimeError, node: NodeId) -> RpcError {
         Error::Spawn(SpawnError::TooMany) => {
             (ErrorCode::LimitExceeded, "Stop some daemons with daemon.stop, or take another node.")
         }
-        Error::Spawn(SpawnError::Closed(_)) => {
-            (ErrorCode::WrongState, "Take another node, or let this one serve again.")
-        }
+        Error::Spawn(SpawnError::Closed(_)) => (
+            ErrorCode::WrongState,
+            "Take another node, or let this one serve again; if all is frozen, thaw it.",
+        ),
         Error::Spawn(_) => (
             ErrorCode::SpawnFailed,
             "Nothing is left of it. What its factory takes as `args` is in the result of daemon.kinds.",
@@ -119,6 +120,9 @@ pub(crate) fn daemon(error: &DaemonRuntimeError, node: NodeId) -> RpcError {
     RpcError::new(code, error.to_string(), hint)
 }
 
+/// What to do in a frozen cluster.
+const THAW: &str = "Wait until the freeze is over, or end it with thaw_cluster.";
+
 fn migration(error: &MigrateError) -> RpcError {
     use MigrateError as Error;
     let (code, hint) = match error {
@@ -135,6 +139,7 @@ fn migration(error: &MigrateError) -> RpcError {
         Error::Failed(_) | Error::Cancelled => {
             (ErrorCode::CallFailed, "The daemon runs where it did. Look at the events, then retry.")
         }
+        Error::Frozen => (ErrorCode::WrongState, THAW),
         _ => (ErrorCode::WrongState, "Look at the daemon and its migrations in cluster.snapshot."),
     };
     RpcError::new(code, error.to_string(), hint)
@@ -150,14 +155,15 @@ fn group(error: &GroupError) -> RpcError {
         }
         Error::WrongKind(_) => (
             ErrorCode::InvalidParams,
-            "Take \"kind\": \"replica\", or \"fork\" with the id of a daemon as \"parent\".",
+            "A \"parent\" goes with \"kind\": \"fork\" and with no other; only a standby group can be promoted.",
         ),
         Error::TooMany => (ErrorCode::LimitExceeded, "Stop some groups with group.stop."),
         Error::KindNotFound(_) => (ErrorCode::KindNotFound, "The kinds are in the result of daemon.kinds."),
         Error::PlacementFailed { .. } => (
             ErrorCode::Unplaceable,
-            "No two members share a node: ask for fewer, or add nodes with node.spawn.",
+            "No two members share a node: ask for fewer, or add nodes with node.spawn. What stands by is ready after a while.",
         ),
+        Error::Frozen => (ErrorCode::WrongState, THAW),
         Error::TimedOut(_) => (ErrorCode::Timeout, "Look at the events of its members, then retry."),
         _ => (ErrorCode::SpawnFailed, "Look at the events of its members, then retry."),
     };
@@ -280,7 +286,7 @@ pub(crate) fn rejected(reason: Rejection) -> RpcError {
             "Simulate it again with ice.simulate: its blast radius is another by now."
         }
         Rejection::IceCooldownActive => "Wait: the same target was just subject to one of its kind.",
-        Rejection::FreezeInEffect => "Wait until the freeze is over, or end it with thaw_cluster.",
+        Rejection::FreezeInEffect => THAW,
         Rejection::NonceReplayed => "Sign it anew, with a nonce that was not used before.",
         Rejection::NotApplicable => {
             "Look at cluster.snapshot: what it names is not there, or in no state for it."
@@ -340,6 +346,13 @@ pub(crate) fn no_envelope(error: CommandError) -> RpcError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_meets_a_freeze_is_told_how_to_end_it() {
+        for error in [group(&GroupError::Frozen), migration(&MigrateError::Frozen)] {
+            assert!(error.is(ErrorCode::WrongState) && error.data.hint.contains("thaw"), "{error:?}");
+        }
+    }
 
     #[test]
     fn a_node_taken_down_while_it_joins_is_not_blamed_on_the_machine() {

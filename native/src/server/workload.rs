@@ -314,6 +314,7 @@ pub(super) fn failed(error: &DaemonRuntimeError, node: NodeId, command: CommandI
                     | GroupError::PlacementFailed { .. }
                     | GroupError::ParentNotFound(_)
                     | GroupError::WrongKind(_)
+                    | GroupError::Frozen
             )
     );
     let told = errors::daemon(error, node);

@@ -7,7 +7,7 @@ use std::{
 
 use meshground_shared::DaemonId;
 
-use super::inbox::Settled;
+use super::inbox::{Settled, size};
 use crate::{
     daemon::{DaemonEvent, DeliverError},
     time::Instant,
@@ -16,11 +16,17 @@ use crate::{
 /// The most events under way to one daemon.
 const BATCH: usize = 64;
 
-/// The most bytes of them; one may go beyond.
+/// The most bytes of them; one may go beyond, up to [`MAX_BATCH_BYTES`].
 const BATCH_BYTES: usize = 2 << 20;
+
+/// What more than one never go beyond, so that a batch always fits a request.
+const MAX_BATCH_BYTES: usize = 3 << 20;
 
 /// The most that wait for one daemon.
 const MAX_WAITING: usize = 4_096;
+
+/// The most bytes of them; one may go beyond.
+const MAX_WAITING_BYTES: usize = 32 << 20;
 
 /// After this pause a batch that failed is sent again; each later one doubles it, to [`MAX_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(50);
@@ -50,42 +56,76 @@ struct Lane<T> {
     again_at: Option<Instant>,
     pause: Duration,
     waiting: VecDeque<Parcel<T>>,
+    /// Of those that wait.
+    bytes: usize,
+    /// None of those that wait is given up before.
+    soonest: Option<Instant>,
 }
 
 /// What is under way to all of them.
 #[derive(Debug)]
 pub(crate) struct Deliveries<T> {
     lanes: BTreeMap<DaemonId, Lane<T>>,
+    /// The highest number used in lanes that are no more: new ones begin beyond it, as their daemons may remember.
+    used: u64,
     /// What whoever waits is to be told.
     told: VecDeque<(T, Settled)>,
 }
 
 impl<T> Default for Deliveries<T> {
     fn default() -> Self {
-        Self { lanes: BTreeMap::new(), told: VecDeque::new() }
+        Self { lanes: BTreeMap::new(), used: 0, told: VecDeque::new() }
     }
 }
 
 impl<T> Lane<T> {
-    fn new() -> Self {
+    fn new(first: u64) -> Self {
         Self {
-            first: 1,
+            first,
             sent: Vec::new(),
             asking: false,
             again_at: None,
             pause: PAUSE,
             waiting: VecDeque::new(),
+            bytes: 0,
+            soonest: None,
         }
+    }
+
+    /// The next of those that wait.
+    fn pop(&mut self) -> Option<Parcel<T>> {
+        let parcel = self.waiting.pop_front()?;
+        self.bytes -= size(&parcel.event);
+        Some(parcel)
+    }
+
+    /// Those that wait and nobody waits for any more.
+    fn expired(&mut self, now: Instant) -> Vec<T> {
+        if self.soonest.is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        let (expired, left): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|parcel| parcel.deadline <= now);
+        self.bytes = left.iter().map(|parcel| size(&parcel.event)).sum();
+        self.soonest = left.iter().map(|parcel| parcel.deadline).min();
+        self.waiting = left.into();
+        expired.into_iter().map(|parcel| parcel.for_whom).collect()
+    }
+
+    fn is_idle(&self) -> bool {
+        !self.asking && self.sent.is_empty() && self.waiting.is_empty()
     }
 }
 
 impl<T> Deliveries<T> {
     /// Takes something on.
     pub(crate) fn send(&mut self, to: DaemonId, parcel: Parcel<T>) {
-        let lane = self.lanes.entry(to).or_insert_with(Lane::new);
-        if lane.waiting.len() >= MAX_WAITING {
+        let lane = self.lanes.entry(to).or_insert_with(|| Lane::new(self.used + 1));
+        if lane.waiting.len() >= MAX_WAITING || lane.bytes >= MAX_WAITING_BYTES {
             self.told.push_back((parcel.for_whom, Err(DeliverError::Overloaded)));
         } else {
+            lane.bytes += size(&parcel.event);
+            lane.soonest = Some(lane.soonest.map_or(parcel.deadline, |at| at.min(parcel.deadline)));
             lane.waiting.push_back(parcel);
         }
     }
@@ -107,10 +147,11 @@ impl<T> Deliveries<T> {
         if lane.sent.is_empty() {
             let mut bytes = 0;
             while lane.sent.len() < BATCH && bytes < BATCH_BYTES {
-                let Some(parcel) = lane.waiting.pop_front() else { break };
-                if let DaemonEvent::Message { payload, .. } = &parcel.event {
-                    bytes += payload.len();
+                bytes += lane.waiting.front().map_or(0, |parcel| size(&parcel.event));
+                if bytes > MAX_BATCH_BYTES && !lane.sent.is_empty() {
+                    break;
                 }
+                let Some(parcel) = lane.pop() else { break };
                 lane.sent.push((parcel.event, Some(parcel.for_whom), parcel.deadline));
             }
         }
@@ -122,14 +163,14 @@ impl<T> Deliveries<T> {
         Some((lane.first, lane.sent.iter().map(|(event, ..)| event.clone()).collect()))
     }
 
-    /// What was under way was worked off, with these outcomes.
+    /// What was under way was worked off, with these outcomes: of all, or of the first ones. The others are asked for again.
     pub(crate) fn arrived(&mut self, to: DaemonId, outcomes: Vec<Settled>) {
         let Some(lane) = self.lanes.get_mut(&to) else { return };
         lane.asking = false;
         lane.pause = PAUSE;
-        lane.first += lane.sent.len() as u64;
-        let outcomes = outcomes.into_iter().chain(std::iter::repeat_with(|| Err(DeliverError::Unknown)));
-        for ((_, for_whom, _), outcome) in lane.sent.drain(..).zip(outcomes) {
+        let count = outcomes.len().min(lane.sent.len());
+        lane.first += count as u64;
+        for ((_, for_whom, _), outcome) in lane.sent.drain(..count).zip(outcomes) {
             if let Some(for_whom) = for_whom {
                 self.told.push_back((for_whom, outcome));
             }
@@ -177,7 +218,7 @@ impl<T> Deliveries<T> {
 
     /// Gives up what nobody waits for any more. `is_known` says whether a daemon is known to run anywhere.
     pub(crate) fn handle_timeout(&mut self, now: Instant, is_known: impl Fn(DaemonId) -> bool) {
-        let Self { lanes, told } = self;
+        let Self { lanes, used, told } = self;
         lanes.retain(|&to, lane| {
             let mut expire = |for_whom: T| {
                 let error = if is_known(to) { DeliverError::Unknown } else { DeliverError::NotFound(to) };
@@ -194,19 +235,19 @@ impl<T> Deliveries<T> {
                 lane.first += lane.sent.len() as u64;
                 lane.sent.clear();
             }
-            while lane.waiting.front().is_some_and(|parcel| parcel.deadline <= now) {
-                let Some(parcel) = lane.waiting.pop_front() else { break };
-                expire(parcel.for_whom);
+            lane.expired(now).into_iter().for_each(expire);
+            let is_kept = !lane.is_idle() || is_known(to);
+            if !is_kept {
+                *used = (*used).max(lane.first - 1);
             }
-            // The count goes on for as long as the daemon may remember it.
-            true
+            is_kept
         });
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let times = self.lanes.values().flat_map(|lane| {
             let sent = lane.sent.iter().filter(|(_, for_whom, _)| for_whom.is_some()).map(|(.., at)| *at);
-            let waiting = lane.waiting.front().map(|parcel| parcel.deadline);
+            let waiting = lane.soonest;
             let again = lane.again_at.filter(|_| !lane.sent.is_empty() || !lane.waiting.is_empty());
             sent.min().into_iter().chain(waiting).chain(again)
         });
@@ -277,5 +318,56 @@ mod tests {
         deliveries.send(TO, parcel(1));
         deliveries.handle_timeout(at(10_000), |_| false);
         assert_eq!(deliveries.poll_told(), Some((1, Err(DeliverError::NotFound(TO)))));
+    }
+
+    #[test]
+    fn of_a_daemon_that_is_gone_nothing_is_kept_and_no_number_used_again() {
+        let mut deliveries = Deliveries::default();
+        for round in 0..3 {
+            deliveries.send(TO, parcel(1));
+            assert_eq!(deliveries.dispatch(TO).unwrap().0, round + 1);
+            deliveries.handle_timeout(at(0), |_| false);
+            assert_eq!(deliveries.lanes.len(), 1, "something is under way");
+            deliveries.arrived(TO, vec![worked(1)]);
+            deliveries.handle_timeout(at(0), |_| true);
+            assert_eq!(deliveries.lanes.len(), 1, "it may remember");
+            deliveries.handle_timeout(at(0), |_| false);
+            assert!(deliveries.lanes.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_impatient_do_not_wait_behind_the_patient() {
+        let mut deliveries = Deliveries::default();
+        deliveries.send(TO, parcel(1));
+        deliveries.send(TO, Parcel { deadline: at(5), ..parcel(2) });
+        assert_eq!(deliveries.poll_timeout(), Some(at(5)));
+        deliveries.handle_timeout(at(5), |_| true);
+        assert_eq!(deliveries.poll_told(), Some((2, Err(DeliverError::Unknown))));
+        assert_eq!((deliveries.poll_told(), deliveries.poll_timeout()), (None, Some(at(10_000))));
+    }
+
+    #[test]
+    fn what_was_answered_in_part_is_asked_for_from_there_on() {
+        let mut deliveries = Deliveries::default();
+        (1..=3).for_each(|number| deliveries.send(TO, parcel(number)));
+        deliveries.dispatch(TO);
+        deliveries.arrived(TO, vec![worked(1), worked(2)]);
+        assert_eq!(deliveries.poll_told(), Some((1, worked(1))));
+        assert_eq!(deliveries.poll_told(), Some((2, worked(2))));
+        let (first, events) = deliveries.dispatch(TO).unwrap();
+        assert_eq!((first, events.len()), (3, 1));
+    }
+
+    #[test]
+    fn no_batch_and_no_queue_is_larger_than_may_be() {
+        let large = |for_whom| {
+            let event = DaemonEvent::Answer { token: 1, outcome: Ok(vec![vec![0; 1_900_000]]) };
+            Parcel { event, ..parcel(for_whom) }
+        };
+        let mut deliveries = Deliveries::default();
+        (0..100).for_each(|number| deliveries.send(TO, large(number)));
+        assert!(matches!(deliveries.poll_told(), Some((_, Err(DeliverError::Overloaded)))));
+        assert_eq!(deliveries.dispatch(TO).unwrap().1.len(), 1);
     }
 }

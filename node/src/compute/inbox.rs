@@ -89,7 +89,7 @@ impl Inbox {
         first: u64,
         events: Vec<DaemonEvent>,
     ) -> Result<(), DeliverError> {
-        self.heard += 1;
+        self.heard = self.heard.saturating_add(1);
         if !self.senders.contains_key(&sender) && self.senders.len() >= MAX_SENDERS {
             let oldest = self.senders.iter().min_by_key(|(_, log)| log.heard).map(|(&key, _)| key);
             oldest.map(|oldest| self.senders.remove(&oldest));
@@ -100,7 +100,7 @@ impl Inbox {
         while log.settled.front().is_some_and(|(number, _)| *number < first) {
             log.settled.pop_front();
         }
-        let known = usize::try_from((log.taken + 1).saturating_sub(first)).unwrap_or(usize::MAX);
+        let known = usize::try_from(log.taken.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX);
         let news = events.len().saturating_sub(known);
         if self.queue.len() + news > MAX_QUEUE || (news > 0 && self.bytes > MAX_QUEUE_BYTES) {
             return Err(DeliverError::Overloaded);
@@ -215,7 +215,8 @@ impl Inbox {
     }
 }
 
-fn size(event: &DaemonEvent) -> usize {
+/// How many bytes an event holds.
+pub(super) fn size(event: &DaemonEvent) -> usize {
     match event {
         DaemonEvent::Message { payload, .. } => payload.len(),
         DaemonEvent::Answer { outcome: Ok(replies), .. } => replies.iter().map(Vec::len).sum(),
@@ -281,6 +282,17 @@ mod tests {
         target.take(SENDER, 2, vec![message("b"), message("c")]).unwrap();
         assert_eq!(work_off(&mut target), [message("b"), message("c")]);
         assert!(target.outcomes(SENDER, 2, 2).unwrap().iter().all(Result::is_ok));
+    }
+
+    #[test]
+    fn counts_at_their_end_stay_there() {
+        let mut inbox = Inbox { heard: u64::MAX, ..Inbox::default() };
+        inbox.replay(Queued {
+            event: message("last"),
+            receipt: Some(Receipt { sender: SENDER, number: u64::MAX }),
+        });
+        inbox.take(SENDER, 1, vec![message("late")]).unwrap();
+        assert_eq!(work_off(&mut inbox), [message("last")]);
     }
 
     #[test]

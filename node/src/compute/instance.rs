@@ -164,6 +164,17 @@ impl Instance {
         self.keypair.origin_hash()
     }
 
+    /// Whether it is being made out of a state that is nowhere else.
+    pub(super) fn is_taking_over(&self) -> bool {
+        let takes_over = |planned: &Planned| matches!(planned, Planned::Restore | Planned::Again(_));
+        self.job.as_ref().is_some_and(|(_, plan)| plan.iter().any(takes_over))
+    }
+
+    /// Whether somebody waits for its state.
+    pub(super) fn owes_state(&self) -> bool {
+        self.snapshot || self.job.as_ref().is_some_and(|(_, plan)| plan.contains(&Planned::Snapshot))
+    }
+
     /// What it brings along to another node, with this state.
     pub(crate) fn luggage(&self, state: Vec<u8>, now: Instant) -> Luggage {
         let wait = |at: Instant| u64::try_from(at.saturating_since(now).as_micros()).unwrap_or(u64::MAX);

@@ -10,7 +10,10 @@ use meshground_shared::{DaemonHealth, DaemonId, GroupId, Lifecycle, Maintenance,
 use serde::{Deserialize, Serialize};
 
 use super::registry::{MAX_DAEMONS, Registry};
-use crate::wire::{self, WireError};
+use crate::{
+    record::MAX_BODY,
+    wire::{self, WireError},
+};
 
 /// What a node in recovery counts as busy with.
 const RAMP: u32 = 500;
@@ -145,6 +148,17 @@ impl Inventory {
         });
         let daemons = daemons.collect();
         Self { kinds, daemons, ..Self::default() }
+    }
+
+    /// Leaves kinds out that are too many for others to be told of. How many.
+    pub(crate) fn fit(&mut self) -> usize {
+        let all = self.kinds.len();
+        let mut kept = all.min(MAX_DAEMONS);
+        while kept < self.kinds.len() || (kept > 0 && self.encode().len() > MAX_BODY) {
+            kept = kept.min(self.kinds.len() - 1);
+            self.kinds = self.kinds[..kept].to_vec().into();
+        }
+        all - self.kinds.len()
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -318,9 +332,17 @@ mod tests {
     fn the_fullest_node_can_say_so() {
         let kinds = (0..32).map(|i| format!("{i:064}")).collect::<Vec<_>>().into();
         let daemons = (0..MAX_DAEMONS).map(|_| stated(u64::MAX, u64::MAX)).collect();
-        let inventory = Inventory { kinds, daemons, life: u64::MAX, ..Inventory::default() };
+        let mut inventory = Inventory { kinds, daemons, life: u64::MAX, ..Inventory::default() };
         let bytes = inventory.encode();
-        assert!(bytes.len() <= crate::record::MAX_BODY, "{}", bytes.len());
+        assert!(bytes.len() <= MAX_BODY, "{}", bytes.len());
+        assert_eq!(Inventory::decode(&bytes), Ok(inventory.clone()));
+        assert_eq!(inventory.fit(), 0);
+        // More kinds than there is room for.
+        inventory.kinds = (0..300).map(|i| format!("{i:064}")).collect::<Vec<_>>().into();
+        let left_out = inventory.fit();
+        assert!(left_out > 0 && inventory.kinds.len() + left_out == 300);
+        let bytes = inventory.encode();
+        assert!(bytes.len() <= MAX_BODY, "{}", bytes.len());
         assert_eq!(Inventory::decode(&bytes), Ok(inventory));
     }
 }

@@ -111,6 +111,8 @@ pub(crate) struct Registry {
     happenings: VecDeque<Happening>,
     /// Nothing is started again while this holds.
     frozen: bool,
+    /// Nothing is started any more.
+    closed: bool,
 }
 
 impl Registry {
@@ -123,6 +125,7 @@ impl Registry {
             jobs: VecDeque::new(),
             happenings: VecDeque::new(),
             frozen: false,
+            closed: false,
         }
     }
 
@@ -170,6 +173,9 @@ impl Registry {
         daemon: Option<Box<dyn MeshDaemon>>,
     ) -> Result<DaemonId, SpawnError> {
         let id = order.keypair.origin_hash();
+        if self.closed {
+            return Err(SpawnError::Closed("going down".to_owned()));
+        }
         if self.instances.contains_key(&id) {
             return Err(SpawnError::Exists(id));
         }
@@ -224,11 +230,18 @@ impl Registry {
     /// Takes a daemon out at once. What waits for it does not fail: whoever sent it finds it elsewhere.
     pub(crate) fn take_out(&mut self, id: DaemonId, end: DaemonEnd) {
         if let Some(instance) = self.instances.remove(&id) {
-            let announced = !instance.tags.is_empty();
-            self.happenings.push_back(Happening::Gone { instance: Box::new(instance), end });
-            if announced {
-                self.happenings.push_back(Happening::Announced);
-            }
+            self.part_with(id, instance, end);
+        }
+    }
+
+    fn part_with(&mut self, id: DaemonId, instance: Instance, end: DaemonEnd) {
+        let (announced, owes_state) = (!instance.tags.is_empty(), instance.owes_state());
+        self.happenings.push_back(Happening::Gone { instance: Box::new(instance), end });
+        if announced {
+            self.happenings.push_back(Happening::Announced);
+        }
+        if owes_state {
+            self.happenings.push_back(Happening::State { id, luggage: None });
         }
     }
 
@@ -312,6 +325,8 @@ impl Registry {
             return false;
         }
         if instance.lifecycle == Lifecycle::Stopping {
+            // Of two graces the shorter one counts.
+            instance.kill_at = instance.kill_at.map(|at| at.min(now + grace));
             return true;
         }
         let down = instance.daemon.is_none() && instance.job.is_none();
@@ -339,24 +354,36 @@ impl Registry {
             if end != DaemonEnd::Migrated {
                 instance.inbox.fail_all(&DeliverError::Down);
             }
-            let announced = !instance.tags.is_empty();
-            self.happenings.push_back(Happening::Gone { instance: Box::new(instance), end });
-            if announced {
-                self.happenings.push_back(Happening::Announced);
-            }
+            self.part_with(id, instance, end);
         }
     }
 
-    /// Has a daemon made anew, as after a crash but at once. Whether it can be.
+    /// Has a daemon made anew, as after a crash but at once. Whether it can be: not one that nothing makes anew, that is on
+    /// its way here, elsewhere or to its end, or that is just taking over a state, as that would be lost.
     pub(crate) fn restart(&mut self, now: Instant, id: DaemonId) -> bool {
         let Some(instance) = self.instances.get_mut(&id) else { return false };
-        if instance.kind.is_none() || matches!(instance.lifecycle, Lifecycle::Stopping | Lifecycle::Migrating)
-        {
+        let stays = matches!(instance.lifecycle, Lifecycle::Stopping | Lifecycle::Migrating)
+            || instance.held
+            || instance.is_taking_over();
+        if instance.kind.is_none() || stays {
             return false;
         }
         instance.daemon = None;
-        // What its job still says no longer counts.
-        instance.job = None;
+        // What its job still says no longer counts, so nobody will know of what is in it.
+        for planned in instance.job.take().into_iter().flat_map(|(_, plan)| plan) {
+            match planned {
+                Planned::Event(Some(receipt)) => {
+                    instance.inbox.settle(receipt, Err(DeliverError::Unknown));
+                }
+                // It is taken of what it is then.
+                Planned::Snapshot => instance.snapshot = true,
+                _ => {}
+            }
+        }
+        if !std::mem::take(&mut instance.tags).is_empty() {
+            self.happenings.push_back(Happening::Announced);
+        }
+        self.happenings.push_back(Happening::Settled { id });
         instance.restart_at = Some(now);
         instance.lifecycle = Lifecycle::BackingOff;
         instance.alarms.clear();
@@ -408,6 +435,19 @@ impl Registry {
     pub(crate) fn set_frozen(&mut self, now: Instant, frozen: bool) {
         self.frozen = frozen;
         self.handle_timeout(now);
+    }
+
+    /// Starts nothing any more, and drops what has not arrived yet.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+        let held = self.instances.iter().filter(|(_, instance)| instance.held).map(|(&id, _)| id);
+        for id in held.collect::<Vec<_>>() {
+            self.drop_instance(id, DaemonEnd::Killed);
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
     }
 
     pub(crate) fn poll_job(&mut self) -> Option<Job> {
@@ -573,37 +613,37 @@ impl Registry {
                     self.happenings.push_back(Happening::Started { id, outcome: Ok(()) });
                 }
                 Planned::Event(receipt) => {
-                    instance.processed += 1;
+                    instance.processed = instance.processed.saturating_add(1);
                     if let Some(receipt) = receipt {
                         instance.inbox.settle(receipt, Ok(Worked { place: instance.processed, replies }));
                         settled = true;
                     }
                 }
                 Planned::Logged(receipt, event) => {
-                    instance.processed += 1;
+                    instance.processed = instance.processed.saturating_add(1);
                     let outcome = Ok(Worked { place: instance.processed, replies });
                     let sends = take_sends(&mut self.happenings, said);
                     let worked = Box::new(WorkedOff { entry: LogEntry { event, receipt, outcome }, sends });
                     self.happenings.push_back(Happening::Worked { id, worked });
                 }
-                Planned::Again(_) => instance.processed += 1,
+                Planned::Again(_) => instance.processed = instance.processed.saturating_add(1),
                 Planned::Control(Control::Shutdown { .. }) => finished = true,
                 _ => {}
             }
         }
         let failed = failure.map(|error| (plan.next(), error.to_string()));
         // What was not begun waits again, where it was.
-        instance.inbox.unpop(
-            plan.zip(rest)
-                .filter_map(|(planned, task)| match (planned, task) {
-                    (Planned::Event(receipt) | Planned::Logged(receipt, _), Task::Event(event)) => {
-                        Some(Queued { event, receipt })
-                    }
-                    _ => None,
-                })
-                .collect::<Vec<_>>()
-                .into_iter(),
-        );
+        let mut again = Vec::new();
+        for (planned, task) in plan.zip(rest) {
+            match (planned, task) {
+                (Planned::Event(receipt) | Planned::Logged(receipt, _), Task::Event(event)) => {
+                    again.push(Queued { event, receipt });
+                }
+                (Planned::Snapshot, _) => instance.snapshot = true,
+                _ => {}
+            }
+        }
+        instance.inbox.unpop(again.into_iter());
         if let Some((at, reason)) = failed {
             settled = true;
             finished |= instance.lifecycle == Lifecycle::Stopping;
@@ -646,10 +686,9 @@ impl Registry {
                 let worked = Box::new(WorkedOff { entry, sends: Vec::new() });
                 self.happenings.push_back(Happening::Worked { id, worked });
             }
-            Some(Planned::Snapshot) => self.happenings.push_back(Happening::State { id, luggage: None }),
+            Some(Planned::Snapshot) => instance.snapshot = true,
             _ => {}
         }
-        let was_moving = instance.lifecycle == Lifecycle::Migrating;
         instance.daemon = None;
         instance.alarms.clear();
         instance.health = DaemonHealth::Unhealthy;
@@ -658,11 +697,12 @@ impl Registry {
             self.happenings.push_back(Happening::Announced);
         }
         self.happenings.push_back(Happening::Crashed { id, reason: reason.clone() });
+        // Whoever waits for its state is told that there is none.
+        if std::mem::take(&mut instance.snapshot) {
+            self.happenings.push_back(Happening::State { id, luggage: None });
+        }
         if instance.lifecycle == Lifecycle::Stopping {
             return;
-        }
-        if was_moving {
-            instance.snapshot = false;
         }
         if unmakeable || instance.kind.is_none() {
             instance.lifecycle = Lifecycle::Failed;
@@ -729,6 +769,9 @@ impl Instance {
                 Output::Alarm { after, token } => {
                     if self.alarms.len() < MAX_ALARMS || self.alarms.contains_key(&token) {
                         self.alarms.insert(token, now + after);
+                    } else {
+                        let text = format!("an alarm beyond {MAX_ALARMS} was not set");
+                        happenings.push_back(Happening::Logged { id, level: LogLevel::Warn, text });
                     }
                 }
                 Output::Log { level, text } => happenings.push_back(Happening::Logged { id, level, text }),
@@ -755,3 +798,6 @@ impl Instance {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use meshground_shared::{DaemonId, EventKind, LogLevel, NodeId};
 
 use super::MeshOs;
-use crate::{capability::Capabilities, daemon::cut_line, node::Node, time::Now};
+use crate::{capability::Capabilities, compute::Inventory, daemon::cut_line, node::Node, time::Now};
 
 impl MeshOs {
     /// Announces what this node can do, in place of what it announced before, and besides what the daemons here have it
@@ -31,6 +31,12 @@ impl MeshOs {
         cut_line(&mut text);
         self.happened(EventKind::DaemonLog { daemon, level, text }, cause);
         true
+    }
+
+    /// How busy a node is for placement, in thousandths, by what it says of its daemons and its machine; 0 if it says
+    /// nothing.
+    pub fn load_of(&self, node: NodeId) -> u32 {
+        self.directory.get(node).map_or(0, Inventory::load)
     }
 
     /// The nodes of which this one knows that they have a factory of this kind, itself included, by id.

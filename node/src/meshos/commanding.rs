@@ -1,7 +1,7 @@
 //! Signed commands: brought to every node, judged there, and carried out here.
 
 use meshground_shared::{
-    AdminVerb, AuditEntry, BlastRadius, CommandId, DaemonId, Decision, EventKind, Health, IceVerb,
+    AdminVerb, AuditEntry, BlastRadius, CommandId, DaemonEnd, DaemonId, Decision, EventKind, Health, IceVerb,
     Maintenance, MigrationId, MigrationView, NodeId, Verb,
 };
 
@@ -199,7 +199,8 @@ impl MeshOs {
                     self.change_service(now, cause, super::maintenance::Service::uncordon);
                 }
                 AdminVerb::RestartAllDaemons { node } if node == local => {
-                    let daemons: Vec<_> = self.registry.iter().map(|(id, _)| id).collect();
+                    let here = self.registry.iter().filter(|(_, instance)| !instance.held);
+                    let daemons: Vec<_> = here.map(|(id, _)| id).collect();
                     for daemon in daemons {
                         self.restart_daemon(now, daemon, cause);
                     }
@@ -227,14 +228,19 @@ impl MeshOs {
     }
 
     fn restart_daemon(&mut self, now: Now, daemon: DaemonId, cause: Option<CommandId>) {
-        if let Some(instance) = self.registry.get_mut(daemon) {
-            instance.cause = cause;
-            if !self.registry.restart(now.instant, daemon) {
-                self.record_failure(
-                    now,
-                    format!("daemon {daemon} cannot be made anew, so it was not restarted"),
-                );
+        let Some(instance) = self.registry.get_mut(daemon).filter(|instance| !instance.held) else { return };
+        instance.cause = cause;
+        if instance.lifecycle.is_live() {
+            // Others hold what it has done: one of them goes on with that, as after a crash.
+            self.seal(now, daemon, DaemonEnd::Evicted);
+            if self.registry.get(daemon).is_none() {
+                return;
             }
+        }
+        self.refit(daemon);
+        if !self.registry.restart(now.instant, daemon) {
+            let why = "nothing makes it anew, or it was moving, stopping, or taking over a state";
+            self.record_failure(now, format!("daemon {daemon} was not restarted: {why}"));
         }
     }
 

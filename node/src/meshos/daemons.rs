@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use meshground_shared::{CommandId, DaemonEnd, DaemonId, DaemonView, EventKind, Maintenance};
+use meshground_shared::{CommandId, DaemonEnd, DaemonId, DaemonView, EventKind, Lifecycle, Maintenance};
 
-use super::{MeshOs, Settlement, Ticket};
+use super::{Action, MeshOs, Settlement, Ticket};
 use crate::{
     capability::Filter,
     compute::{Happening, Inventory, SpawnError, SpawnOrder},
@@ -163,6 +163,9 @@ impl MeshOs {
         order: SpawnOrder,
         daemon: Option<Box<dyn MeshDaemon>>,
     ) -> Result<Ticket, SpawnError> {
+        // Where one of this identity was before may still be in the books of others, as when its node has crashed.
+        let known = self.directory.find(order.keypair.origin_hash()).map_or(0, |(_, generation)| generation);
+        let order = SpawnOrder { generation: known.saturating_add(1), ..order };
         let id = self.registry.spawn(now.instant, order, daemon)?;
         let ticket = self.issue();
         self.starting.entry(id).or_default().push(ticket);
@@ -216,12 +219,23 @@ impl MeshOs {
         Ok(ticket)
     }
 
+    /// Starts nothing here any more, whoever asks: what is on its way here stays where it was, and nobody places anything
+    /// here. What runs goes on; [`stop`](Self::stop) it.
+    pub fn close(&mut self, now: Now, node: &mut Node) {
+        self.registry.close();
+        self.say_soon(now);
+        self.settle(now, node);
+    }
+
     /// Something happened to a daemon here.
     pub(super) fn on_happening(&mut self, now: Now, node: &mut Node, happening: Happening) {
         match happening {
             Happening::Changed(id) => {
-                self.oversight.touch();
-                self.tell_daemon(id);
+                if self.tell_daemon(id) {
+                    self.oversight.touch();
+                } else {
+                    self.oversight.touch_figure();
+                }
                 self.say_soon(now);
             }
             Happening::Gone { instance, end } => {
@@ -264,6 +278,10 @@ impl MeshOs {
                 self.refit(id);
                 self.seal(now, id, DaemonEnd::Evicted);
                 let cause = self.registry.get(id).and_then(|instance| instance.cause);
+                let lifecycle = self.registry.get(id).map(|instance| instance.lifecycle);
+                if matches!(lifecycle, Some(Lifecycle::BackingOff | Lifecycle::CrashLooping)) {
+                    self.record(now, Action::ApplyBackoff { daemon: id });
+                }
                 let text = format!("crashed: {reason}");
                 self.record_failure(now, format!("daemon {id} {text}"));
                 let level = meshground_shared::LogLevel::Error;
@@ -288,19 +306,19 @@ impl MeshOs {
         }
     }
 
-    /// Says what a daemon is like now, if that is worth an event.
-    fn tell_daemon(&mut self, id: DaemonId) {
-        let Some(instance) = self.registry.get(id).filter(|instance| !instance.held) else { return };
+    /// Says what a daemon is like now, if that is worth an event. Whether more than a figure changed.
+    fn tell_daemon(&mut self, id: DaemonId) -> bool {
+        let Some(instance) = self.registry.get(id).filter(|instance| !instance.held) else { return false };
         let (view, cause) = (instance.view(), instance.cause);
-        let alike = self.told.get(&id).is_some_and(|told| {
-            let gauges =
-                DaemonView { saturation: view.saturation, processed: view.processed, ..told.clone() };
-            gauges == view && told.saturation.abs_diff(view.saturation) < SATURATED
+        let told = self.told.get(&id);
+        let is_other = told.is_none_or(|told| {
+            DaemonView { saturation: view.saturation, processed: view.processed, ..told.clone() } != view
         });
-        if !alike {
+        if is_other || told.is_some_and(|told| told.saturation.abs_diff(view.saturation) >= SATURATED) {
             self.told.insert(id, view.clone());
             self.happened(EventKind::DaemonChanged { daemon: view }, cause);
         }
+        is_other
     }
 
     /// What runs here is to be said to everyone, if it is not what was said last.
@@ -317,10 +335,10 @@ impl MeshOs {
         self.say_at = None;
         let service = &self.oversight.service;
         let resources = self.oversight.probes.resources;
-        let inventory = Inventory {
+        let mut inventory = Inventory {
             life: self.life,
             maintenance: self.stated_maintenance(),
-            cordoned: service.is_cordoned(),
+            cordoned: service.is_cordoned() || self.registry.is_closed(),
             // In steps, so that it is not said anew all the time.
             cpu: resources.cpu / STEP * STEP,
             memory: resources.memory / STEP * STEP,
@@ -328,7 +346,13 @@ impl MeshOs {
             moving: self.stated_migrations(now.instant),
             ..Inventory::of(&self.registry)
         };
+        let left_out = inventory.fit();
         if inventory != self.said {
+            if left_out > 0 {
+                let what =
+                    format!("too many kinds of daemons: the other nodes are not told of {left_out} of them");
+                self.record_failure(now, what);
+            }
             // It is bounded so that it fits.
             let _ = node.say(now, Topic::Inventory, inventory.encode());
             self.said = inventory.clone();

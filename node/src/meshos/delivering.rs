@@ -13,10 +13,13 @@ use crate::{
     compute::{Parcel, SenderKey, Settled},
     daemon::{Address, DaemonEvent, DeliverError, MAX_PAYLOAD, Sender},
     node::Node,
-    rpc::{CallError, CallId},
+    rpc::{CallError, CallId, MAX_BODY},
     time::{Instant, Now},
     wire,
 };
+
+/// The most bytes of what daemons replied in one answer.
+const ANSWER_BYTES: usize = MAX_BODY - (128 << 10);
 
 /// Something that was worked off.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +65,7 @@ struct Delivery {
 /// What it answers.
 #[derive(Debug, Serialize, Deserialize)]
 enum Answer {
-    /// Each was worked off, or failed.
+    /// Each was worked off, or failed. If it would be too much together, of the first ones only.
     Settled(Vec<Settled>),
     /// None of it was taken.
     Refused(DeliverError),
@@ -228,7 +231,7 @@ impl MeshOs {
                 return true;
             }
             let said = match registry.outcomes(daemon, owed.sender, owed.first, owed.count) {
-                Some(outcomes) => Answer::Settled(outcomes),
+                Some(outcomes) => Answer::Settled(fitting(outcomes)),
                 None if registry.get(daemon).is_some() => return true,
                 None => Answer::Gone,
             };
@@ -256,7 +259,7 @@ impl MeshOs {
         let owed: Vec<Owed> = owed;
         for Owed { call, sender, first, count, .. } in owed {
             let said = match instance.inbox.outcomes(sender, first, count) {
-                Some(outcomes) => Answer::Settled(outcomes),
+                Some(outcomes) => Answer::Settled(fitting(outcomes)),
                 None => Answer::Gone,
             };
             answer(now, node, call, &wire::encode(&said));
@@ -288,7 +291,7 @@ impl MeshOs {
         said: Result<Vec<u8>, CallError>,
     ) {
         match said.map(|body| wire::decode::<Answer>(&body)) {
-            Ok(Ok(Answer::Settled(outcomes))) if outcomes.len() == count => {
+            Ok(Ok(Answer::Settled(outcomes))) if (1..=count).contains(&outcomes.len()) => {
                 self.deliveries.arrived(daemon, outcomes);
             }
             Ok(Ok(Answer::Refused(error))) if error != DeliverError::Overloaded => {
@@ -317,4 +320,18 @@ impl MeshOs {
     pub(super) fn is_reachable(&self, node: &mut Node, to: NodeId) -> bool {
         to == self.local || node.is_reachable(to)
     }
+}
+
+/// The first of these, as many as fit one answer.
+fn fitting(mut outcomes: Vec<Settled>) -> Vec<Settled> {
+    let mut bytes = 0;
+    let fit = outcomes.iter().take_while(|outcome| {
+        let replies = outcome.iter().flat_map(|worked| &worked.replies);
+        bytes += 32 + replies.map(|reply| reply.len() + 8).sum::<usize>();
+        bytes <= ANSWER_BYTES
+    });
+    // What a daemon puts out over one event always fits.
+    let fit = fit.count().max(1);
+    outcomes.truncate(fit);
+    outcomes
 }

@@ -236,7 +236,6 @@ impl MeshOs {
 /// Answers a question with one item.
 pub(super) fn answer(now: Now, node: &mut Node, call: CallId, body: &[u8]) {
     // One that nobody waits for any more is no error, and a single item is never too many.
-    if node.reply(now, call, body).is_ok() {
-        let _ = node.end_reply(now, call, Ok(()));
-    }
+    let outcome = node.reply(now, call, body).map_err(|_| CallError::Failed);
+    let _ = node.end_reply(now, call, outcome);
 }

@@ -206,7 +206,10 @@ impl MeshOs {
                 self.flush_asks(now, node, *peer);
             }
             NodeEvent::SessionDown { peer, reason } => {
-                if matches!(reason, SessionEnd::Left | SessionEnd::Forgotten) {
+                // One that is still reached over others is not gone.
+                if *reason == SessionEnd::Left
+                    || (*reason == SessionEnd::Forgotten && !self.is_reachable(node, *peer))
+                {
                     self.part(now, *peer);
                 }
                 self.oversight.judged(*peer, None);

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use meshground_shared::{CommandId, DaemonId, EventKind, Health, Maintenance, NodeId};
+use meshground_shared::{CommandId, DaemonId, EventKind, Health, Lifecycle, Maintenance, NodeId};
 
 use super::{
     MeshOs, Settlement, Ticket,
@@ -44,6 +44,8 @@ pub(super) struct Oversight {
     service_cause: Option<CommandId>,
     /// What was last told of it.
     told: (Maintenance, bool),
+    /// Whether it was draining then: others are told that too.
+    drained: bool,
     pub(super) avoided: AvoidList,
     pub(super) probes: Probes,
     pub(super) frozen_until: Option<Instant>,
@@ -62,6 +64,8 @@ pub(super) struct Oversight {
     tick_at: Instant,
     /// Something changed that is not only a figure.
     changed: bool,
+    /// A figure changed.
+    stale: bool,
     refreshed: Instant,
     snapshot: Arc<MeshOsSnapshot>,
 }
@@ -72,6 +76,7 @@ impl Oversight {
             service: Service::default(),
             service_cause: None,
             told: (Maintenance::Active, false),
+            drained: false,
             avoided: AvoidList::default(),
             probes: Probes::default(),
             frozen_until: None,
@@ -84,18 +89,20 @@ impl Oversight {
             silent: BTreeSet::new(),
             tick_at: now,
             changed: true,
+            stale: false,
             refreshed: now,
             snapshot: Arc::new(MeshOsSnapshot::empty(node, epoch)),
         }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let publish = self.changed.then_some(self.refreshed + self.together());
+        let publish = (self.changed || self.stale).then_some(self.refreshed + self.together());
         [self.frozen_until, publish, Some(self.tick_at)].into_iter().flatten().min()
     }
 
     fn together(&self) -> Duration {
-        TOGETHER + TOGETHER_A_PEER * u32::try_from(self.snapshot.peers.len()).unwrap_or(u32::MAX)
+        let peers = u32::try_from(self.snapshot.peers.len()).unwrap_or(u32::MAX);
+        (TOGETHER + TOGETHER_A_PEER * peers).min(REFRESH)
     }
 
     /// Something changed that is not only a figure.
@@ -111,6 +118,11 @@ impl Oversight {
             self.unreachable.remove(&peer);
         }
         self.touch();
+    }
+
+    /// A figure changed.
+    pub(super) fn touch_figure(&mut self) {
+        self.stale = true;
     }
 }
 
@@ -187,9 +199,14 @@ impl MeshOs {
             }
             self.oversight.told = (state, cordoned);
             self.happened(EventKind::MaintenanceChanged { state, cordoned }, self.oversight.service_cause);
+            self.oversight.touch();
             self.say_soon(now);
         }
-        self.oversight.touch();
+        let drains = self.oversight.service.is_draining();
+        if std::mem::replace(&mut self.oversight.drained, drains) != drains {
+            self.oversight.touch();
+            self.say_soon(now);
+        }
     }
 
     /// One turn of the loop. Turns that were missed are not made up for.
@@ -209,6 +226,9 @@ impl MeshOs {
 
         let left = self.registry.iter().count();
         let notice = self.oversight.service.step(now.instant, left, &self.config.maintenance);
+        if notice == Some(Notice::Stay) {
+            self.record_left(now);
+        }
         self.notify_daemons(now.instant, notice);
         self.tell_service(now);
 
@@ -221,6 +241,23 @@ impl MeshOs {
             self.record(now, action);
         }
         self.publish(now, node);
+    }
+
+    /// Writes down which daemons a drain has left here when its time was over, and why.
+    fn record_left(&mut self, now: Now) {
+        let why = |instance: &Instance| match instance.lifecycle {
+            _ if instance.kind.is_none() => "was handed over ready-made: no factory makes it elsewhere",
+            Lifecycle::BackingOff | Lifecycle::CrashLooping | Lifecycle::Failed => "crashed, and is down",
+            Lifecycle::Migrating => "was still on its way",
+            _ => "was taken by no other node",
+        };
+        let left: Vec<String> = (self.registry.iter())
+            .filter(|(_, instance)| !instance.held)
+            .map(|(id, instance)| format!("the drain failed: daemon {id} {}", why(instance)))
+            .collect();
+        for what in left {
+            self.record_failure(now, what);
+        }
     }
 
     /// What there is, as far as it matters to what is to be done.
@@ -242,8 +279,9 @@ impl MeshOs {
                 id,
                 kind: instance.kind.clone(),
                 barred: self.barred(instance),
-                moving: !instance.lifecycle.is_live(),
-                resting: self.oversight.resting.contains_key(&id),
+                moving: instance.lifecycle == Lifecycle::Migrating,
+                // One that is down cannot move.
+                resting: !instance.lifecycle.is_live() || self.oversight.resting.contains_key(&id),
             });
             situation.daemons = here.collect();
             situation.takers = self.takers(node);
@@ -344,11 +382,13 @@ impl MeshOs {
     /// Publishes what is seen, if it changed or is old.
     pub(super) fn publish(&mut self, now: Now, node: &Node) {
         let age = now.instant.saturating_since(self.oversight.refreshed);
-        let changed = self.oversight.changed && age >= self.oversight.together();
-        if !changed && age < REFRESH {
+        let is_due = age >= self.oversight.together();
+        let changed = self.oversight.changed && is_due;
+        let stale = self.oversight.stale && is_due;
+        if !changed && !stale && age < REFRESH {
             return;
         }
-        self.oversight.changed = false;
+        (self.oversight.changed, self.oversight.stale) = (false, false);
         self.oversight.refreshed = now.instant;
         let generation = self.oversight.snapshot.generation + u64::from(changed);
         let mut snapshot = self.look(now, node);

@@ -299,10 +299,10 @@ impl Node {
         Ok(())
     }
 
-    /// The peer has closed the session in this slot. It may have a newer one by now.
+    /// The peer has closed the session in this slot, and stays. It may have a newer one by now.
     fn on_close(&mut self, index: u32, id: NodeId) {
         if self.peers.get(&id).is_some_and(|peer| peer.session == index) {
-            self.remove_peer(id, SessionEnd::Left);
+            self.remove_peer(id, SessionEnd::Closed);
         }
     }
 

@@ -5,7 +5,7 @@ use meshground::{
     daemons::bundled,
 };
 use meshground_node::{DaemonFactory, PickStrategy};
-use meshground_shared::{GroupHealth, GroupKind};
+use meshground_shared::{GroupHealth, GroupKind, GroupView};
 
 use super::*;
 
@@ -108,5 +108,25 @@ async fn members_talk_to_each_other_by_their_places() {
     };
     within("the rumour everywhere, and the token's end", all).await;
     assert_eq!((heard, passed), (3, 8));
+    cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_goes_on_with_everything_when_it_is_promoted() {
+    let cluster = boot(3).await;
+    let made = cluster.spawn_standby_group(0, "counter", factory("counter"), GroupConfig::default());
+    let group = within("a group", made).await.unwrap();
+    let working = |view: &GroupView| view.members[0].node.expect("it works somewhere");
+    let before = group.view().unwrap();
+    assert_eq!((before.kind, before.desired), (GroupKind::Standby, 3));
+    let runtime = cluster.nth(1).unwrap().daemon_runtime();
+    let counter = before.members[0].daemon;
+    within("a sum", runtime.deliver(counter, "add 5", None)).await.unwrap();
+    within("the promotion", group.promote()).await.unwrap();
+    let count = within("a count", runtime.deliver(counter, "get", None)).await.unwrap();
+    assert_eq!(count.replies, [b"5"]);
+    assert_ne!(working(&group.view().unwrap()), working(&before));
+    let replicas = replicas(&cluster, 0, "echo", GroupConfig::default()).await;
+    assert!(within("a refusal", replicas.promote()).await.is_err(), "nobody stands by there");
     cluster.shutdown().await.unwrap();
 }

@@ -381,3 +381,115 @@ fn a_daemon_that_was_about_to_move_away_runs_on_as_before_when_it_need_not_any_m
         network.members[1].os.os.iter().flat_map(MeshOs::daemons).map(|it| (it.id, it.lifecycle)).collect();
     assert_eq!(lifecycles, [(daemon, Lifecycle::Running)]);
 }
+
+/// A daemon that does not come up does not keep those that could move from doing so.
+#[test]
+fn daemons_that_are_down_do_not_keep_a_drain_from_moving_the_others() {
+    let mut network = mesh_that_drains(1, Faults::NONE, 3, SHORT);
+    let down: Vec<DaemonId> = (60..64).map(|seed| spawn(&mut network, 1, seed)).collect();
+    let movable = spawn(&mut network, 1, 70);
+    for _ in 0..5 {
+        for &daemon in &down {
+            let crash = send(&mut network, 1, daemon, "crash");
+            settled(&mut network, 1, crash);
+        }
+        network.run_for(Duration::from_secs(5));
+    }
+    let lifecycles = network.members[1].os.os.iter().flat_map(MeshOs::daemons).map(|view| view.lifecycle);
+    assert_eq!(lifecycles.filter(|it| *it == Lifecycle::CrashLooping).count(), down.len());
+    let node = network.id(1);
+    let enter = sign(&mut network, 0, AdminVerb::EnterMaintenance { node });
+    assert_eq!(submit(&mut network, 0, &enter), Decision::Applied);
+    network
+        .run_until(SHORT.drain / 2, |network| matches!(hosts(network, movable)[..], [0 | 2]))
+        .expect("it moves away long before the deadline");
+    network
+        .run_until(LIMIT, |network| maintenance(network, 1) == Maintenance::DrainFailed)
+        .expect("the others cannot");
+    let seen = network.members[1].os.os.as_ref().expect("it runs").snapshot();
+    let failed = |daemon: &DaemonId| {
+        seen.failures
+            .iter()
+            .any(|failure| failure.what.contains("drain") && failure.what.contains(&daemon.to_string()))
+    };
+    assert!(down.iter().all(failed), "it is said who is left: {:?}", seen.failures);
+}
+
+/// Commands that restart daemons keep what a standby group has acknowledged, as a crash would.
+#[test]
+fn a_restart_by_command_costs_a_standby_group_nothing_it_acknowledged() {
+    let mut network = mesh(1, Faults::NONE, 4);
+    let request = GroupRequest {
+        kind: GroupKind::Standby,
+        daemon: "diary".to_owned(),
+        args: String::new(),
+        count: 3,
+        name: "standby".to_owned(),
+        seed: [34; 32],
+        parent: None,
+        cause: None,
+    };
+    let ticket = network.act_os(0, |os, node, now| os.spawn_group(now, node, request)).expect("tried");
+    let Settlement::Group(Ok(group)) = settled(&mut network, 0, ticket) else { panic!("no group") };
+    let daemon = network.members[0].os.os.as_ref().unwrap().group(group).unwrap().members[0].daemon;
+    network.run_until(LIMIT, |network| is_healthy(network, group)).expect("it comes to its size");
+    let mut expected: Vec<Vec<u8>> = Vec::new();
+    for round in 0..2 {
+        for number in 0..5 {
+            let text = format!("{round}-{number}");
+            let ticket = send(&mut network, 3, daemon, &text);
+            assert!(matches!(settled(&mut network, 3, ticket), Settlement::Delivered(Ok(_))));
+            expected.push(text.into_bytes());
+        }
+        let at = hosts(&network, daemon)[0];
+        let node = network.id(at);
+        let restart = sign(&mut network, 0, AdminVerb::RestartAllDaemons { node });
+        assert_eq!(submit(&mut network, 0, &restart), Decision::Applied);
+        network.run_for(Duration::from_secs(2));
+        network.run_until(LIMIT, |network| is_healthy(network, group)).expect("it comes to its size again");
+        let at = hosts(&network, daemon);
+        assert_eq!(at.len(), 1);
+        assert_eq!(entries(&mut network, at[0], daemon), expected);
+    }
+}
+
+/// Sessions come and go while their ends stay: over relays they are closed when nothing goes over them.
+#[test]
+fn a_session_that_was_closed_is_no_node_that_is_gone() {
+    let mut network = Network::new(1, Faults::NONE);
+    for number in 0..3 {
+        network.add(config());
+        network.equip(number, MeshOsConfig::default(), Diary::prepare);
+    }
+    network.dial(0, 1);
+    network.dial(1, 2);
+    network.run_for(Duration::from_secs(5));
+    let (middle, end) = (network.id(1), network.id(2));
+    let command = sign(&mut network, 0, AdminVerb::Cordon { node: middle });
+    assert_eq!(submit(&mut network, 0, &command), Decision::Applied);
+    let is_closed = |network: &Network| network.members[0].node.iter().all(|node| node.peer(end).is_none());
+    assert!(!is_closed(&network), "they talked over the one in the middle");
+    network.run_until(LIMIT * 3, is_closed).expect("it is closed after a while");
+    network.run_for(Duration::from_millis(100));
+    for at in [0, 2] {
+        let command = sign(&mut network, at, AdminVerb::Uncordon { node: middle });
+        assert_eq!(submit(&mut network, at, &command), Decision::Applied, "at {at}");
+    }
+}
+
+#[test]
+fn a_member_that_is_stopped_where_no_other_node_is_free_comes_back_where_it_was() {
+    let mut network = mesh(1, Faults::NONE, 3);
+    let group = group_of_three(&mut network, 0);
+    network.run_until(LIMIT, |network| is_healthy(network, group)).expect("there are three nodes");
+    for _ in 0..3 {
+        let daemon = network.members[0].os.os.as_ref().unwrap().group(group).unwrap().members[1].daemon;
+        let at = hosts(&network, daemon)[0];
+        let stop = network.act_os(at, |os, node, now| os.stop(now, node, daemon, None, None));
+        settled(&mut network, at, stop.expect("it is there"));
+        assert_eq!(hosts(&network, daemon), [0; 0]);
+        network.run_for(Duration::from_secs(1));
+        network.run_until(LIMIT, |network| is_healthy(network, group)).expect("it comes back");
+        assert_eq!(hosts(&network, daemon), [at], "there is no other place for it");
+    }
+}

@@ -1,8 +1,11 @@
 //! Daemons on simulated nodes: started, sent things, crashed, stopped.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use meshground_node::{DaemonId, DeliverError, MeshOsConfig, Settlement};
+use meshground_node::{
+    Action, DaemonError, DaemonEvent, DaemonId, DaemonOrder, DeliverError, EntityKeypair, MeshDaemon,
+    MeshOsConfig, Outputs, Settlement, SpawnRequest,
+};
 use meshground_shared::{DaemonEnd, Lifecycle};
 use meshground_tests::{
     daemons::Diary,
@@ -75,6 +78,10 @@ fn the_fifth_crash_in_a_minute_is_a_loop() {
         assert_eq!(settled(&mut network, 1, crash), Settlement::Delivered(Err(DeliverError::Crashed)));
     }
     assert_eq!(lifecycle(&network, 1, daemon), Some(Lifecycle::CrashLooping));
+    network.run_for(Duration::from_millis(100));
+    let seen = network.members[1].os.os.as_ref().expect("it runs").snapshot();
+    let pauses = seen.actions.iter().filter(|record| record.action == Action::ApplyBackoff { daemon });
+    assert_eq!(pauses.count(), 5, "what was done about it is to be seen");
 }
 
 #[test]
@@ -109,4 +116,104 @@ fn a_daemon_without_a_direct_way_to_it_is_reached_over_others() {
     network.run_for(Duration::from_secs(2));
     let ticket = send(&mut network, 0, daemon, "from afar");
     assert!(matches!(settled(&mut network, 0, ticket), Settlement::Delivered(Ok(_))));
+}
+
+/// Replies with more than it is sent.
+struct Loud;
+
+impl MeshDaemon for Loud {
+    fn name(&self) -> String {
+        "loud".to_owned()
+    }
+
+    fn process(&mut self, event: DaemonEvent, outputs: &mut Outputs) -> Result<(), DaemonError> {
+        if let DaemonEvent::Message { .. } = event {
+            outputs.reply(vec![b'!'; 1_500_000]);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn answers_that_are_too_much_for_one_message_together_all_arrive() {
+    let mut network = mesh(1, Faults::NONE, 2);
+    network.act_os(1, |os, _, now| {
+        let make = |_: &DaemonOrder| -> Result<Box<dyn MeshDaemon>, DaemonError> { Ok(Box::new(Loud)) };
+        os.register_factory(now, "loud", Arc::new(make))
+    });
+    let keypair = EntityKeypair::from_seed([8; 32]);
+    let daemon = keypair.origin_hash();
+    let (kind, args) = ("loud".to_owned(), String::new());
+    let request = SpawnRequest { keypair, kind, args, state: None, cause: None };
+    let ticket = network.act_os(1, |os, node, now| os.spawn(now, node, request)).expect("it is tried");
+    settled(&mut network, 1, ticket);
+    network.run_for(Duration::from_secs(1));
+    let tickets: Vec<_> = (0..8).map(|number| send(&mut network, 0, daemon, &number.to_string())).collect();
+    for (number, ticket) in tickets.into_iter().enumerate() {
+        match settled(&mut network, 0, ticket) {
+            Settlement::Delivered(Ok(delivered)) => assert_eq!(delivered.place, number as u64 + 1),
+            other => panic!("{number}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn figures_alone_are_no_structural_change_of_a_snapshot() {
+    let mut network = mesh(1, Faults::NONE, 2);
+    let daemon = spawn(&mut network, 1, 7);
+    network.run_for(Duration::from_secs(3));
+    let seen = |network: &Network| network.members[1].os.os.as_ref().expect("it runs").snapshot();
+    let before = seen(&network).generation;
+    for number in 0..5 {
+        let ticket = send(&mut network, 0, daemon, &number.to_string());
+        settled(&mut network, 0, ticket);
+        network.run_for(Duration::from_millis(300));
+    }
+    let after = seen(&network);
+    assert_eq!(after.daemons[0].processed, 5, "figures are kept up");
+    assert_eq!(after.generation, before);
+}
+
+#[test]
+fn a_node_that_closes_takes_nothing_from_anybody_and_runs_on_what_it_has() {
+    let mut network = mesh(1, Faults::NONE, 2);
+    let (stays, moves) = (spawn(&mut network, 1, 7), spawn(&mut network, 0, 8));
+    network.act_os(1, |os, node, now| os.close(now, node));
+    let to = network.id(1);
+    // Others may not know yet.
+    let tried = network.act_os(0, |os, node, now| os.migrate(now, node, moves, to, None));
+    if let Ok(ticket) = tried {
+        let outcome = settled(&mut network, 0, ticket);
+        assert!(matches!(outcome, Settlement::Migrated(Err(_))), "{outcome:?}");
+    }
+    network.run_for(Duration::from_secs(1));
+    let seen = network.members[0].os.os.as_ref().expect("it runs").snapshot();
+    assert!(seen.peers[&to].cordoned, "everybody knows");
+    assert_eq!(lifecycle(&network, 1, stays), Some(Lifecycle::Running));
+    assert_eq!(lifecycle(&network, 0, moves), Some(Lifecycle::Running));
+}
+
+#[test]
+fn everybody_knows_how_busy_the_others_are() {
+    let mut network = mesh(1, Faults::NONE, 3);
+    for seed in 7..10 {
+        spawn(&mut network, 1, seed);
+    }
+    network.run_for(Duration::from_secs(1));
+    let (busy, idle) = (network.id(1), network.id(2));
+    let os = network.members[0].os.os.as_ref().expect("it runs");
+    assert!(os.load_of(busy) > os.load_of(idle), "{} {}", os.load_of(busy), os.load_of(idle));
+}
+
+#[test]
+fn one_that_begins_anew_elsewhere_is_found_though_its_former_node_is_not_forgotten() {
+    let mut network = mesh(1, Faults::NONE, 3);
+    let daemon = spawn(&mut network, 2, 7);
+    network.run_for(Duration::from_secs(1));
+    network.crash(2);
+    network.run_for(Duration::from_secs(5));
+    assert_eq!(spawn(&mut network, 0, 7), daemon);
+    network.run_for(Duration::from_secs(1));
+    let ticket = send(&mut network, 1, daemon, "a");
+    assert!(matches!(settled(&mut network, 1, ticket), Settlement::Delivered(Ok(_))));
 }

@@ -23,6 +23,9 @@ const MAX_TAIL: usize = 1_024;
 /// The most bytes of events that somebody else may have a node hold.
 const MAX_HELD: usize = 2 * MAX_STATE;
 
+/// No daemon works off as many events as this.
+const MAX_EVENTS: u64 = u64::MAX / 2;
+
 /// An event that was worked off, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LogEntry {
@@ -175,6 +178,9 @@ impl Journal {
 
     /// Takes events from the incarnation it is of. What is known already, or leaves a gap, is not taken.
     pub(crate) fn extend(&mut self, first: u64, entries: Vec<LogEntry>) {
+        if first > self.end() + 1 {
+            return;
+        }
         for (number, entry) in (first..).zip(entries) {
             if number == self.end() + 1 && self.bytes <= MAX_HELD {
                 self.append(entry);
@@ -185,7 +191,7 @@ impl Journal {
     /// Takes a piece of a state. Until it is complete what is here stays as it is. Returns how much of it is here.
     pub(crate) fn take_piece(&mut self, generation: u64, source: NodeId, life: u64, piece: Piece) -> u64 {
         let Piece { at, len, offset, bytes } = piece;
-        if len > 2 * MAX_STATE as u64 {
+        if len > 2 * MAX_STATE as u64 || at > MAX_EVENTS {
             return 0;
         }
         let partial = match self.partial.take() {
@@ -300,6 +306,20 @@ mod tests {
         assert_eq!((luggage.processed, events.len()), (1, 2));
         standby.rebase(3, state(3));
         assert_eq!(standby.resume().unwrap().1.len(), 0);
+    }
+
+    #[test]
+    fn figures_beyond_all_measure_are_refused() {
+        let mut journal = Journal::new(1, NodeId(1), 9);
+        journal.rebase(4, state(4));
+        journal.extend(u64::MAX, vec![entry(5), entry(6)]);
+        let bytes = state(1).to_vec();
+        let len = bytes.len() as u64;
+        for at in [u64::MAX, u64::MAX - 1] {
+            let piece = Piece { at, len, offset: 0, bytes: bytes.clone() };
+            assert_eq!(journal.take_piece(u64::MAX, NodeId(2), 9, piece), 0);
+        }
+        assert_eq!((journal.generation, journal.end()), (1, 4));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use meshground_shared::{DaemonEnd, DaemonId, GroupId, GroupKind, Lifecycle};
 
-use super::super::MeshOs;
+use super::super::{Action, MeshOs};
 use crate::{
     compute::{Instance, Luggage, SpawnOrder, groups::Slot},
     node::Node,
@@ -41,13 +41,12 @@ impl MeshOs {
         let Some(entry) = self.groups.ledger.get_mut(group) else {
             // What was never heard of may yet be.
             if self.groups.ledger.is_gone(group) {
-                self.registry.stop_as(now.instant, id, self.config.grace, DaemonEnd::Evicted);
+                self.stop_member(now, id, DaemonEnd::Evicted);
             }
             return;
         };
         if !entry.places().contains(&index) || entry.member(index) != id {
-            self.registry.stop_as(now.instant, id, self.config.grace, DaemonEnd::Evicted);
-            return;
+            return self.stop_member(now, id, DaemonEnd::Evicted);
         }
         let slot = entry.slot(index);
         if instance.generation > slot.generation {
@@ -58,7 +57,7 @@ impl MeshOs {
             if entry.spec.kind == GroupKind::Standby {
                 return self.seal(now, id, end);
             }
-            self.registry.stop_as(now.instant, id, self.config.grace, end);
+            return self.stop_member(now, id, end);
         } else if slot.generation > instance.generation {
             if matches!(instance.lifecycle, Lifecycle::Failed | Lifecycle::CrashLooping) {
                 // It is placed here anew, and begins anew.
@@ -72,6 +71,11 @@ impl MeshOs {
         if entry.is_some_and(|entry| entry.spec.kind == GroupKind::Standby) {
             self.keep_active(now.instant, group, id);
         }
+    }
+
+    fn stop_member(&mut self, now: Now, id: DaemonId, end: DaemonEnd) {
+        self.registry.stop_as(now.instant, id, self.config.grace, end);
+        self.record(now, Action::StopDaemon { daemon: id });
     }
 
     fn start_member(&mut self, now: Now, node: &mut Node, group: GroupId, index: u32) {
@@ -106,7 +110,9 @@ impl MeshOs {
             luggage,
             held: false,
         };
-        if self.registry.spawn(now.instant, order, None).is_err() {
+        if self.registry.spawn(now.instant, order, None).is_ok() {
+            self.record(now, Action::StartDaemon { daemon: id });
+        } else {
             // That it is not here is seen by whoever looks after the group.
             self.groups.ended.insert(id, slot.generation);
         }

@@ -183,6 +183,14 @@ impl MeshOs {
                 return match lifecycle {
                     Lifecycle::Failed | Lifecycle::CrashLooping => {
                         self.refuse(now, group, index, host);
+                        let rests = lifecycle == Lifecycle::CrashLooping;
+                        if rests && !self.is_refused(now, group, index, host) {
+                            // Where it is it starts again when it has rested, and not before.
+                            self.groups
+                                .refusals
+                                .entry((group, index, host))
+                                .and_modify(|it| it.until = now + AVOIDED);
+                        }
                         Verdict::Homeless
                     }
                     _ if is_well => Verdict::Runs,
@@ -206,13 +214,15 @@ impl MeshOs {
         Verdict::Homeless
     }
 
-    /// A member did not start or stay on a node: that is avoided for a while.
+    /// A member did not start or stay on a node: that is avoided for a while. Once for each time that it was placed there,
+    /// so that it may be placed there again when that is over, if nowhere else.
     pub(super) fn refuse(&mut self, now: Instant, group: GroupId, index: u32, host: NodeId) {
-        let refusal = self.groups.refusals.entry((group, index, host));
-        let refusal = refusal.or_insert(Refusal { until: now, pause: AVOIDED });
-        if refusal.until <= now {
-            refusal.until = now + refusal.pause;
-            refusal.pause = (refusal.pause * 2).min(MAX_AVOIDED);
+        let of = self.groups.ledger.get(group).map_or(0, |entry| entry.slot(index).generation);
+        let known = self.groups.refusals.get(&(group, index, host)).copied();
+        if known.is_none_or(|refusal| refusal.until <= now && refusal.of != of) {
+            let pause = known.map_or(AVOIDED, |refusal| refusal.pause);
+            let refusal = Refusal { until: now + pause, pause: (pause * 2).min(MAX_AVOIDED), of };
+            self.groups.refusals.insert((group, index, host), refusal);
         }
     }
 

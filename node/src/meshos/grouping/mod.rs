@@ -50,6 +50,8 @@ struct Presence {
 struct Refusal {
     until: Instant,
     pause: Duration,
+    /// The generation under which that was.
+    of: u64,
 }
 
 /// What a node knows of groups, and has to do with them.

@@ -7,7 +7,7 @@ use meshground_shared::{CommandId, DaemonEnd, DaemonId, GroupId, GroupKind, Node
 use super::{
     super::{
         super::{
-            MeshOs, Ticket,
+            Action, MeshOs, Ticket,
             desk::{Asked, POLL, answer},
         },
         asking::Wanted,
@@ -110,6 +110,7 @@ impl MeshOs {
             self.groups.ended.insert(id, slot.generation);
             return;
         }
+        self.record(now, Action::StartDaemon { daemon: id });
         self.registry.stand(id);
         self.registry.work_again(id, events);
         self.registry.release(id);

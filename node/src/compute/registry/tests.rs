@@ -1,0 +1,159 @@
+use super::*;
+use crate::daemon::{DaemonError, EntityKeypair, Outputs, Sender};
+
+const SENDER: SenderKey = SenderKey { node: NodeId(2), life: 5 };
+
+/// Keeps what it was last sent, and has no patience with relief.
+#[derive(Default)]
+struct Note(Vec<u8>);
+
+impl MeshDaemon for Note {
+    fn name(&self) -> String {
+        "note".to_owned()
+    }
+
+    fn process(&mut self, event: DaemonEvent, _: &mut Outputs) -> Result<(), DaemonError> {
+        if let DaemonEvent::Message { payload, .. } = event {
+            self.0 = payload;
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Option<Vec<u8>> {
+        Some(self.0.clone())
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), DaemonError> {
+        self.0 = state.to_vec();
+        Ok(())
+    }
+
+    fn on_control(&mut self, control: Control, _: &mut Outputs) -> Result<(), DaemonError> {
+        match control {
+            Control::BackpressureOff => Err(DaemonError::new("as it was told")),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn at(seconds: u64) -> Instant {
+    Instant::from_micros(seconds * 1_000_000)
+}
+
+fn order(luggage: Option<Luggage>, held: bool) -> SpawnOrder {
+    SpawnOrder {
+        keypair: EntityKeypair::from_seed([1; 32]),
+        kind: Some("note".to_owned()),
+        args: String::new(),
+        member: None,
+        generation: 1,
+        cause: None,
+        luggage,
+        held,
+    }
+}
+
+/// A registry with a note in it, none of whose jobs has been run.
+fn spawned(luggage: Option<Luggage>, held: bool) -> (Registry, DaemonId) {
+    let make =
+        |_: &DaemonOrder| -> Result<Box<dyn MeshDaemon>, DaemonError> { Ok(Box::new(Note::default())) };
+    let mut registry = Registry::new(NodeId(1));
+    assert!(registry.register("note", Arc::new(make)));
+    let id = registry.spawn(at(0), order(luggage, held), None).unwrap();
+    (registry, id)
+}
+
+fn run(registry: &mut Registry) {
+    while let Some(job) = registry.poll_job() {
+        registry.handle_job(at(1), job.run());
+    }
+}
+
+fn deliver(registry: &mut Registry, id: DaemonId, number: u64) {
+    let event = DaemonEvent::Message { from: Sender::Node(NodeId(2)), payload: vec![7] };
+    registry.deliver(id, SENDER, number, vec![event]).unwrap();
+}
+
+/// The states told since the last time; an empty one for none.
+fn states(registry: &mut Registry) -> Vec<Vec<u8>> {
+    let mut states = Vec::new();
+    while let Some(happening) = registry.poll_happening() {
+        if let Happening::State { luggage, .. } = happening {
+            states.push(luggage.map(|luggage| luggage.state).unwrap_or_default());
+        }
+    }
+    states
+}
+
+#[test]
+fn one_that_takes_over_a_state_or_waits_with_one_is_not_restarted_without_it() {
+    for held in [true, false] {
+        let luggage = Luggage { state: b"state".to_vec(), ..Luggage::default() };
+        let (mut registry, id) = spawned(Some(luggage), held);
+        assert!(!registry.restart(at(1), id));
+        run(&mut registry);
+        if held {
+            assert!(!registry.restart(at(1), id));
+            registry.release(id);
+            run(&mut registry);
+        }
+        assert!(registry.take_state(id, false));
+        run(&mut registry);
+        assert_eq!(states(&mut registry), [b"state"]);
+        assert!(registry.restart(at(1), id), "now it is like any other");
+    }
+}
+
+#[test]
+fn a_restart_tells_whoever_sent_what_was_under_way_that_nobody_knows() {
+    let (mut registry, id) = spawned(None, false);
+    run(&mut registry);
+    deliver(&mut registry, id, 1);
+    let lost = registry.poll_job().unwrap();
+    deliver(&mut registry, id, 2);
+    assert!(registry.restart(at(1), id));
+    assert_eq!(registry.outcomes(id, SENDER, 1, 1), Some(vec![Err(DeliverError::Unknown)]));
+    registry.handle_job(at(1), lost.run());
+    run(&mut registry);
+    assert!(
+        matches!(registry.outcomes(id, SENDER, 2, 1).as_deref(), Some([Ok(_)])),
+        "what waited is worked off"
+    );
+}
+
+#[test]
+fn whoever_waits_for_a_state_is_told_when_it_is_not_to_be_had() {
+    let (mut registry, id) = spawned(None, false);
+    run(&mut registry);
+    deliver(&mut registry, id, 1);
+    // While that is under way.
+    registry.control(id, Control::BackpressureOff);
+    registry.take_state(id, false);
+    run(&mut registry);
+    assert_eq!(registry.get(id).unwrap().lifecycle, Lifecycle::BackingOff);
+    assert_eq!(states(&mut registry), [b""]);
+    registry.handle_timeout(at(60));
+    run(&mut registry);
+    registry.take_state(id, false);
+    registry.drop_instance(id, DaemonEnd::Killed);
+    assert_eq!(states(&mut registry), [b""]);
+}
+
+#[test]
+fn of_two_graces_the_shorter_one_counts() {
+    let (mut registry, id) = spawned(None, false);
+    run(&mut registry);
+    deliver(&mut registry, id, 1);
+    for grace in [60, 2, 30] {
+        assert!(registry.stop(at(1), id, Duration::from_secs(grace)));
+    }
+    assert_eq!(registry.poll_timeout(), Some(at(3)));
+}
+
+#[test]
+fn one_that_is_closed_starts_nothing_and_drops_what_is_on_its_way() {
+    let (mut registry, _) = spawned(None, true);
+    registry.close();
+    assert_eq!(registry.iter().count(), 0);
+    assert!(matches!(registry.spawn(at(1), order(None, false), None), Err(SpawnError::Closed(_))));
+}
