@@ -28,6 +28,10 @@ use tokio::{
 /// How long anything is waited for. Far beyond what it takes.
 const DEADLINE: Duration = Duration::from_mins(1);
 
+/// Control held, `a`, everything released; as WebDriver writes keys.
+const SELECT_ALL: &str = "\u{e009}a\u{e000}";
+const BACKSPACE: &str = "\u{e003}";
+
 /// Resolves once the expression holds; asks again after every change of the document.
 const WAIT: &str = "
     const [condition, done] = [new Function('return ' + arguments[0]), arguments[1]];
@@ -150,10 +154,11 @@ impl Browser {
     pub async fn fill(&self, selector: &str, text: &str) {
         self.wait_until(&format!("document.querySelector('{selector}:not(:disabled)')")).await;
         let element = self.client.find(Locator::Css(selector)).await.expect("it is there");
-        element.clear().await.expect("it can be cleared");
-        if !text.is_empty() {
-            element.send_keys(text).await.expect("it takes keys");
-        }
+        // What is merely cleared, the page may fill again before a key comes; what is typed over a
+        // selection replaces it at once.
+        let instead = if text.is_empty() { BACKSPACE } else { text };
+        element.send_keys(&format!("{SELECT_ALL}{instead}")).await.expect("it takes keys");
+        self.wait_until(&format!("document.querySelector('{selector}').value === {}", json!(text))).await;
     }
 
     /// Closes the window and ends the driver.
