@@ -26,7 +26,7 @@ pub(crate) struct Options {
     /// Put the tables into BENCHMARKS.md
     #[arg(long)]
     write: bool,
-    /// Only these: boot, idle, growth, messages, stream, rpc, flood, crash, sim
+    /// Only these: boot, idle, growth, messages, stream, rpc, flood, crash, system, meshos, sim
     topics: Vec<String>,
 }
 

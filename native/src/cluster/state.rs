@@ -50,7 +50,7 @@ pub(super) struct State {
     /// First messages that did not authenticate, by (who dialled, who refused).
     refusals: BTreeMap<(usize, usize), u64>,
     /// Dials that came to nothing, by (who dialled, who was dialled).
-    failures: BTreeMap<(usize, usize), DialError>,
+    pub(super) failures: BTreeMap<(usize, usize), DialError>,
     /// Tasks that have not ended yet, those of former members included.
     pub(super) tasks: usize,
     /// Former members on their way out, by index and run. Whoever told one to leave may not stay to see it, and a mesh

@@ -1,7 +1,8 @@
 //! Making the links that the topology names, and dropping those it does not.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
+use meshground_node::DialError;
 use meshground_shared::{CommandId, EventKind, NodeId, Topology};
 
 use super::{
@@ -106,6 +107,30 @@ impl State {
         wiring
     }
 
+    /// Of these pairs, those whose dial ran out of time: who dialed whom. On a machine out of breath it may not even have
+    /// had its turn; as long as others come about, that is no reason to give it up.
+    fn late_dials(&self, pairs: &Pairs) -> impl Iterator<Item = (usize, usize)> {
+        let late = self.failures.iter().filter(|(_, error)| matches!(error, DialError::TimedOut { .. }));
+        late.map(|(&pair, _)| pair).filter(|&(from, to)| {
+            let both_run = self.is_running(from) && self.is_running(to);
+            both_run && pairs.contains(from, to) && !self.is_paired(from, to)
+        })
+    }
+
+    /// Has those dials begin anew.
+    fn dial_late(&mut self, pairs: &Pairs) -> Wiring {
+        let mut dials: BTreeMap<usize, Vec<(SocketAddr, NodeId)>> = BTreeMap::new();
+        for pair in self.late_dials(pairs).collect::<Vec<_>>() {
+            self.failures.remove(&pair);
+            if let Some(to) = self.members.get(&pair.1) {
+                dials.entry(pair.0).or_default().push((to.node.local_addr(), to.node.node_id()));
+            }
+        }
+        let its = |(from, peers)| Some((self.members.get(&from)?.node.mesh.clone(), peers));
+        let dials = dials.into_iter().filter_map(its).collect();
+        Wiring { dials, news: Pairs::default() }
+    }
+
     /// The sessions between members that the topology does not name, at each end that is up: whose, and with whom.
     fn surplus(&self) -> Vec<(Mesh, Vec<NodeId>)> {
         let its = |index: usize, peer: NodeId| {
@@ -179,20 +204,30 @@ impl ClusterHarness {
         let out = |state: &State, one, other| !state.is_running(one) || !state.is_running(other);
 
         let budget = config.handshake_timeout;
-        let paired = shared.watch(budget, |state| {
-            if let Some(error) = interrupted(state).or_else(|| state.hopeless(&pairs)) {
-                return Look::Done(Err(error));
+        loop {
+            let paired = shared.watch(budget, |state| {
+                if let Some(error) = interrupted(state).or_else(|| state.hopeless(&pairs)) {
+                    return Look::Done(Err(error));
+                }
+                if pairs.all(|one, other| state.is_paired(one, other) || out(state, one, other)) {
+                    return Look::Done(Ok(true));
+                }
+                if state.late_dials(&pairs).next().is_some() {
+                    return Look::Done(Ok(false));
+                }
+                Look::Waiting { progress: state.tally().paired }
+            });
+            let paired = paired.await.unwrap_or_else(|| {
+                let missing = shared.state().describe_unpaired(pairs.iter());
+                Err(timeout(format!("no session came about: {missing}"), budget))
+            })?;
+            if paired {
+                break;
             }
-            if pairs.all(|one, other| state.is_paired(one, other) || out(state, one, other)) {
-                return Look::Done(Ok(()));
-            }
-            Look::Waiting { progress: state.tally().paired }
-        });
-        let paired = paired.await;
-        paired.unwrap_or_else(|| {
-            let missing = shared.state().describe_unpaired(pairs.iter());
-            Err(timeout(format!("no session came about: {missing}"), budget))
-        })?;
+            // A dial has longer than this budget. So whoever gets here has got on within it, and who does not get on now
+            // does not get here again.
+            shared.change(|state| state.dial_late(&pairs)).begin();
+        }
 
         let budget = config.mesh_session_stable_timeout;
         let stable = shared.watch(budget, |state| {

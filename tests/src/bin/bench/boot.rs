@@ -33,8 +33,9 @@ pub(crate) fn topic() -> Topic {
         text: "From `ClusterHarness::new(n)` until it returns: every pair holds a session confirmed at both ends, finds the \
             other Healthy, and the snapshot shows it. The floor is the bare cryptography that a full mesh cannot do \
             without: n(n-1)/2 handshakes with the same primitives, each end verifying the other's signed identity, spread \
-            over all cores; no sockets, no timers, no tasks. It checks no records' signatures: a session proves who \
-            speaks, and in a full mesh nothing has to be passed on. \
+            over all cores; no sockets, no timers, no tasks. It checks no signatures of capability records, for the mesh can do \
+            without: each node signs what it can do, but hears it from its origin over the session that has just proved who \
+            that is, and a signature is checked only before a record is passed on, which in a full mesh none has to be. \
             net-mesh-sdk is given more time than it gives itself: with its own budgets it fails at 64, on a slow machine at 32.",
         columns: vec![
             Column { heading: "boot", key: "boot", unit: Unit::Time },

@@ -32,6 +32,9 @@ const TURNS: usize = 1_000;
 /// In a second every node says once what runs on it: its daemons have become more or less busy.
 const SAYING: Duration = Duration::from_secs(1);
 
+/// Within so many milliseconds a node that is alone has said what runs on it.
+const COMPOSURE: usize = 200;
+
 /// No two nodes take longer than so many milliseconds to tell each other everything.
 const PATIENCE: usize = 5_000;
 
@@ -64,20 +67,18 @@ struct Side {
     node: Node,
     os: MeshOs,
     address: SocketAddr,
-    /// What others were heard to say, the latest last.
-    said: Vec<(NodeId, Topic, Vec<u8>)>,
+    /// What others were heard to say of late.
+    heard: Vec<NodeEvent>,
 }
 
 /// The turns of one node among so many.
 pub(crate) fn turns(nodes: usize) -> Result<Figures, Error> {
     let mut clock = Clock::default();
-    let mut hub = Side::new(0, clock.now())?;
-    hub.spawn(0, clock.now())?;
+    let mut hub = Side::prepared(0, &mut clock)?;
     let mut inventories = Vec::new();
     for number in 1..nodes {
-        let mut other = Side::new(number, clock.now())?;
-        other.spawn(number, clock.now())?;
-        inventories.push(hub.meet(other, number % GROUP_EVERY == 1, &mut clock)?);
+        let other = Side::prepared(number, &mut clock)?;
+        inventories.push(hub.meet(other, &mut clock)?);
     }
 
     let interval = MeshOsConfig::default().tick_interval;
@@ -145,17 +146,16 @@ fn seed(node: usize, of: usize) -> [u8; 32] {
 }
 
 impl Side {
-    fn new(number: usize, now: Now) -> Result<Self, Error> {
-        let port = u16::try_from(1 + number)?;
+    /// Alone, with its daemons, and some with a group.
+    fn prepared(number: usize, clock: &mut Clock) -> Result<Self, Error> {
+        let (now, port) = (clock.now(), u16::try_from(1 + number)?);
         let identity = Identity::from_seed(seed(number, 0));
         let node = Node::new(NodeConfig::new([42; 32]), identity, seed(number, 1), now)?;
         let mut os = MeshOs::new(MeshOsConfig::default(), &node, seed(number, 2), now);
         Diary::prepare(&mut os, now);
-        Ok(Self { node, os, address: ([127, 0, 0, 1], port).into(), said: Vec::new() })
-    }
-
-    /// Starts its daemons.
-    fn spawn(&mut self, number: usize, now: Now) -> Result<(), Error> {
+        let mut side = Self { node, os, address: ([127, 0, 0, 1], port).into(), heard: Vec::new() };
+        // So that it knows what it can make itself.
+        side.os.handle_timeout(now, &mut side.node);
         for daemon in 0..DAEMONS {
             let request = SpawnRequest {
                 keypair: EntityKeypair::from_seed(seed(number, 3 + daemon)),
@@ -164,10 +164,33 @@ impl Side {
                 state: None,
                 cause: None,
             };
-            self.os.spawn(now, &mut self.node, request)?;
+            side.os.spawn(now, &mut side.node, request)?;
         }
+        if number % GROUP_EVERY == 1 {
+            let request = GroupRequest {
+                kind: GroupKind::Replica,
+                daemon: "diary".to_owned(),
+                args: String::new(),
+                count: 1,
+                name: "a group".to_owned(),
+                seed: seed(number, 1_000),
+                parent: None,
+                cause: None,
+            };
+            side.os.spawn_group(now, &mut side.node, request)?;
+        }
+        for _ in 0..COMPOSURE {
+            clock.pass(Duration::from_millis(1));
+            side.go_on(clock.now());
+        }
+        Ok(side)
+    }
+
+    /// Some time has passed.
+    fn go_on(&mut self, now: Now) {
+        self.node.handle_timeout(now);
+        self.os.handle_timeout(now, &mut self.node);
         self.settle(now);
-        Ok(())
     }
 
     /// Has everything happen that follows from what just did, save what goes to others.
@@ -176,8 +199,8 @@ impl Side {
             let mut more = false;
             while let Some(event) = self.node.poll_event() {
                 more = true;
-                if let NodeEvent::Said { node, topic, body } = &event {
-                    self.said.push((*node, *topic, body.clone()));
+                if let NodeEvent::Said { .. } = &event {
+                    self.heard.push(event.clone());
                 }
                 self.os.handle_event(now, &mut self.node, event);
             }
@@ -193,49 +216,25 @@ impl Side {
     }
 
     /// Comes to a session with `other`, which then goes its way, and hears all that has to say. Returns what it said of
-    /// its daemons.
-    fn meet(
-        &mut self,
-        mut other: Self,
-        looks_after_group: bool,
-        clock: &mut Clock,
-    ) -> Result<NodeEvent, Error> {
-        if looks_after_group {
-            let request = GroupRequest {
-                kind: GroupKind::Replica,
-                daemon: "diary".to_owned(),
-                args: String::new(),
-                count: 1,
-                name: "a group".to_owned(),
-                seed: seed(usize::from(other.address.port()), 1_000),
-                parent: None,
-                cause: None,
-            };
-            other.os.spawn_group(clock.now(), &mut other.node, request)?;
-        }
-        let id = other.node.id();
+    /// its daemons. Time does not pass for this one's sessions, lest those who went their way are missed.
+    fn meet(&mut self, mut other: Self, clock: &mut Clock) -> Result<NodeEvent, Error> {
+        self.heard.clear();
+        let leads = other.os.groups().next().is_some();
         other.node.connect(clock.now(), self.address, Some(self.node.id()));
-        let daemons = DAEMONS + usize::from(looks_after_group);
         for _ in 0..PATIENCE {
             let now = clock.now();
-            for side in [&mut *self, &mut other] {
-                side.node.handle_timeout(now);
-                side.os.handle_timeout(now, &mut side.node);
-                side.settle(now);
-            }
+            other.go_on(now);
             while self.send_to(&mut other, now) | other.send_to(self, now) {}
-            let knows_daemons = self.os.snapshot().peers.get(&id).map_or(0, |peer| peer.daemons.len());
+            self.os.handle_timeout(now, &mut self.node);
             let heard = |wanted: Topic| {
-                let mut said = self.said.iter().rev();
-                said.find(|(node, topic, _)| (*node, *topic) == (id, wanted))
+                self.heard
+                    .iter()
+                    .find(|event| matches!(event, NodeEvent::Said { topic, .. } if *topic == wanted))
             };
-            if let Some((node, topic, body)) = heard(Topic::Inventory)
-                && knows_daemons == daemons
-                && (!looks_after_group || heard(Topic::Groups).is_some())
+            if let Some(inventory) = heard(Topic::Inventory)
+                && (!leads || heard(Topic::Groups).is_some())
             {
-                let event = NodeEvent::Said { node: *node, topic: *topic, body: body.clone() };
-                self.said.clear();
-                return Ok(event);
+                return Ok(inventory.clone());
             }
             clock.pass(Duration::from_millis(1));
         }
