@@ -10,6 +10,7 @@ mod ledger;
 mod lineage;
 mod pick;
 mod placing;
+mod required;
 
 pub(crate) use self::{
     entry::{Claim, Entry, Slot, Spec},
@@ -18,6 +19,7 @@ pub(crate) use self::{
     lineage::{ForkPoint, root},
     pick::{Choice, pick},
     placing::{Candidate, choose, rank},
+    required::Required,
 };
 pub use self::{
     error::GroupError,

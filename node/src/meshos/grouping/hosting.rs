@@ -4,7 +4,10 @@ use meshground_shared::{DaemonEnd, DaemonId, GroupId, GroupKind, Lifecycle};
 
 use super::super::MeshOs;
 use crate::{
-    compute::{Instance, Luggage, SpawnOrder, groups::Slot},
+    compute::{
+        Instance, Luggage, SpawnOrder,
+        groups::{Required, Slot},
+    },
     node::Node,
     time::Now,
 };
@@ -83,7 +86,14 @@ impl MeshOs {
         }
         let (id, slot) = (entry.member(index), entry.slot(index));
         let is_over = self.groups.ended.get(&id).is_some_and(|ended| *ended >= slot.generation);
-        if is_over || self.registry.get(id).is_some() {
+        if is_over {
+            return;
+        }
+        if self.registry.get(id).is_some() {
+            // One that was moved here would begin again with this after a crash.
+            if let Some(point) = &entry.spec.fork {
+                self.fork_state(now, node, &entry, point);
+            }
             return;
         }
         if is_standby {
@@ -125,7 +135,11 @@ impl MeshOs {
     /// A daemon here has dealt with its first event.
     pub(in super::super) fn learn_requirements(&mut self, id: DaemonId) {
         let Some(instance) = self.registry.get(id) else { return };
-        if let (Some(kind), Some(_)) = (&instance.kind, instance.member) {
+        if let (Some(kind), Some(place)) = (&instance.kind, instance.member) {
+            if let Some(required) = Required::new(&instance.requirements) {
+                self.groups.ledger.require(place.group, required);
+                self.groups.dirty = true;
+            }
             self.groups.requirements.insert(kind.clone(), instance.requirements.clone());
         }
     }
