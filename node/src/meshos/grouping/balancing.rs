@@ -5,15 +5,18 @@ use std::{collections::BTreeSet, time::Duration};
 use meshground_shared::{GroupId, GroupKind, NodeId};
 use rand_chacha::rand_core::RngCore;
 
-use super::super::{Action, MeshOs};
+use super::{
+    super::{Action, MeshOs},
+    FIRST_GRACE,
+};
 use crate::{
-    capability::Filter,
+    capability::{Capabilities, Filter},
     compute::{
         MigrateError,
         groups::{Entry, choose},
     },
     node::Node,
-    time::Now,
+    time::{Instant, Now},
 };
 
 /// The shortest time between two moves for balance in one group; up to as much again is added by chance, so that
@@ -54,7 +57,7 @@ impl MeshOs {
         }
         let placed = self.placed();
         let count = |host: NodeId| placed.get(&host).copied().unwrap_or(0);
-        let misfit = self.misfit(node, entry, &count)?;
+        let misfit = self.misfit(now.instant, node, entry, &count)?;
         let (Misfit::Doubled(index) | Misfit::Unsuited(index) | Misfit::Crowded(index)) = misfit;
         let host = entry.slot(index).host?;
         let mut field = self.field(now.instant, node, group, entry, index);
@@ -79,7 +82,13 @@ impl MeshOs {
         }
     }
 
-    fn misfit(&self, node: &Node, entry: &Entry, count: &impl Fn(NodeId) -> u32) -> Option<Misfit> {
+    fn misfit(
+        &self,
+        now: Instant,
+        node: &Node,
+        entry: &Entry,
+        count: &impl Fn(NodeId) -> u32,
+    ) -> Option<Misfit> {
         let mut hosts = BTreeSet::new();
         if let Some((index, _)) = entry.hosts().find(|(_, host)| !hosts.insert(*host)) {
             return Some(Misfit::Doubled(index));
@@ -90,10 +99,12 @@ impl MeshOs {
         }
         let any = Filter::any();
         let filter = self.required(entry).unwrap_or(&any);
-        let announced = node.capabilities();
-        // Of whom nothing was heard, nothing is known.
-        let is_unsuited =
-            |host: NodeId| announced.get(host).is_some_and(|announced| !filter.matches(host, announced));
+        let (index, nothing) = (node.capabilities(), Capabilities::new());
+        let is_unsuited = |host: NodeId| match index.get(host) {
+            Some(announced) => !filter.matches(host, announced),
+            // It may not have been heard yet.
+            None => !filter.matches(host, &nothing) && self.groups.is_here_for(now, host, FIRST_GRACE),
+        };
         if let Some((index, _)) = entry.hosts().find(|(_, host)| is_unsuited(*host)) {
             return Some(Misfit::Unsuited(index));
         }

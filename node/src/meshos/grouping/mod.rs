@@ -115,6 +115,11 @@ impl Groups {
         self.presence.get(&node).is_some_and(|presence| presence.is_here)
     }
 
+    fn is_here_for(&self, now: Instant, node: NodeId, time: Duration) -> bool {
+        let presence = self.presence.get(&node);
+        presence.is_some_and(|presence| presence.is_here && now.saturating_since(presence.since) >= time)
+    }
+
     /// Whether a node is gone for so long that others take over.
     fn is_lost(&self, now: Instant, node: NodeId) -> bool {
         self.presence.get(&node).is_none_or(|presence| {
