@@ -5,6 +5,7 @@
 
 mod entry;
 mod error;
+mod in_sync;
 mod journal;
 mod ledger;
 mod lineage;
@@ -14,7 +15,8 @@ mod required;
 
 pub(crate) use self::{
     entry::{Claim, Entry, Slot, Spec},
-    journal::{Follower, Journal, LogEntry, Piece, confirmed},
+    in_sync::{Census, Guard, Holding, InSync, Lives},
+    journal::{Follower, Journal, LogEntry, Piece},
     ledger::Ledger,
     lineage::{ForkPoint, root},
     pick::{Choice, pick},

@@ -97,7 +97,7 @@ impl MeshOs {
             return;
         }
         if is_standby {
-            return self.start_active(now, group, &entry);
+            return self.start_active(now, node, group, &entry);
         }
         let luggage = match &entry.spec.fork {
             None => None,

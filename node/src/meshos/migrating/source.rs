@@ -187,8 +187,10 @@ impl MeshOs {
         daemon: DaemonId,
         luggage: Option<Box<Luggage>>,
     ) {
+        let in_sync = self.in_sync_with(daemon);
         if let Some(outgoing) = self.migrations.leaving(daemon) {
-            outgoing.snapshot(now.instant, luggage.map(|luggage| *luggage));
+            let luggage = luggage.map(|luggage| Luggage { in_sync, ..*luggage });
+            outgoing.snapshot(now.instant, luggage);
         }
     }
 
