@@ -160,16 +160,30 @@ impl Census {
         self.said.insert(node, holding);
     }
 
+    pub(crate) fn has(&self, node: NodeId) -> bool {
+        self.said.contains_key(&node)
+    }
+
     /// The latest set that anybody knows.
     pub(crate) fn latest(&self) -> Option<&InSync> {
         self.said.values().filter_map(|holding| holding.in_sync.as_ref()).max()
     }
 
-    /// Who may hold something that was told of, or know who does, and has not been asked. Of those that are `gone`
-    /// nothing can come any more.
-    pub(crate) fn missing(&self, gone: impl Fn(NodeId) -> bool) -> BTreeSet<NodeId> {
-        let Some(latest) = self.latest() else { return BTreeSet::new() };
+    /// Who may hold something that was told of, or know who does, and has not been asked; `hosts` are those that are to
+    /// hold something. Of those that are `gone` nothing can come any more.
+    pub(crate) fn missing(
+        &self,
+        hosts: &BTreeSet<NodeId>,
+        gone: impl Fn(NodeId) -> bool,
+    ) -> BTreeSet<NodeId> {
         let mut missing = BTreeSet::new();
+        let newest = self.holders().map(|(_, (generation, _))| generation).max().unwrap_or(0);
+        if self.latest().map_or(0, |latest| latest.generation) < newest {
+            // Others may have been told who is in sync with the newest incarnation.
+            missing
+                .extend(hosts.iter().copied().filter(|host| !self.said.contains_key(host) && !gone(*host)));
+        }
+        let Some(latest) = self.latest() else { return missing };
         let mut forgot = false;
         for (node, life) in latest.members() {
             match self.said.get(&node) {
@@ -250,11 +264,12 @@ mod tests {
         let mut later = in_force(&[1, 2]);
         later.propose(lives(&[2]), &Lives::new(), |_, _| false);
         let holding = |guard: &Guard| Holding { life: 1, upto: Some((1, 3)), in_sync: guard.told().cloned() };
-        let missing = |census: &Census| census.missing(|_| false).into_iter().collect::<Vec<_>>();
+        let missing =
+            |census: &Census| census.missing(&BTreeSet::new(), |_| false).into_iter().collect::<Vec<_>>();
         let mut census = Census::default();
         census.say(NodeId(1), holding(&guard));
         assert_eq!(missing(&census), [NodeId(2)]);
-        assert!(census.missing(|_| true).is_empty());
+        assert!(census.missing(&BTreeSet::new(), |_| true).is_empty());
         census.say(NodeId(2), Holding { life: 2, upto: None, in_sync: None });
         assert_eq!(missing(&census), [NodeId(9)], "one forgot what it heard, so whoever named it has to say");
         census.say(NodeId(2), holding(&later));
@@ -262,5 +277,12 @@ mod tests {
         let mut census = Census::default();
         census.say(NodeId(2), holding(&later));
         assert_eq!(missing(&census), [], "node 1 has nothing that this one lacks");
+        let mut census = Census::default();
+        census.say(NodeId(1), Holding { life: 1, upto: Some((2, 0)), in_sync: guard.told().cloned() });
+        census.say(NodeId(2), holding(&guard));
+        assert_eq!(missing(&census), []);
+        let hosts = BTreeSet::from([NodeId(1), NodeId(3)]);
+        let missing = census.missing(&hosts, |_| false);
+        assert_eq!(missing, BTreeSet::from([NodeId(3)]), "it may know who is in sync with the second");
     }
 }

@@ -287,6 +287,8 @@ fn nothing_that_was_acknowledged_is_lost_over_crashes_and_partitions() {
                     let victim = victim.unwrap_or(usize::try_from(network.below(5)).expect("small"));
                     mail.close(&network, victim);
                     network.crash(victim);
+                    // In its next life the same tickets name something else.
+                    network.members[victim].os.events.clear();
                     crashed = Some((victim, step + network.below(60)));
                 }
                 if let Some((victim, until)) = crashed
@@ -318,7 +320,12 @@ fn nothing_that_was_acknowledged_is_lost_over_crashes_and_partitions() {
         for from in 0..5 {
             let ticket = crate::send(&mut network, from, daemon, "at last");
             let outcome = settled(&mut network, from, ticket);
-            assert!(matches!(outcome, Settlement::Delivered(Ok(_))), "{outcome:?}");
+            let places = really(&network, group);
+            let sees = view(&network, from, group);
+            assert!(
+                matches!(outcome, Settlement::Delivered(Ok(_))),
+                "from {from} to {places:?}: {outcome:?}, {sees:?}"
+            );
         }
     });
 }

@@ -172,8 +172,11 @@ impl MeshOs {
         let upto = own.upto;
         let Some(taking) = self.groups.standbys.taking.get_mut(&group) else { return false };
         taking.census.say(local, own);
+        let entry = self.groups.ledger.get(group);
+        let hosts = entry.iter().flat_map(|entry| entry.hosts()).filter(|(index, _)| *index > 0);
+        let hosts: BTreeSet<NodeId> = hosts.map(|(_, host)| host).collect();
         let parted = &self.groups.standbys.parted;
-        let missing = taking.census.missing(|node| parted.contains(&node));
+        let missing = taking.census.missing(&hosts, |node| parted.contains(&node));
         if missing.is_empty() {
             // Otherwise whoever looks after the group finds somebody else.
             return taking.census.holders().all(|(_, theirs)| Some(theirs) <= upto);
@@ -313,7 +316,12 @@ impl MeshOs {
             return Ok(());
         }
         let parted = &self.groups.standbys.parted;
-        let missing = poll.census.missing(|node| parted.contains(&node));
+        let mut missing = poll.census.missing(&hosts, |node| parted.contains(&node));
+        if missing.is_empty() && poll.census.holders().next().is_none() {
+            // Whoever holds something need not be known here as one that is to.
+            let all = self.groups.presence.keys().copied();
+            missing = all.filter(|node| !poll.census.has(*node) && !parted.contains(node)).collect();
+        }
         // Those who were in sync need not be those who are to be.
         let others: BTreeSet<NodeId> = missing.difference(&poll.asked).copied().collect();
         if !others.is_empty() && others.iter().all(|node| self.groups.is_here(*node)) {
@@ -337,10 +345,7 @@ impl MeshOs {
             }
             return Ok(());
         }
-        if let Some(away) = hosts.iter().find(|host| !self.groups.is_here(**host)) {
-            return Err(format!("nobody that can be reached holds its state; node {away} may"));
-        }
-        // All are there, and none holds anything: what it had done is lost, and it begins anew.
+        // All have been asked, and none holds anything: what it had done is lost, and it begins anew.
         let field = self.field(now.instant, node, group, entry, 0);
         match choose(group, 0, &field.candidates) {
             Some(host) => {
