@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use meshground_node::{
-    DaemonError, DaemonEvent, DaemonFactory, DaemonOrder, MeshDaemon, MeshOs, Now, Outputs,
+    DaemonError, DaemonEvent, DaemonFactory, DaemonOrder, Filter, MeshDaemon, MeshOs, Now, Outputs,
 };
 
 /// Writes down every payload it is sent, and replies with how many there are. Crashes over `crash`. Cannot be made with
-/// the arguments `unmakeable` or, on one node, `not on` and its id.
+/// the arguments `unmakeable` or, on one node, `not on` and its id. With `needs` and a tag it requires that of its node.
 #[derive(Debug, Default)]
 pub struct Diary {
     /// What it was sent, in order.
     pub entries: Vec<Vec<u8>>,
+    /// The tag its node must announce.
+    pub needs: Option<String>,
 }
 
 impl Diary {
@@ -22,7 +24,8 @@ impl Diary {
             if order.args == "unmakeable" || order.args == here {
                 return Err(DaemonError::new("as it was told"));
             }
-            Ok(Box::new(Self::default()))
+            let needs = order.args.strip_prefix("needs ").map(str::to_owned);
+            Ok(Box::new(Self { needs, ..Self::default() }))
         })
     }
 
@@ -50,6 +53,10 @@ impl Diary {
 impl MeshDaemon for Diary {
     fn name(&self) -> String {
         "diary".to_owned()
+    }
+
+    fn requirements(&self) -> Filter {
+        self.needs.iter().fold(Filter::any(), Filter::with_tag)
     }
 
     fn process(&mut self, event: DaemonEvent, outputs: &mut Outputs) -> Result<(), DaemonError> {

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use meshground_node::{DaemonFactory, DaemonId, GroupId, GroupRequest, PickStrategy};
-use meshground_shared::{GroupHealth, GroupKind, GroupView, NodeState};
-use tokio::time::{Instant, sleep};
+use meshground_shared::{GroupHealth, GroupKind, GroupView, NodeId, NodeState};
+use tokio::time::timeout;
 
 use super::{ClusterError, ClusterHarness, ClusterNode};
 use crate::{
@@ -14,9 +14,6 @@ use crate::{
 
 /// How long what nodes offer may take to be known to another.
 const KNOWN_WITHIN: Duration = Duration::from_secs(2);
-
-/// How often that is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// What a group is told when it is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,16 +204,13 @@ impl ClusterHarness {
     /// Waits until `node` knows that every running member makes daemons of this kind; not for long, as a placement tells
     /// who is missing.
     pub(crate) async fn offers_known(&self, node: &ClusterNode, kind: &str) {
-        let end = Instant::now() + KNOWN_WITHIN;
         let runtime = node.daemon_runtime();
-        while Instant::now() < end {
-            let Ok(offering) = runtime.offering(kind).await else { return };
+        let by_all = |offering: &[NodeId]| {
             let known = |node: &ClusterNode| offering.contains(&node.node_id());
-            if self.running_nodes().is_ok_and(|nodes| nodes.iter().all(known)) {
-                return;
-            }
-            sleep(LOOK_EVERY).await;
-        }
+            self.running_nodes().is_ok_and(|nodes| nodes.iter().all(known))
+        };
+        // Whoever is not known by then may be known to be gone.
+        let _ = timeout(KNOWN_WITHIN, runtime.until_offered(kind, by_all)).await;
     }
 
     /// The running member to ask about a group: the one that looks after it, or the one with the lowest index.

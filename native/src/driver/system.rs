@@ -108,6 +108,7 @@ impl System {
         let seen = self.os.snapshot();
         if !Arc::ptr_eq(&seen, &self.daemons.view.load()) {
             self.daemons.view.store(seen);
+            self.daemons.viewed.send_replace(());
         }
         let mut observer = observer;
         let mut settled = Vec::new();

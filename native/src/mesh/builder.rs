@@ -159,6 +159,7 @@ impl MeshBuilder {
             let state = Daemons {
                 state: watch::Sender::new(RuntimeState::Registering),
                 view: Arc::new(ArcSwap::new(os.snapshot())),
+                viewed: watch::Sender::new(()),
             };
             let system = System::new(os, runtime.clone(), state.clone());
             (Some(state), Some((system, grace)))

@@ -69,6 +69,16 @@ impl DaemonRuntime {
         self.act(move |os, _| os.offering(&kind).collect()).await
     }
 
+    /// Returns when this node knows that all of `wanted` make daemons of a kind, or is gone.
+    pub(crate) async fn until_offered(&self, kind: &str, wanted: impl Fn(&[NodeId]) -> bool) {
+        let mut viewed = self.viewed();
+        while let Ok(offering) = self.offering(kind).await {
+            if wanted(&offering) || viewed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     async fn group(
         &self,
         act: impl FnOnce(&mut MeshOs, &mut Node) -> Result<Ticket, GroupError> + Send + 'static,

@@ -37,6 +37,8 @@ pub(crate) struct Daemons {
     pub(crate) state: watch::Sender<RuntimeState>,
     /// The system through the node's eyes. Reading it takes no lock.
     pub(crate) view: Arc<ArcSwap<MeshOsSnapshot>>,
+    /// Says that there is a newer one.
+    pub(crate) viewed: watch::Sender<()>,
 }
 
 /// The daemons of one node. Cloning is cheap, and each is also a handle on the [`Mesh`], as a clone of that would be.
@@ -136,6 +138,11 @@ impl DaemonRuntime {
     /// is down it is the last there was.
     pub fn system(&self) -> Arc<MeshOsSnapshot> {
         self.daemons.view.load_full()
+    }
+
+    /// Tells whenever [`system`](Self::system) is another, from now on.
+    pub(super) fn viewed(&self) -> watch::Receiver<()> {
+        self.daemons.viewed.subscribe()
     }
 
     /// What runs on this node, by id.

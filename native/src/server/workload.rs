@@ -240,22 +240,29 @@ impl Room {
         let request_bytes = body.len() as u64;
         let began = Instant::now();
         let work = member.mesh().call(to, &method, body, CallOptions { deadline: Some(deadline) });
-        let outcome = on(&member, work).await;
-        let outcome = outcome.map_err(|state| errors::wrong_state(from, state).of(command))?;
+        let outcome = match on(&member, work).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err((error.to_string(), errors::call(&error))),
+            // Nobody waits for the answer any more, whatever the other end does.
+            Err(state) => {
+                let error = errors::wrong_state(from, state);
+                Err((format!("the caller is gone: {}", error.message), error))
+            }
+        };
         let took_us = micros(began);
         let finished = EventKind::CallFinished {
             peer: to,
             method,
             outcome: match &outcome {
                 Ok(_) => CallOutcome::Ok,
-                Err(error) => CallOutcome::Error(shortened(error.to_string())),
+                Err((why, _)) => CallOutcome::Error(shortened(why.clone())),
             },
             took_us,
             request_bytes,
             response_bytes: outcome.as_ref().map_or(0, |answer| answer.len() as u64),
         };
         self.log().append(Some(from), Some(command), finished);
-        let answer = outcome.map_err(|error| errors::call(&error).of(command))?;
+        let answer = outcome.map_err(|(_, error)| error.of(command))?;
         Ok(Called { command, body: String::from_utf8_lossy(&answer).into_owned(), took_us })
     }
 

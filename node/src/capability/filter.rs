@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use meshground_shared::NodeId;
+use serde::{Deserialize, Serialize};
 
 use super::Capabilities;
 
 /// A condition on a node and what it announces. [`Filter::any`] meets every node; each call adds a
 /// condition, and all must hold.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Filter {
     all_of: BTreeSet<String>,
     any_of: Vec<BTreeSet<String>>,
@@ -19,7 +20,7 @@ pub struct Filter {
 }
 
 /// A condition on the value under a key. One that is not there meets none.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Condition {
     Exists,
     Is(String),
@@ -27,7 +28,7 @@ enum Condition {
 }
 
 /// How a number is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Comparison {
     /// Below the given one.
     LessThan,

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use meshground_shared::{CommandId, DaemonEnd, DaemonHealth, DaemonId, DaemonView, Lifecycle, Member};
 use serde::{Deserialize, Serialize};
 
-use super::inbox::{Inbox, Receipt};
+use super::{
+    groups::InSync,
+    inbox::{Inbox, Receipt},
+};
 use crate::{
     capability::Filter,
     daemon::{Control, DaemonEvent, EntityKeypair, GroupPlace, MeshDaemon, Supervision},
@@ -44,6 +47,8 @@ pub(crate) struct Luggage {
     pub(crate) inbox: Inbox,
     /// For how many microseconds its alarms have still to wait, by token.
     pub(crate) alarms: BTreeMap<u64, u64>,
+    /// Of one that others stand by for: who has to have what is told of.
+    pub(crate) in_sync: Vec<InSync>,
 }
 
 /// A daemon on this node.
@@ -73,6 +78,8 @@ pub(crate) struct Instance {
     /// Others stand by for it: what it works off is [told](super::Happening::Worked), and takes effect when they have
     /// it too.
     pub(super) stands: bool,
+    /// Who was in sync with the incarnation it goes on from.
+    pub(crate) in_sync: Vec<InSync>,
     /// What it has to work off once more, in silence, when it has begun.
     pub(super) again: Vec<DaemonEvent>,
     pub(super) controls: Vec<Control>,
@@ -130,6 +137,7 @@ impl Instance {
             job: None,
             inbox: Inbox::default(),
             stands: false,
+            in_sync: Vec::new(),
             again: Vec::new(),
             controls: Vec::new(),
             restore: None,
@@ -151,6 +159,7 @@ impl Instance {
             instance.restore = Some(luggage.state);
             instance.processed = luggage.processed;
             instance.inbox = luggage.inbox;
+            instance.in_sync = luggage.in_sync;
             instance.alarms = luggage
                 .alarms
                 .into_iter()
@@ -183,6 +192,7 @@ impl Instance {
             processed: self.processed,
             inbox: self.inbox.ledger(),
             alarms: self.alarms.iter().map(|(&token, &at)| (token, wait(at))).collect(),
+            in_sync: Vec::new(),
         }
     }
 

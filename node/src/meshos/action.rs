@@ -39,6 +39,15 @@ pub enum Action {
         /// The place.
         index: u32,
     },
+    /// A member of a group moves, with its state, so that nodes have equally many.
+    Rebalance {
+        /// The group.
+        group: GroupId,
+        /// The place.
+        index: u32,
+        /// Whither.
+        node: NodeId,
+    },
     /// A daemon here moves to another node.
     MoveAway {
         /// Which.
@@ -129,6 +138,9 @@ impl fmt::Display for Action {
                 write!(f, "give place {index} of group {group} to node {node}")
             }
             Self::EvictReplica { group, index } => write!(f, "take place {index} of group {group} away"),
+            Self::Rebalance { group, index, node } => {
+                write!(f, "move place {index} of group {group} to node {node} for balance")
+            }
             Self::MoveAway { daemon, to } => write!(f, "move daemon {daemon} to node {to}"),
             Self::MarkAvoid { node, reason, ttl } => write!(f, "avoid node {node} for {ttl:?}: {reason}"),
             Self::ApplyBackoff { daemon } => write!(f, "start daemon {daemon} again after a pause"),

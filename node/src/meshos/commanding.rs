@@ -137,11 +137,13 @@ impl MeshOs {
 
     /// A node is there, in this life.
     pub(super) fn meet(&mut self, now: Now, node: NodeId, life: u64) {
+        self.standby_met(node);
         self.admin.on_peer_up(now, node, life);
     }
 
     /// A node is gone for good, or long silent.
     pub(super) fn part(&mut self, now: Now, node: NodeId) {
+        self.standby_parted(node);
         self.admin.on_peer_gone(now, node);
     }
 

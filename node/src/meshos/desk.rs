@@ -56,6 +56,8 @@ pub(super) enum Asked {
     Sync { group: GroupId, to: NodeId },
     /// What somebody holds of it.
     Poll { group: GroupId, of: NodeId },
+    /// The same, to go on with it under this generation.
+    Claim { group: GroupId, of: NodeId, generation: u64 },
 }
 
 impl Asked {
@@ -220,6 +222,7 @@ impl MeshOs {
             Asked::Fork { group } => self.on_forked(now, group, &answer),
             Asked::Sync { group, to } => self.on_synced(now, node, group, to, &answer),
             Asked::Poll { group, of } => self.on_polled(group, of, &answer),
+            Asked::Claim { group, of, generation } => self.on_claimed(group, of, generation, &answer),
             Asked::State { hash } => self.on_piece(now, node, hash, answer),
             Asked::Migrate(about) => self.on_migrate_answer(now, from, about, answer),
         }

@@ -18,6 +18,7 @@ use super::{
     snapshot::{MeshOsSnapshot, PeerState},
 };
 use crate::{
+    capability::Capabilities,
     compute::{Instance, Inventory, MigrateError, Stated},
     daemon::Control,
     node::Node,
@@ -278,7 +279,7 @@ impl MeshOs {
             let here = self.registry.iter().map(|(id, instance)| Here {
                 id,
                 kind: instance.kind.clone(),
-                barred: self.barred(instance),
+                barred: self.barred(instance).into_iter().chain(self.unsuited(node, instance)).collect(),
                 moving: instance.lifecycle == Lifecycle::Migrating,
                 // One that is down cannot move.
                 resting: !instance.lifecycle.is_live() || self.oversight.resting.contains_key(&id),
@@ -343,6 +344,12 @@ impl MeshOs {
 
     /// What this node had asked for itself is settled. Comes back if it was somebody else.
     pub(super) fn own_settled(&mut self, ticket: Ticket, outcome: &Settlement) -> bool {
+        if let Some(relocation) = self.groups.relocating.remove(&ticket) {
+            if let Settlement::Migrated(outcome) = outcome {
+                self.groups.relocated(relocation, outcome.clone().map(|_| ()));
+            }
+            return true;
+        }
         let Some(daemon) = self.oversight.moving.remove(&ticket) else { return false };
         if let Settlement::Migrated(Err(error)) = outcome {
             self.oversight.stayed.push((daemon, error.clone()));
@@ -372,6 +379,13 @@ impl MeshOs {
             inventory.daemons.iter().filter_map(Stated::member).any(|(group, _)| group == place.group)
         };
         self.directory.iter().filter(|(_, inventory)| has_one(inventory)).map(|(node, _)| node).collect()
+    }
+
+    /// The nodes that do not announce what a daemon requires.
+    fn unsuited(&self, node: &Node, instance: &Instance) -> BTreeSet<NodeId> {
+        let (announced, nothing) = (node.capabilities(), Capabilities::new());
+        let suits = |id: NodeId| instance.requirements.matches(id, announced.get(id).unwrap_or(&nothing));
+        self.directory.iter().map(|(id, _)| id).filter(|id| !suits(*id)).collect()
     }
 
     /// A daemon could not be moved away: it is left alone for a while.

@@ -3,8 +3,9 @@
 use meshground::{
     cluster::{Group, GroupConfig},
     daemons::bundled,
+    meshos::random_keypair,
 };
-use meshground_node::{DaemonFactory, PickStrategy};
+use meshground_node::{DaemonFactory, DaemonId, PickStrategy};
 use meshground_shared::{GroupHealth, GroupKind, GroupView};
 
 use super::*;
@@ -49,6 +50,40 @@ async fn three_replicas_really_run_on_three_nodes() {
         snapshot.groups.is_empty() && snapshot.nodes.values().all(|node| node.daemons.is_empty())
     };
     until(&cluster, "nothing is left", empty).await;
+    cluster.shutdown().await.unwrap();
+}
+
+/// Has a daemon work something off; what it says to that.
+async fn told(cluster: &ClusterHarness, daemon: DaemonId, what: &str) -> String {
+    let runtime = cluster.nth(0).unwrap().daemon_runtime();
+    let delivered = within("a delivery", runtime.deliver(daemon, what, None)).await.unwrap();
+    String::from_utf8(delivered.replies.concat()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forks_go_on_from_their_parents_state_without_it() {
+    let cluster = boot(4).await;
+    let host = cluster.nth(3).unwrap();
+    let runtime = host.daemon_runtime();
+    let parent = runtime.spawn("counter", random_keypair(), "from=40");
+    let parent = within("a start", parent).await.unwrap();
+    assert_eq!(told(&cluster, parent, "add 2").await, "42");
+    let config = GroupConfig { count: 2, ..GroupConfig::default() };
+    let forks = cluster.spawn_fork_group(0, "counter", factory("counter"), parent, config.clone());
+    let forks = within("forks", forks).await.unwrap();
+    let view = forks.view().unwrap();
+    assert_eq!((view.kind, view.health), (GroupKind::Fork, GroupHealth::Healthy));
+    let [first, second] = [0, 1].map(|place: usize| view.members[place].daemon);
+    assert_eq!(told(&cluster, first, "add 1").await, "43");
+    cluster.crash_node(host.node_id()).await.unwrap();
+    assert_eq!(
+        (told(&cluster, first, "get").await, told(&cluster, second, "get").await),
+        ("43".into(), "42".into())
+    );
+
+    let orphans = cluster.spawn_fork_group(0, "counter", factory("counter"), DaemonId(1), config);
+    let orphans = within("the failure", orphans).await;
+    assert!(matches!(orphans, Err(ClusterError::Spawn { node_index: 0, .. })), "{orphans:?}");
     cluster.shutdown().await.unwrap();
 }
 

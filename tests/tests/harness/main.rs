@@ -11,6 +11,7 @@ mod groups;
 mod log;
 mod membership;
 mod mesh;
+mod moving;
 mod operators;
 mod shutdown;
 mod topology;

@@ -261,6 +261,132 @@ fn called_off_in_any_phase_before_the_cutover_it_stays_and_afterwards_it_is_too_
     assert!(outcomes.iter().all(|count| *count > 0), "both were seen: {outcomes:?}");
 }
 
+#[test]
+fn only_so_many_daemons_are_on_their_way_from_a_node_and_to_one_and_the_others_stay() {
+    let mut network = mesh(1, Faults::NONE, 4);
+    let daemons: Vec<[DaemonId; 2]> = (0..9)
+        .map(|seed| [0, 1].map(|host: u8| spawn(&mut network, host.into(), 10 + 2 * seed + host)))
+        .collect();
+    network.run_for(Duration::from_secs(1));
+    // Nothing gets through, so that all of them are under way.
+    let [source, target] = [0, 2].map(|number| network.members[number].address);
+    network.cuts = vec![(source, target), (target, source)];
+    let mut tickets = Vec::new();
+    for [daemon, _] in &daemons[..8] {
+        tickets.push((*daemon, try_migrate(&mut network, 0, *daemon, 2).expect("up to eight")));
+    }
+    assert_eq!(try_migrate(&mut network, 0, daemons[8][0], 2), Err(MigrateError::TooMany));
+    assert_eq!(hosts(&network, daemons[8][0]), [(0, Lifecycle::Running)]);
+    network.cuts.clear();
+    // From another node, while the target has all it takes.
+    let is_full = |network: &Network| {
+        let restored = |view: &MigrationView| view.phase > MigrationPhase::Snapshot;
+        under_way(network, 0).iter().all(restored)
+    };
+    network.run_until(LIMIT, is_full).expect("their states are taken");
+    for [_, daemon] in &daemons {
+        if let Ok(ticket) = try_migrate(&mut network, 1, *daemon, 2) {
+            tickets.push((*daemon, ticket));
+        }
+    }
+    let mut moved = 0;
+    for (number, (daemon, ticket)) in tickets.into_iter().enumerate() {
+        let asked = usize::from(number >= 8);
+        let at = match settled(&mut network, asked, ticket) {
+            Settlement::Migrated(Ok(_)) => 2,
+            Settlement::Migrated(Err(error)) => {
+                let is_full = matches!(&error, MigrateError::Failed(why) if why.contains("as many daemons"));
+                assert!(is_full, "{error}");
+                asked
+            }
+            other => panic!("{other:?}"),
+        };
+        moved += usize::from(at == 2);
+        network.run_for(Duration::from_secs(1));
+        assert_eq!(hosts(&network, daemon), [(at, Lifecycle::Running)]);
+    }
+    assert!(moved >= 8, "as many as may be at a time: {moved}");
+    // With room again the others follow.
+    migrate(&mut network, 0, daemons[8][0], 2);
+}
+
+/// Sets an alarm for each message, and writes down when it goes off.
+#[derive(Default)]
+struct Sleeper {
+    woken: Vec<u8>,
+}
+
+impl MeshDaemon for Sleeper {
+    fn name(&self) -> String {
+        "sleeper".to_owned()
+    }
+
+    fn process(&mut self, event: DaemonEvent, outputs: &mut Outputs) -> Result<(), DaemonError> {
+        match event {
+            DaemonEvent::Message { payload, .. } => {
+                let seconds = u64::from(payload[0]);
+                outputs.wake(Duration::from_secs(seconds), seconds);
+            }
+            DaemonEvent::Alarm { token } => self.woken.push(u8::try_from(token).expect("small")),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Option<Vec<u8>> {
+        Some(self.woken.clone())
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), DaemonError> {
+        self.woken = state.to_vec();
+        Ok(())
+    }
+}
+
+#[test]
+fn alarms_move_with_their_daemon_and_go_off_once_at_their_time() {
+    let mut network = mesh(1, LOSSY, 3);
+    for number in 0..3 {
+        network.act_os(number, |os, _, now| {
+            let make = |_: &DaemonOrder| -> Result<Box<dyn MeshDaemon>, DaemonError> {
+                Ok(Box::new(Sleeper::default()))
+            };
+            os.register_factory(now, "sleeper", Arc::new(make))
+        });
+    }
+    network.run_for(Duration::from_secs(1));
+    let keypair = EntityKeypair::from_seed([7; 32]);
+    let daemon = keypair.origin_hash();
+    let request =
+        SpawnRequest { keypair, kind: "sleeper".to_owned(), args: String::new(), state: None, cause: None };
+    let ticket = network.act_os(0, |os, node, now| os.spawn(now, node, request)).expect("it is tried");
+    settled(&mut network, 0, ticket);
+    network.run_for(Duration::from_secs(1));
+    // One goes off before it moves, one there, and one after it has moved on.
+    for seconds in [1, 20, 40] {
+        let ticket = send(&mut network, 1, daemon, &char::from(seconds).to_string());
+        settled(&mut network, 1, ticket);
+    }
+    let woken = |network: &mut Network, at: usize| {
+        let ticket = network.act_os(at, |os, node, now| os.state_of(now, node, daemon)).expect("it runs");
+        match settled(network, at, ticket) {
+            Settlement::State(Ok(state)) => state.bytes,
+            other => panic!("no state: {other:?}"),
+        }
+    };
+    network.run_for(Duration::from_secs(2));
+    migrate(&mut network, 2, daemon, 1);
+    network.run_for(Duration::from_secs(10));
+    assert_eq!(woken(&mut network, 1), [1], "not before its time");
+    network.run_for(Duration::from_secs(10));
+    assert_eq!(woken(&mut network, 1), [1, 20]);
+    migrate(&mut network, 0, daemon, 2);
+    network.run_for(Duration::from_secs(20));
+    assert_eq!(woken(&mut network, 2), [1, 20, 40]);
+    network.run_for(Duration::from_mins(1));
+    assert_eq!(woken(&mut network, 2), [1, 20, 40], "once");
+}
+
 /// Has no state.
 struct Forgetful;
 

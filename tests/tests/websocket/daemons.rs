@@ -1,14 +1,14 @@
 //! Daemons, and calls between nodes, over the WebSocket.
 
 use meshground_shared::{
-    CallOutcome, DaemonEnd, DaemonId, DaemonSample, GroupHealth, GroupId, GroupKind, Lifecycle, MigrationId,
-    MigrationPhase,
+    CallOutcome, DaemonEnd, DaemonId, DaemonSample, GroupHealth, GroupId, GroupKind, Lifecycle, LinkFault,
+    MigrationId, MigrationPhase,
     rpc::{
-        CallParams, CancelParams, DaemonDeliver, DaemonKinds, DaemonSpawn, DaemonSpawnParams, DaemonSpawned,
-        DaemonStop, DaemonStopParams, DeliverParams, Delivered, GroupParams, GroupPromote, GroupScale,
-        GroupSpawn, GroupSpawnParams, GroupSpawned, GroupStop, MAX_ARGS_BYTES, MAX_BODY_BYTES,
-        MAX_DEADLINE_MS, MAX_GRACE_MS, MAX_PAYLOAD_BYTES, MigrateParams, MigrationCancel, MigrationStart,
-        NodePause, NodeResume, RpcCall, ScaleParams,
+        CallParams, CancelParams, ClearParams, DaemonDeliver, DaemonKinds, DaemonSpawn, DaemonSpawnParams,
+        DaemonSpawned, DaemonStop, DaemonStopParams, DeliverParams, Delivered, FaultClear, FaultParams,
+        FaultSet, GroupParams, GroupPromote, GroupScale, GroupSpawn, GroupSpawnParams, GroupSpawned,
+        GroupStop, MAX_ARGS_BYTES, MAX_BODY_BYTES, MAX_DEADLINE_MS, MAX_GRACE_MS, MAX_PAYLOAD_BYTES,
+        MigrateParams, MigrationCancel, MigrationStart, NodePause, NodeResume, RpcCall, ScaleParams,
     },
 };
 
@@ -181,6 +181,103 @@ async fn one_node_calls_another_also_over_a_third_and_the_log_tells_how_that_end
         assert_error(&error, code);
         assert_eq!(error.data.command, None);
     }
+}
+
+/// Nothing comes through between two nodes.
+async fn cut(client: &mut Client, from: NodeId, to: NodeId) {
+    let params = FaultParams { from, to, both_ways: true, fault: LinkFault::CUT };
+    client.call::<FaultSet>(&params).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_whose_caller_crashes_has_failed_and_the_log_says_so() {
+    let server = server().await;
+    let mut client = Client::connect(server.local_addr()).await;
+    let mut caller = Client::connect(server.local_addr()).await;
+    let mut mirror = client.mirror().await;
+    // The crash may come first; then there is no call.
+    for _ in 0..20 {
+        let params = BootParams { nodes: 2, replace: true, topology: None };
+        let nodes = client.call::<ClusterBoot>(&params).await.unwrap().nodes;
+        // No answer ever comes, so that it is under way when the caller goes.
+        cut(&mut client, nodes[0], nodes[1]).await;
+        let params = CallParams { deadline_ms: MAX_DEADLINE_MS, ..to_call(nodes[0], nodes[1], "echo") };
+        let call = caller.call::<RpcCall>(&params);
+        let victim = NodeParams { node: nodes[0] };
+        let crash = client.call::<NodeCrash>(&victim);
+        let (outcome, crashed) = tokio::join!(call, crash);
+        crashed.unwrap();
+        let error = outcome.unwrap_err();
+        let Some(command) = error.data.command else { continue };
+        let is_it = |event: &Event| {
+            matches!(event.kind, EventKind::CallFinished { .. }) && event.cause == Some(command)
+        };
+        let event = mirror.until(&mut client, "the call's end", is_it).await;
+        assert_eq!(event.node, Some(nodes[0]));
+        let EventKind::CallFinished { outcome: CallOutcome::Error(why), peer, .. } = event.kind else {
+            panic!("{event:?}")
+        };
+        assert!(peer == nodes[1] && !why.is_empty());
+        return;
+    }
+    panic!("the crash was always first");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_under_way_is_called_off_and_the_daemon_stays_with_what_it_has() {
+    let server = server().await;
+    let mut client = Client::connect(server.local_addr()).await;
+    let nodes = boot(&mut client, 3).await.nodes;
+    let counter = spawn(&mut client, nodes[0], "counter", "from=40").await.unwrap().daemon;
+    deliver(&mut client, counter, "add 2", None).await.unwrap();
+    let mut mirror = client.mirror().await;
+    // The target never hears of it.
+    cut(&mut client, nodes[0], nodes[2]).await;
+    let params = MigrateParams { daemon: counter, to: nodes[2] };
+    let started = client.call::<MigrationStart>(&params).await.unwrap();
+    let cancelled =
+        client.call::<MigrationCancel>(&CancelParams { migration: started.migration }).await.unwrap();
+    assert!(cancelled.command > started.command);
+    let is_over = |event: &Event| {
+        matches!(&event.kind, EventKind::MigrationChanged { migration }
+            if migration.id == started.migration && migration.phase.is_over())
+    };
+    let end = mirror.until(&mut client, "its end", is_over).await;
+    let EventKind::MigrationChanged { migration } = end.kind else { unreachable!() };
+    assert_eq!(migration.phase, MigrationPhase::Cancelled, "{migration:?}");
+    assert_eq!(deliver(&mut client, counter, "get", Some(nodes[1])).await.unwrap().outputs, ["42"]);
+    client.call::<FaultClear>(&ClearParams::default()).await.unwrap();
+    let stays = |snapshot: &Snapshot| {
+        snapshot.nodes[&nodes[0]].daemons.contains_key(&counter)
+            && !snapshot.nodes[&nodes[2]].daemons.contains_key(&counter)
+    };
+    mirror.until_it_shows(&mut client, "it where it was", stays).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forks_go_on_from_what_their_parent_had_and_go_their_own_ways() {
+    let server = server().await;
+    let mut client = Client::connect(server.local_addr()).await;
+    let nodes = boot(&mut client, 3).await.nodes;
+    let parent = spawn(&mut client, nodes[2], "counter", "from=40").await.unwrap().daemon;
+    deliver(&mut client, parent, "add 2", None).await.unwrap();
+    let params = GroupSpawnParams {
+        kind: GroupKind::Fork,
+        daemon: "counter".to_owned(),
+        count: 2,
+        name: None,
+        anchor: Some(nodes[0]),
+        parent: Some(parent),
+        args: String::new(),
+    };
+    let spawned = client.call::<GroupSpawn>(&params).await.unwrap();
+    let [first, second] = [0, 1].map(|place: usize| spawned.members[place].daemon);
+    assert_eq!(deliver(&mut client, first, "add 1", None).await.unwrap().outputs, ["43"]);
+    assert_eq!(deliver(&mut client, second, "get", None).await.unwrap().outputs, ["42"]);
+    assert_eq!(deliver(&mut client, parent, "get", None).await.unwrap().outputs, ["42"]);
+    let nobody = GroupSpawnParams { parent: Some(DaemonId(1)), ..params };
+    let error = client.call::<GroupSpawn>(&nobody).await.unwrap_err();
+    assert_error(&error, ErrorCode::DaemonNotFound);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

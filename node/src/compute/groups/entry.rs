@@ -3,7 +3,7 @@
 use meshground_shared::{CommandId, DaemonId, GroupId, GroupKind, NodeId};
 use serde::{Deserialize, Serialize};
 
-use super::{ForkPoint, MAX_MEMBERS};
+use super::{ForkPoint, MAX_MEMBERS, Required};
 use crate::daemon::{EntityKeypair, GroupPlace};
 
 /// What a group is to be. Of two the greater counts: the newer one, and of equally new ones the same one everywhere.
@@ -59,6 +59,8 @@ pub(crate) struct Entry {
     /// The last generation of a standby group's daemon that is known to have begun. What begins from nothing must have a
     /// higher one.
     pub(crate) begun: u64,
+    /// What its members ask of a node, once one was made and if that is short enough. Of two the greater counts.
+    pub(crate) required: Option<Required>,
     slots: Vec<Slot>,
     /// The members' ids: they follow from the seed.
     ids: Vec<DaemonId>,
@@ -67,7 +69,7 @@ pub(crate) struct Entry {
 impl Entry {
     /// One without places yet.
     pub(crate) fn new(spec: Spec, claim: Claim) -> Self {
-        let mut entry = Self { spec, claim, begun: 0, slots: Vec::new(), ids: Vec::new() };
+        let mut entry = Self { spec, claim, begun: 0, required: None, slots: Vec::new(), ids: Vec::new() };
         entry.name_members();
         entry
     }
@@ -157,6 +159,10 @@ impl Entry {
             self.begun = other.begun;
             news = true;
         }
+        if other.required > self.required {
+            self.required.clone_from(&other.required);
+            news = true;
+        }
         for (index, slot) in (0..).zip(&other.slots) {
             news |= self.put(index, *slot);
         }
@@ -168,6 +174,7 @@ impl Entry {
         self.spec >= other.spec
             && self.claim >= other.claim
             && self.begun >= other.begun
+            && self.required >= other.required
             && (0..).zip(&other.slots).all(|(index, slot)| self.slot(index) >= *slot)
     }
 

@@ -1,13 +1,11 @@
 //! What a node holds of a daemon that others stand by for: a state, and what was worked off since.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use meshground_shared::NodeId;
 use serde::{Deserialize, Serialize};
 
+use super::{Holding, InSync};
 use crate::{
     compute::{Luggage, Receipt, Settled},
     daemon::{DaemonEvent, MAX_STATE},
@@ -52,6 +50,11 @@ pub(crate) struct Journal {
     tail: VecDeque<(LogEntry, usize)>,
     first: u64,
     bytes: usize,
+    /// Who has to have what is told of, as far as this node has heard.
+    pub(crate) in_sync: Option<InSync>,
+    /// Who has asked last what is held here, to go on with it under which generation. Nothing is taken any more from
+    /// whoever comes before that.
+    fence: (u64, NodeId),
     /// A newer state on its way here.
     partial: Option<Partial>,
 }
@@ -86,6 +89,8 @@ impl Journal {
             tail: VecDeque::new(),
             first: 1,
             bytes: 0,
+            in_sync: None,
+            fence: (0, NodeId(0)),
             partial: None,
         }
     }
@@ -121,6 +126,26 @@ impl Journal {
         self.base()?;
         let is_whole = self.before.is_none_or(|(_, last)| self.end() >= last);
         Some((if is_whole { self.generation } else { 0 }, self.end()))
+    }
+
+    /// What is held, for whoever goes on with it.
+    pub(crate) fn holding(&self, life: u64) -> Holding {
+        Holding { life, upto: self.holds(), in_sync: self.in_sync.clone() }
+    }
+
+    /// Somebody asks in order to go on from here, under this generation.
+    pub(crate) fn fence(&mut self, generation: u64, by: NodeId) {
+        self.fence = self.fence.max((generation, by));
+    }
+
+    /// Whether nothing may be taken any more from that incarnation.
+    pub(crate) fn is_fenced(&self, generation: u64, source: NodeId) -> bool {
+        (generation, source) < self.fence
+    }
+
+    /// Takes note of who is in sync.
+    pub(crate) fn note(&mut self, in_sync: Option<InSync>) {
+        self.in_sync = self.in_sync.take().max(in_sync);
     }
 
     /// The number of the last event.
@@ -209,7 +234,8 @@ impl Journal {
         let state: Arc<[u8]> = std::mem::take(&mut partial.got).into();
         self.partial = None;
         if generation > self.generation || self.base.is_none() {
-            *self = Self { first: at + 1, ..Self::new(generation, source, life) };
+            let (in_sync, fence) = (self.in_sync.take(), self.fence);
+            *self = Self { first: at + 1, in_sync, fence, ..Self::new(generation, source, life) };
         }
         self.rebase(at, state);
         got
@@ -246,22 +272,42 @@ pub(crate) struct Follower {
     pub(crate) offset: u64,
     /// Something is on its way to it.
     pub(crate) is_asking: bool,
-    /// Nothing is told of an event before it has it.
+    /// The latest set of those in sync that it has heard of, of this incarnation; 0 for none.
+    pub(crate) knows: u64,
+    /// The node's life, as it last said.
+    pub(crate) life: u64,
+    /// It keeps up, so that it had better be in sync.
     pub(crate) counts: bool,
     /// It has heard that nothing more comes.
     pub(crate) knows_end: bool,
     /// It took nothing of what it was last sent.
     pub(crate) is_stuck: bool,
+    /// It holds nothing, and is none that is to hold anything.
+    pub(crate) has_resigned: bool,
     /// Until then it is sent nothing.
     pub(crate) pause_until: Option<crate::time::Instant>,
     /// When it last said something, or nothing was sent.
     pub(crate) heard: crate::time::Instant,
 }
 
-/// The number of the last event that every one of `followers` has that counts; all of them if none does.
-pub(crate) fn confirmed(followers: &BTreeMap<NodeId, Follower>, end: u64) -> u64 {
-    let counting = followers.values().filter(|follower| follower.counts);
-    counting.map(|follower| follower.have.unwrap_or(0)).min().unwrap_or(end)
+impl Follower {
+    /// One of which nothing is known yet.
+    pub(crate) fn new(now: crate::time::Instant) -> Self {
+        Self {
+            have: None,
+            base_at: 0,
+            offset: 0,
+            knows: 0,
+            life: 0,
+            is_asking: false,
+            counts: false,
+            knows_end: false,
+            is_stuck: false,
+            has_resigned: false,
+            pause_until: None,
+            heard: now,
+        }
+    }
 }
 
 #[cfg(test)]

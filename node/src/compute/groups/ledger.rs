@@ -8,7 +8,7 @@ use std::{
 use meshground_shared::{GroupId, NodeId};
 use serde::{Deserialize, Serialize};
 
-use super::{Claim, Entry, MAX_GROUPS, MAX_MEMBERS, Slot, Spec};
+use super::{Claim, Entry, MAX_GROUPS, MAX_MEMBERS, Required, Slot, Spec};
 use crate::{
     compute::MAX_ARGS,
     daemon::MAX_NAME,
@@ -46,6 +46,8 @@ struct StatedGroup {
     spec: Spec,
     claim: Claim,
     begun: u64,
+    /// What members ask of a node; empty if that is not known.
+    required: Vec<u8>,
     /// Each place's generation, and its node's place in the list, from 1; 0 for none.
     slots: Vec<(u64, u16)>,
 }
@@ -100,12 +102,33 @@ impl Ledger {
             return false;
         }
         self.groups.insert(id, entry);
-        let all = state(self.groups.iter().map(|(&id, entry)| (id, entry)), &[]);
-        let fits = wire::encode(&all).len() + 10 * MAX_GONE_TOLD <= MAX_BODY;
+        let fits = self.fits();
         if !fits {
             self.groups.remove(&id);
         }
         fits
+    }
+
+    /// What members of a group ask of a node has been learned. It is left out where there is no room for it in what a
+    /// node can say.
+    pub(crate) fn require(&mut self, id: GroupId, required: Required) {
+        let Some(entry) = self.groups.get_mut(&id) else { return };
+        let required = Some(required);
+        if required <= entry.required {
+            return;
+        }
+        let before = std::mem::replace(&mut entry.required, required);
+        if !self.fits()
+            && let Some(entry) = self.groups.get_mut(&id)
+        {
+            entry.required = before;
+        }
+    }
+
+    /// Whether one node could say all there is.
+    fn fits(&self) -> bool {
+        let all = state(self.groups.iter().map(|(&id, entry)| (id, entry)), &[]);
+        wire::encode(&all).len() + 10 * MAX_GONE_TOLD <= MAX_BODY
     }
 
     /// A group is no more, because this node says so.
@@ -226,6 +249,7 @@ fn state<'a>(groups: impl Iterator<Item = (GroupId, &'a Entry)>, gone: &[GroupId
             spec: entry.spec.clone(),
             claim: entry.claim,
             begun: entry.begun,
+            required: entry.required.as_ref().map_or_else(Vec::new, |required| required.bytes().to_vec()),
             slots: entry.slots().iter().map(|slot| (slot.generation, number(slot.host))).collect(),
         })
         .collect();
@@ -240,7 +264,7 @@ fn read(body: &[u8]) -> Result<Read, WireError> {
     }
     let statement: Statement = wire::decode(body)?;
     let mut groups = BTreeMap::new();
-    for StatedGroup { id, spec, claim, begun, slots } in statement.groups {
+    for StatedGroup { id, spec, claim, begun, required, slots } in statement.groups {
         let is_sound = (1..=MAX_MEMBERS).contains(&spec.desired)
             && spec.name.len() <= MAX_NAME
             && spec.daemon.len() <= MAX_NAME
@@ -251,6 +275,7 @@ fn read(body: &[u8]) -> Result<Read, WireError> {
         }
         let mut entry = Entry::new(spec, claim);
         entry.begun = begun;
+        entry.required = Required::read(required)?;
         for (index, (generation, host)) in (0..).zip(slots) {
             let host = match host {
                 0 => None,
@@ -269,7 +294,7 @@ fn read(body: &[u8]) -> Result<Read, WireError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compute::groups::entry::tests::spec;
+    use crate::{capability::Filter, compute::groups::entry::tests::spec};
 
     const ID: GroupId = GroupId(5);
 
@@ -331,6 +356,26 @@ mod tests {
         let count = (0..1_000).take_while(|id| ledger.add(GroupId(*id), entry(MAX_MEMBERS))).count();
         assert!((32..=MAX_GROUPS).contains(&count), "{count}");
         assert!(say(&ledger, at(1), 1).len() <= MAX_BODY);
+    }
+
+    #[test]
+    fn what_members_require_reaches_everybody_and_is_left_out_where_there_is_no_room() {
+        let (mut leader, mut other) = (Ledger::default(), Ledger::default());
+        leader.add(ID, entry(3));
+        other.hear(at(1), NodeId(1), &say(&leader, at(1), 1));
+        let gpu = Required::new(&Filter::any().with_tag("gpu")).unwrap();
+        other.require(ID, gpu.clone());
+        leader.hear(at(1), NodeId(2), &say(&other, at(1), 2));
+        assert_eq!(leader.get(ID).unwrap().required, Some(gpu.clone()));
+        other.require(ID, Required::new(&Filter::any()).unwrap());
+        assert_eq!(other.get(ID).unwrap().required, Some(gpu), "the greater counts, whichever comes last");
+        let mut full = Ledger::default();
+        let count = (0..1_000).take_while(|id| full.add(GroupId(*id), entry(MAX_MEMBERS))).count();
+        for id in 0..count as u64 {
+            full.require(GroupId(id), Required::new(&Filter::any().with_tag("x".repeat(200))).unwrap());
+        }
+        assert!(say(&full, at(1), 1).len() <= MAX_BODY);
+        assert!(full.iter().any(|(_, entry)| entry.required.is_none()));
     }
 
     #[test]

@@ -197,6 +197,29 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_a_fork_point_that_was_altered_proves_nothing() {
+        type Alteration = fn(&mut ForkPoint);
+        let alterations: [Alteration; 5] = [
+            |point| point.parent_key[0] ^= 1,
+            |point| point.processed += 1,
+            |point| point.state_hash[0] ^= 1,
+            |point| point.signature.0[0] ^= 1,
+            |point| point.signature.1[31] ^= 1,
+        ];
+        for (number, alter) in alterations.iter().enumerate() {
+            let mut altered = point();
+            alter(&mut altered);
+            assert_eq!(
+                altered.lineage(&SEED, 4).verify(),
+                Err(LineageError::NotSigned),
+                "alteration {number}"
+            );
+        }
+        // The point of another group is none of this one.
+        assert_eq!(point().lineage(&[4; 32], 4).verify(), Err(LineageError::NotSigned));
+    }
+
+    #[test]
     fn a_lineage_that_was_altered_anywhere_does_not_hold() {
         type Alteration = fn(&mut Lineage);
         let alterations: [Alteration; 9] = [

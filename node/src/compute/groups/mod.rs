@@ -5,19 +5,23 @@
 
 mod entry;
 mod error;
+mod in_sync;
 mod journal;
 mod ledger;
 mod lineage;
 mod pick;
 mod placing;
+mod required;
 
 pub(crate) use self::{
     entry::{Claim, Entry, Slot, Spec},
-    journal::{Follower, Journal, LogEntry, Piece, confirmed},
+    in_sync::{Census, Guard, Holding, InSync, Lives},
+    journal::{Follower, Journal, LogEntry, Piece},
     ledger::Ledger,
     lineage::{ForkPoint, root},
     pick::{Choice, pick},
     placing::{Candidate, choose, rank},
+    required::Required,
 };
 pub use self::{
     error::GroupError,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::daemon::{DaemonError, EntityKeypair, Outputs, Sender};
+use crate::daemon::{DaemonError, DaemonOrder, EntityKeypair, Outputs, Sender};
 
 const SENDER: SenderKey = SenderKey { node: NodeId(2), life: 5 };
 

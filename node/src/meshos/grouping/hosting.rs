@@ -4,7 +4,10 @@ use meshground_shared::{DaemonEnd, DaemonId, GroupId, GroupKind, Lifecycle};
 
 use super::super::{Action, MeshOs};
 use crate::{
-    compute::{Instance, Luggage, SpawnOrder, groups::Slot},
+    compute::{
+        Instance, Luggage, SpawnOrder,
+        groups::{Required, Slot},
+    },
     node::Node,
     time::Now,
 };
@@ -87,11 +90,18 @@ impl MeshOs {
         }
         let (id, slot) = (entry.member(index), entry.slot(index));
         let is_over = self.groups.ended.get(&id).is_some_and(|ended| *ended >= slot.generation);
-        if is_over || self.registry.get(id).is_some() {
+        if is_over {
+            return;
+        }
+        if self.registry.get(id).is_some() {
+            // One that was moved here would begin again with this after a crash.
+            if let Some(point) = &entry.spec.fork {
+                self.fork_state(now, node, &entry, point);
+            }
             return;
         }
         if is_standby {
-            return self.start_active(now, group, &entry);
+            return self.start_active(now, node, group, &entry);
         }
         let luggage = match &entry.spec.fork {
             None => None,
@@ -131,7 +141,11 @@ impl MeshOs {
     /// A daemon here has dealt with its first event.
     pub(in super::super) fn learn_requirements(&mut self, id: DaemonId) {
         let Some(instance) = self.registry.get(id) else { return };
-        if let (Some(kind), Some(_)) = (&instance.kind, instance.member) {
+        if let (Some(kind), Some(place)) = (&instance.kind, instance.member) {
+            if let Some(required) = Required::new(&instance.requirements) {
+                self.groups.ledger.require(place.group, required);
+                self.groups.dirty = true;
+            }
             self.groups.requirements.insert(kind.clone(), instance.requirements.clone());
         }
     }

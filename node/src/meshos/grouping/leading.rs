@@ -7,7 +7,6 @@ use std::{
 };
 
 use meshground_shared::{GroupId, GroupKind, Lifecycle, Maintenance, NodeId};
-use rand_chacha::rand_core::RngCore;
 
 use super::{
     super::{Action, MeshOs},
@@ -36,10 +35,6 @@ const AVOIDED: Duration = Duration::from_secs(5);
 /// And for so long at most.
 const MAX_AVOIDED: Duration = Duration::from_mins(5);
 
-/// The shortest time between two moves for balance in one group; up to as much again is added by chance, so that
-/// groups do not move at once.
-const BALANCE: Duration = Duration::from_secs(3);
-
 /// This many nodes at most are named in a reason.
 const NAMED: usize = 8;
 
@@ -60,7 +55,7 @@ pub(super) struct Field {
 }
 
 impl Field {
-    fn why(&self) -> String {
+    pub(super) fn why(&self) -> String {
         if self.excluded.is_empty() {
             return "no other node is known".to_owned();
         }
@@ -231,7 +226,7 @@ impl MeshOs {
     }
 
     /// How many members are placed on each node.
-    fn placed(&self) -> BTreeMap<NodeId, u32> {
+    pub(super) fn placed(&self) -> BTreeMap<NodeId, u32> {
         let mut placed = BTreeMap::new();
         for (_, host) in self.groups.ledger.iter().flat_map(|(_, entry)| entry.hosts()) {
             *placed.entry(host).or_default() += 1;
@@ -251,7 +246,7 @@ impl MeshOs {
         let used: BTreeSet<NodeId> =
             entry.hosts().filter(|(other, _)| *other != index).map(|(_, host)| host).collect();
         let any = Filter::any();
-        let filter = self.groups.requirements.get(&entry.spec.daemon).unwrap_or(&any);
+        let filter = self.required(entry).unwrap_or(&any);
         let placed = self.placed();
         let near = node.placer(|_| 0);
         let nothing = Capabilities::new();
@@ -288,40 +283,6 @@ impl MeshOs {
             }
         }
         field
-    }
-
-    /// Moves one member, if two share a node or its node has at least two more of all groups' members than another that could have it.
-    /// Says why, if two share one and must go on doing so.
-    fn balance(&mut self, now: Now, node: &mut Node, group: GroupId, entry: &mut Entry) -> Option<String> {
-        if self.groups.balance_at.get(&group).is_some_and(|at| *at > now.instant) {
-            return None;
-        }
-        let placed = self.placed();
-        let count = |host: NodeId| placed.get(&host).copied().unwrap_or(0);
-        let mut hosts = BTreeSet::new();
-        let doubled = entry.hosts().find(|(_, host)| !hosts.insert(*host)).map(|(index, _)| index);
-        // Moving a standby makes nothing even that counts.
-        let rests = entry.spec.kind == GroupKind::Standby;
-        let fullest =
-            || entry.hosts().max_by_key(|&(index, host)| (count(host), index)).map(|(index, _)| index);
-        let index = doubled.or_else(|| if rests { None } else { fullest() })?;
-        let host = entry.slot(index).host?;
-        let mut field = self.field(now.instant, node, group, entry, index);
-        field.candidates.retain(|candidate| {
-            candidate.node != host && (doubled.is_some() || count(candidate.node) + 2 <= count(host))
-        });
-        let fewest = field.candidates.iter().map(|candidate| count(candidate.node)).min();
-        field.candidates.retain(|candidate| Some(count(candidate.node)) == fewest);
-        if let Some(to) = choose(group, index, &field.candidates) {
-            entry.place(index, Some(to));
-            let chance = Duration::from_millis(u64::from(self.rng.next_u32()) % 3_000);
-            self.groups.balance_at.insert(group, now.instant + BALANCE + chance);
-            return None;
-        }
-        let why = || {
-            format!("member {index} shares node {host}, and there is no other node for it: {}", field.why())
-        };
-        doubled.map(|_| why())
     }
 }
 

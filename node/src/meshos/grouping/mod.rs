@@ -4,6 +4,7 @@
 //! what the ledger places on it.
 
 mod asking;
+mod balancing;
 mod commanding;
 mod forking;
 mod hosting;
@@ -19,11 +20,14 @@ use std::{
 use meshground_shared::{DaemonId, EventKind, GroupId, GroupView, NodeId};
 
 pub use self::asking::GroupRequest;
-use self::{asking::Pending, forking::Forks, standing::Standbys};
-use super::MeshOs;
+use self::{asking::Pending, balancing::Relocation, forking::Forks, standing::Standbys};
+use super::{MeshOs, Ticket};
 use crate::{
     capability::Filter,
-    compute::groups::{Claim, Entry, Ledger, Slot, rank},
+    compute::{
+        MigrateError,
+        groups::{Claim, Entry, Ledger, Slot, rank},
+    },
     node::Node,
     record::Topic,
     time::{Instant, Now},
@@ -70,7 +74,11 @@ pub(super) struct Groups {
     told: BTreeMap<GroupId, GroupView>,
     /// When a member may next be moved for balance.
     balance_at: BTreeMap<GroupId, Instant>,
-    /// What members need, by kind, as far as some were made here.
+    /// Members that this node has moved, as it looks after their groups.
+    pub(super) relocating: BTreeMap<Ticket, Relocation>,
+    /// Those that did not get there.
+    stayed: Vec<(Relocation, MigrateError)>,
+    /// What members ask of a node, by kind, as far as some were made here: a guess for groups of which none was.
     requirements: BTreeMap<String, Filter>,
     pending: Vec<Pending>,
     forks: Forks,
@@ -97,8 +105,21 @@ impl Groups {
         self.dirty |= !self.ledger.is_empty() || !self.pending.is_empty();
     }
 
+    /// A member has moved, or will not.
+    pub(super) fn relocated(&mut self, relocation: Relocation, outcome: Result<(), MigrateError>) {
+        if let Err(error) = outcome {
+            self.stayed.push((relocation, error));
+        }
+        self.dirty = true;
+    }
+
     fn is_here(&self, node: NodeId) -> bool {
         self.presence.get(&node).is_some_and(|presence| presence.is_here)
+    }
+
+    fn is_here_for(&self, now: Instant, node: NodeId, time: Duration) -> bool {
+        let presence = self.presence.get(&node);
+        presence.is_some_and(|presence| presence.is_here && now.saturating_since(presence.since) >= time)
     }
 
     /// Whether a node is gone for so long that others take over.
@@ -136,6 +157,7 @@ impl MeshOs {
             return;
         }
         self.survey(now.instant, node);
+        self.mind_relocations(now);
         for id in self.groups.ledger.ids() {
             if self.take_lead(now.instant, id) {
                 // In a frozen cluster everything stays as it is.

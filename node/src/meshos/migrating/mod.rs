@@ -5,7 +5,7 @@ mod target;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use meshground_shared::{CommandId, DaemonId, MigrationId, NodeId};
+use meshground_shared::{CommandId, DaemonId, MigrationId, MigrationPhase, NodeId};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -210,8 +210,14 @@ impl MeshOs {
             incoming.fail(now.instant, "it was dropped at the target".to_owned());
         }
         if let Some(outgoing) = self.migrations.leaving(daemon) {
-            // Nothing is left to be sent, and nothing to go on with.
-            outgoing.kill(now.instant);
+            if outgoing.phase() == MigrationPhase::Cutover {
+                // One that has been given away is dropped only for a later incarnation.
+                let generation = outgoing.generation;
+                outgoing.seen_live(now.instant, generation);
+            } else {
+                // Nothing is left to be sent, and nothing to go on with.
+                outgoing.kill(now.instant);
+            }
         }
     }
 

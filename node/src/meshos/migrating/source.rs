@@ -34,11 +34,24 @@ impl MeshOs {
         to: NodeId,
         cause: Option<CommandId>,
     ) -> Result<Ticket, MigrateError> {
+        let ticket = self.begin_migration(now, node, daemon, to, cause)?;
+        self.settle(now, node);
+        Ok(ticket)
+    }
+
+    /// As [`migrate`](Self::migrate), for whoever has everything settled that follows from it.
+    pub(in crate::meshos) fn begin_migration(
+        &mut self,
+        now: Now,
+        node: &mut Node,
+        daemon: DaemonId,
+        to: NodeId,
+        cause: Option<CommandId>,
+    ) -> Result<Ticket, MigrateError> {
         if self.registry.get(daemon).is_some_and(|instance| !instance.held) {
             let id = self.depart(now, node, daemon, to, cause)?;
             let ticket = self.issue();
             self.migrations.waiting.push((id, Waiter::Ticket(ticket)));
-            self.settle(now, node);
             return Ok(ticket);
         }
         let (host, _) = self.directory.find(daemon).ok_or(MigrateError::NotFound(daemon))?;
@@ -51,7 +64,6 @@ impl MeshOs {
         let ticket = self.issue();
         let body = wire::encode(&Start { daemon: daemon.0, to, cause });
         self.ask_about(now, node, host, START, body, AboutMigration::Start { ticket });
-        self.settle(now, node);
         Ok(ticket)
     }
 
@@ -175,8 +187,10 @@ impl MeshOs {
         daemon: DaemonId,
         luggage: Option<Box<Luggage>>,
     ) {
+        let in_sync = self.in_sync_with(daemon);
         if let Some(outgoing) = self.migrations.leaving(daemon) {
-            outgoing.snapshot(now.instant, luggage.map(|luggage| *luggage));
+            let luggage = luggage.map(|luggage| Luggage { in_sync, ..*luggage });
+            outgoing.snapshot(now.instant, luggage);
         }
     }
 

@@ -6,8 +6,8 @@ use std::{
 };
 
 use meshground_node::{
-    EntityKeypair, GroupRequest, Identity, Instant, MeshOs, MeshOsConfig, Node, NodeConfig, NodeEvent,
-    NodeId, Now, SpawnRequest, Topic, WallTime,
+    EntityKeypair, GroupRequest, Identity, Instant, MeshOs, MeshOsConfig, Node, NodeConfig, NodeEvent, Now,
+    SpawnRequest, Topic, WallTime,
 };
 use meshground_shared::GroupKind;
 use meshground_tests::daemons::Diary;

@@ -16,7 +16,7 @@ use super::super::MeshOs;
 use crate::{
     compute::{
         Standing, WorkedOff,
-        groups::{Follower, Journal},
+        groups::{Census, Follower, Guard, InSync, Journal},
     },
     node::Node,
     time::{Instant, Now},
@@ -25,7 +25,8 @@ use crate::{
 /// The most bytes of events, or of a state, sent at once.
 const PIECE: usize = 256 << 10;
 
-/// A standby that is silent for so long is not waited for any more, until it has caught up.
+/// A standby that is silent for so long is waited for no longer than it takes the others to hear that, until it has
+/// caught up.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// Whoever takes over waits so long at most for the last of what the one before it did, if that one is there.
@@ -40,15 +41,20 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A standby that lacks no more events than this has caught up, and is waited for.
 const NEAR: u64 = 256;
 
+/// So many nodes that are gone are remembered.
+const MAX_PARTED: usize = 4_096;
+
 /// What is known of standby groups here.
 #[derive(Debug, Default)]
 pub(super) struct Standbys {
     journals: BTreeMap<GroupId, Journal>,
     /// Those whose daemon runs here, or ran here last.
     actives: BTreeMap<GroupId, Active>,
-    /// Since when this node is to take over a group under a generation.
-    taking: BTreeMap<GroupId, (u64, Instant)>,
+    /// Groups that this node is to take over.
+    taking: BTreeMap<GroupId, Taking>,
     polls: BTreeMap<GroupId, Poll>,
+    /// Nodes that are gone for good, as far as anybody can tell.
+    parted: BTreeSet<NodeId>,
     /// Where this node was last said to stand by.
     told: BTreeMap<DaemonId, DaemonView>,
 }
@@ -75,15 +81,28 @@ struct Active {
     /// What was worked off and is not told yet, by number.
     unsynced: VecDeque<(u64, WorkedOff)>,
     followers: BTreeMap<NodeId, Follower>,
+    /// Which of them have to have an event before it is told of.
+    guard: Guard,
     is_asking_state: bool,
 }
 
-/// The leader asks what standbys hold: incarnation and last event.
+/// This node is to go on with the work of another, under a generation.
+#[derive(Debug)]
+struct Taking {
+    generation: u64,
+    since: Instant,
+    /// Whoever was asked, and when last.
+    asked: BTreeMap<NodeId, Instant>,
+    census: Census,
+}
+
+/// The leader asks what standbys hold.
 #[derive(Debug)]
 struct Poll {
     until: Instant,
+    asked: BTreeSet<NodeId>,
     waiting: BTreeSet<NodeId>,
-    said: BTreeMap<NodeId, (u64, u64)>,
+    census: Census,
 }
 
 impl MeshOs {
@@ -119,14 +138,19 @@ impl MeshOs {
                 entry.hosts().map(|(_, host)| host).filter(|host| *host != self.local).collect();
             let standbys = &mut self.groups.standbys;
             let Some(active) = standbys.actives.get_mut(&group) else { continue };
-            active.followers.retain(|host, _| hosts.contains(host));
-            for host in hosts {
-                active.followers.entry(host).or_insert_with(|| follower(now.instant));
-            }
             let presence = &self.groups.presence;
+            let is_here = |host: &NodeId| presence.get(host).is_some_and(|presence| presence.is_here);
+            let told = active.guard.told().map_or(0, |told| told.version_of(active.generation));
+            // Whoever was in sync keeps what it has until it hears that it is no more.
+            active.followers.retain(|host, follower| {
+                let unaware = follower.have.is_some() && follower.knows < told && is_here(host);
+                hosts.contains(host) || active.guard.has(*host) || unaware
+            });
+            for host in &hosts {
+                active.followers.entry(*host).or_insert_with(|| Follower::new(now.instant));
+            }
             for (host, follower) in &mut active.followers {
-                let is_here = presence.get(host).is_some_and(|presence| presence.is_here);
-                if !is_here || now.instant.saturating_since(follower.heard) >= SILENCE {
+                if !is_here(host) || now.instant.saturating_since(follower.heard) >= SILENCE {
                     follower.counts = false;
                 }
             }
@@ -151,7 +175,14 @@ impl MeshOs {
             let sealed = journal.is_none_or(|journal| journal.sealed);
             ledger.get(*group).is_some() && is_its && !(sealed && done)
         });
-        standbys.journals.retain(|group, _| is_mine(group) || standbys.actives.contains_key(group));
+        // Somebody may need what was in sync, also where it is not to be any more.
+        let is_needed = |group: &GroupId, journal: &Journal| {
+            let entry = ledger.get(*group).filter(|entry| entry.slot(0).generation <= journal.generation);
+            entry.is_some() && journal.in_sync.as_ref().is_some_and(|in_sync| in_sync.has(local))
+        };
+        standbys.journals.retain(|group, journal| {
+            is_mine(group) || standbys.actives.contains_key(group) || is_needed(group, journal)
+        });
         standbys.taking.retain(|group, _| is_mine(group));
         standbys.polls.retain(|group, _| ledger.get(*group).is_some());
         self.tell_standbys();
@@ -193,6 +224,27 @@ impl MeshOs {
         self.groups.standbys.told = stands.into_iter().map(|(id, (daemon, _))| (id, daemon)).collect();
     }
 
+    /// A node is there.
+    pub(in crate::meshos) fn standby_met(&mut self, node: NodeId) {
+        self.groups.standbys.parted.remove(&node);
+    }
+
+    /// A node is gone for good, or long silent: nobody waits for what it may hold.
+    pub(in crate::meshos) fn standby_parted(&mut self, node: NodeId) {
+        let standbys = &mut self.groups.standbys;
+        if !self.groups.ledger.is_empty() && standbys.parted.len() < MAX_PARTED {
+            standbys.parted.insert(node);
+            self.groups.dirty = true;
+        }
+    }
+
+    /// Who has to have what is told of a daemon here.
+    pub(in crate::meshos) fn in_sync_with(&self, daemon: DaemonId) -> Vec<InSync> {
+        let mut actives = self.groups.standbys.actives.values();
+        let active = actives.find(|active| active.daemon == daemon);
+        active.map_or_else(Vec::new, |active| active.guard.chain().to_vec())
+    }
+
     /// Nothing is held of a group any more.
     pub(super) fn forget_standby(&mut self, group: GroupId) {
         let standbys = &mut self.groups.standbys;
@@ -200,19 +252,5 @@ impl MeshOs {
         standbys.actives.remove(&group);
         standbys.polls.remove(&group);
         standbys.taking.remove(&group);
-    }
-}
-
-fn follower(now: Instant) -> Follower {
-    Follower {
-        have: None,
-        base_at: 0,
-        offset: 0,
-        is_asking: false,
-        counts: false,
-        knows_end: false,
-        is_stuck: false,
-        pause_until: None,
-        heard: now,
     }
 }

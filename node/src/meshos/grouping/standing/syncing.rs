@@ -1,8 +1,8 @@
 //! Bringing standbys what an active works off, and telling of it when they have it.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use meshground_shared::{DaemonId, GroupId, GroupKind, NodeId};
+use meshground_shared::{DaemonId, GroupId, GroupKind, Lifecycle, NodeId};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     compute::{
         Luggage, WorkedOff,
-        groups::{Follower, Journal, LogEntry, Piece, confirmed},
+        groups::{Follower, InSync, Journal, Lives, LogEntry, Piece},
     },
     node::Node,
     rpc::{CallError, CallId},
@@ -33,6 +33,8 @@ struct Push {
     before: Option<(u64, u64)>,
     /// With this the end is reached, as soon as all that came before is there.
     end: Option<u64>,
+    /// Who has to have what is told of.
+    in_sync: Option<InSync>,
     what: What,
 }
 
@@ -46,9 +48,11 @@ enum What {
 #[derive(Debug, Serialize, Deserialize)]
 enum Ack {
     /// What is there of this incarnation.
-    Holds { have: Option<u64>, base_at: u64, offset: u64, sealed: bool },
-    /// A newer incarnation is known, or the group is none of its business.
+    Holds { have: Option<u64>, base_at: u64, offset: u64, sealed: bool, knows: u64, life: u64 },
+    /// A newer incarnation is known, or somebody is about to begin one.
     Unwanted,
+    /// The group is none of its business, and it holds nothing of it.
+    Nothing,
 }
 
 impl MeshOs {
@@ -110,6 +114,7 @@ impl MeshOs {
 
     /// Sends every standby what it lacks, and tells what all of them have.
     pub(super) fn sync(&mut self, now: Now, node: &mut Node, group: GroupId) {
+        self.name_in_sync(group);
         let mut pushes = Vec::new();
         let life = self.life;
         let standbys = &mut self.groups.standbys;
@@ -119,7 +124,9 @@ impl MeshOs {
                 continue;
             }
             let is_here = self.groups.presence.get(&host).is_some_and(|presence| presence.is_here);
-            let Some(what) = next_push(journal, follower).filter(|_| is_here && !follower.is_asking) else {
+            let told = active.guard.told();
+            let Some(what) = next_push(journal, follower, told).filter(|_| is_here && !follower.is_asking)
+            else {
                 if !follower.is_asking {
                     follower.heard = now.instant;
                 }
@@ -128,7 +135,8 @@ impl MeshOs {
             follower.is_asking = true;
             let end = journal.sealed.then_some(journal.end());
             let (generation, before) = (journal.generation, journal.before);
-            let push = Push { group: group.0, generation, life, before, end, what };
+            let in_sync = told.cloned();
+            let push = Push { group: group.0, generation, life, before, end, in_sync, what };
             pushes.push((host, wire::encode(&push)));
         }
         for (host, body) in pushes {
@@ -137,10 +145,45 @@ impl MeshOs {
         self.tell_synced(now, node, group);
     }
 
-    /// Lets out what was worked off and is held by all that count.
+    /// Says which standbys have to have what is told of from now on, as far as that may change.
+    fn name_in_sync(&mut self, group: GroupId) {
+        let Some(entry) = self.groups.ledger.get(group) else { return };
+        let hosts: BTreeSet<NodeId> = entry.hosts().map(|(_, host)| host).collect();
+        let standbys = &mut self.groups.standbys;
+        let (Some(active), Some(journal)) =
+            (standbys.actives.get_mut(&group), standbys.journals.get_mut(&group))
+        else {
+            return;
+        };
+        // It may be gone from here already, and what it takes along says who was in sync.
+        let instance = self.registry.get(active.daemon);
+        let is_moving = instance.is_none_or(|instance| instance.lifecycle == Lifecycle::Migrating);
+        if is_moving || journal.sealed || journal.generation != active.generation {
+            return;
+        }
+        let (mut ready, mut lasting) = (Lives::new(), Lives::new());
+        for (host, follower) in &active.followers {
+            if follower.counts && follower.have.is_some() {
+                let which = if hosts.contains(host) { &mut ready } else { &mut lasting };
+                which.insert(host.0, follower.life);
+            }
+        }
+        let (followers, parted) = (&active.followers, &standbys.parted);
+        let is_gone = |node: NodeId, life: u64| {
+            let follower = followers.get(&node);
+            let forgot = |it: &Follower| it.has_resigned || (it.life != life && it.life != 0);
+            parted.contains(&node) || follower.is_some_and(forgot)
+        };
+        active.guard.propose(ready, &lasting, is_gone);
+        journal.note(active.guard.told().cloned());
+    }
+
+    /// Lets out what was worked off and is held by all that have to have it.
     pub(super) fn tell_synced(&mut self, now: Now, node: &mut Node, group: GroupId) {
+        let alone = self.groups.ledger.get(group).is_some_and(|entry| entry.spec.desired == 1);
         let Some((active, journal)) = self.groups.standbys.active(group) else { return };
-        let confirmed = confirmed(&active.followers, journal.end());
+        active.guard.heard(&active.followers);
+        let confirmed = if alone { journal.end() } else { active.guard.confirmed(&active.followers) };
         let daemon = active.daemon;
         let mut told = Vec::new();
         while active.unsynced.front().is_some_and(|(number, _)| *number <= confirmed) {
@@ -162,8 +205,9 @@ impl MeshOs {
 
     /// The daemon's node brings what this one is to hold.
     pub(in crate::meshos) fn on_sync(&mut self, now: Now, node: &mut Node, call: CallId, body: &[u8]) {
-        let Ok(Push { group, generation, life, before: goes_on, end, what }) = wire::decode::<Push>(body)
-        else {
+        let push = wire::decode::<Push>(body).ok();
+        let push = push.filter(|push| push.in_sync.as_ref().is_none_or(InSync::is_sound));
+        let Some(Push { group, generation, life, before: goes_on, end, in_sync, what }) = push else {
             _ = node.end_reply(now, call, Err(CallError::Malformed));
             return;
         };
@@ -175,12 +219,16 @@ impl MeshOs {
         let known = self.groups.standbys.journals.get(&group);
         let is_older = known.is_some_and(|journal| {
             journal.generation > generation
+                || journal.is_fenced(generation, call.peer)
                 || (journal.generation == generation
                     && journal.source != call.peer
                     && journal.base().is_some())
         });
-        if !is_mine || is_older {
+        if is_older {
             return answer(now, node, call, &wire::encode(&Ack::Unwanted));
+        }
+        if !is_mine && known.is_none() {
+            return answer(now, node, call, &wire::encode(&Ack::Nothing));
         }
         let journal = self.groups.standbys.journals.entry(group);
         let journal = journal.or_insert_with(|| Journal::new(0, call.peer, life));
@@ -205,6 +253,11 @@ impl MeshOs {
         journal.sealed |= is_current && end == Some(journal.end());
         let have = is_current.then_some(journal.end());
         let sealed = is_current && journal.sealed;
+        if is_current {
+            journal.note(in_sync);
+        }
+        let noted = journal.in_sync.as_ref().filter(|_| is_current);
+        let version = noted.map_or(0, |noted| noted.version_of(generation));
         let base_at = journal.base().filter(|_| is_current).map_or(0, |(at, _)| at);
         if before == (journal.base().is_some(), journal.generation, journal.sealed) {
             self.say_within(now, Duration::from_secs(1));
@@ -212,7 +265,12 @@ impl MeshOs {
             self.say_soon(now);
             self.groups.dirty = true;
         }
-        answer(now, node, call, &wire::encode(&Ack::Holds { have, base_at, offset, sealed }));
+        answer(
+            now,
+            node,
+            call,
+            &wire::encode(&Ack::Holds { have, base_at, offset, sealed, knows: version, life: self.life }),
+        );
     }
 
     /// A standby said what it holds, or nothing.
@@ -229,20 +287,27 @@ impl MeshOs {
         follower.is_asking = false;
         let mut moved = false;
         match said.as_ref().map(|body| wire::decode::<Ack>(body)) {
-            Ok(Ok(Ack::Holds { have, base_at, offset, sealed })) => {
+            Ok(Ok(Ack::Holds { have, base_at, offset, sealed, knows, life })) => {
                 // Nobody holds what there never was.
                 let have = have.filter(|have| *have <= journal.end());
-                let before = (follower.have, follower.base_at, follower.offset, follower.knows_end);
+                let seen = |it: &Follower| (it.have, it.base_at, it.offset, it.knows_end, it.knows);
+                let before = seen(follower);
                 (follower.have, follower.base_at, follower.offset) = (have, base_at, offset);
+                (follower.knows, follower.life, follower.has_resigned) = (knows, life, false);
                 follower.heard = now.instant;
                 let near = have.is_some_and(|have| journal.end() - have <= NEAR);
                 follower.counts |= near && !journal.sealed;
                 follower.knows_end = journal.sealed && sealed && have == Some(journal.end());
-                moved = before != (follower.have, follower.base_at, follower.offset, follower.knows_end);
+                moved = before != seen(follower);
             }
             Ok(Ok(Ack::Unwanted)) => {
                 follower.counts = false;
                 follower.knows_end = journal.sealed;
+            }
+            Ok(Ok(Ack::Nothing)) => {
+                follower.counts = false;
+                follower.knows_end = journal.sealed;
+                (follower.have, follower.has_resigned) = (None, true);
             }
             _ => {}
         }
@@ -252,13 +317,14 @@ impl MeshOs {
     }
 }
 
-fn next_push(journal: &Journal, follower: &Follower) -> Option<What> {
+fn next_push(journal: &Journal, follower: &Follower, told: Option<&InSync>) -> Option<What> {
     let entries = follower.have.and_then(|have| Some((have, journal.after(have, PIECE)?)));
+    let knows = told.is_none_or(|told| follower.knows >= told.version_of(journal.generation));
     // One that takes no more events needs a newer state.
     let wants_state = follower.is_stuck && journal.base().is_some_and(|(at, _)| at > follower.base_at);
     if let Some((have, entries)) = entries
         && !wants_state
-        && (!entries.is_empty() || (journal.sealed && !follower.knows_end))
+        && (!entries.is_empty() || (journal.sealed && !follower.knows_end) || !knows)
     {
         return Some(What::Entries { first: have + 1, entries });
     }

@@ -1,6 +1,9 @@
 //! Who does the work of a standby group: promoting, taking over, and giving up.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque, btree_map},
+    time::Duration,
+};
 
 use meshground_shared::{CommandId, DaemonEnd, DaemonId, GroupId, GroupKind, NodeId};
 
@@ -12,18 +15,24 @@ use super::{
         },
         asking::Wanted,
     },
-    Active, HANDOVER, POLLED, Poll, follower,
+    Active, HANDOVER, POLLED, Poll, Taking,
 };
 use crate::{
     compute::{
         SpawnOrder,
-        groups::{Entry, Follower, GroupError, Journal, choose},
+        groups::{Census, Entry, Follower, GroupError, Guard, Holding, InSync, Journal, choose},
     },
     node::Node,
     rpc::{CallError, CallId},
     time::{Instant, Now},
     wire,
 };
+
+/// Whoever does not answer is asked again after this.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// What [`POLL`] asks: the group, and the generation under which whoever asks is to go on, if it is.
+type Question = (u64, Option<u64>);
 
 impl MeshOs {
     /// Hands the work of a standby group over to another of its nodes, or to the one that holds most. Everything worked
@@ -69,25 +78,34 @@ impl MeshOs {
     }
 
     /// Starts the daemon of a standby group here, from what is held of it.
-    pub(in crate::meshos::grouping) fn start_active(&mut self, now: Now, group: GroupId, entry: &Entry) {
+    pub(in crate::meshos::grouping) fn start_active(
+        &mut self,
+        now: Now,
+        node: &mut Node,
+        group: GroupId,
+        entry: &Entry,
+    ) {
         let (id, slot) = (entry.member(0), entry.slot(0));
-        let since = self.groups.standbys.taking.entry(group).or_insert((slot.generation, now.instant));
-        if since.0 != slot.generation {
-            *since = (slot.generation, now.instant);
+        let begun = || Taking {
+            generation: slot.generation,
+            since: now.instant,
+            asked: BTreeMap::new(),
+            census: Census::default(),
+        };
+        let taking = self.groups.standbys.taking.entry(group).or_insert_with(begun);
+        if taking.generation != slot.generation {
+            *taking = begun();
         }
-        let waited = now.instant.saturating_since(since.1);
+        let waited = now.instant.saturating_since(taking.since);
+        if !self.may_go_on(now, node, group, slot.generation, waited) {
+            return;
+        }
         let journal = self.groups.standbys.journals.get(&group);
         let resumed = journal.and_then(|journal| Some((journal, journal.resume()?)));
+        let mut before = Vec::new();
         let (luggage, events) = match resumed {
             Some((journal, resumed)) => {
-                let life = self.directory.get(journal.source).map(|inventory| inventory.life);
-                let more_comes = !journal.sealed
-                    && journal.source != self.local
-                    && self.groups.is_here(journal.source)
-                    && life == Some(journal.life);
-                if more_comes && waited < HANDOVER {
-                    return;
-                }
+                before.extend(journal.in_sync.clone());
                 (Some(resumed.0), resumed.1)
             }
             // Somebody else may hold what it had done. Who looks after the group finds out.
@@ -120,17 +138,99 @@ impl MeshOs {
         } else if let Some(journal) = self.groups.standbys.journals.get_mut(&group) {
             journal.go_on(slot.generation, local, life);
         }
-        self.begin_active(now.instant, group, entry, id);
+        if let Some(taking) = self.groups.standbys.taking.remove(&group) {
+            before.extend(taking.census.latest().cloned());
+        }
+        let latest = before.into_iter().max();
+        self.begin_active(now.instant, group, entry, id, latest.into_iter().collect());
     }
 
-    pub(super) fn begin_active(&mut self, now: Instant, group: GroupId, entry: &Entry, daemon: DaemonId) {
+    /// Whether this node may go on with what it holds of a group: it holds all that the one before it did; or that one
+    /// is silent, and none of those that were in sync with it holds more. Those listen no more to it then.
+    fn may_go_on(
+        &mut self,
+        now: Now,
+        node: &mut Node,
+        group: GroupId,
+        generation: u64,
+        waited: Duration,
+    ) -> bool {
+        let local = self.local;
+        // One that holds nothing begins from nothing, or not at all.
+        let Some(journal) = self.groups.standbys.journals.get(&group) else { return true };
+        if journal.sealed || journal.base().is_none() {
+            return true;
+        }
+        let life = self.directory.get(journal.source).map(|inventory| inventory.life);
+        let of_this_life = life == Some(journal.life);
+        let more_comes = of_this_life && journal.source != local && self.groups.is_here(journal.source);
+        if more_comes && waited < HANDOVER {
+            return false;
+        }
+        let Some(journal) = self.groups.standbys.journals.get_mut(&group) else { return true };
+        journal.fence(generation, local);
+        let own = journal.holding(self.life);
+        let upto = own.upto;
+        let Some(taking) = self.groups.standbys.taking.get_mut(&group) else { return false };
+        taking.census.say(local, own);
+        let entry = self.groups.ledger.get(group);
+        let hosts = entry.iter().flat_map(|entry| entry.hosts()).filter(|(index, _)| *index > 0);
+        let hosts: BTreeSet<NodeId> = hosts.map(|(_, host)| host).collect();
+        let parted = &self.groups.standbys.parted;
+        let missing = taking.census.missing(&hosts, |node| parted.contains(&node));
+        if missing.is_empty() {
+            // Otherwise whoever looks after the group finds somebody else.
+            return taking.census.holders().all(|(_, theirs)| Some(theirs) <= upto);
+        }
+        let mut questions = Vec::new();
+        for of in missing {
+            let is_due = taking.asked.get(&of).is_none_or(|at| now.instant.saturating_since(*at) >= AGAIN);
+            if is_due {
+                taking.asked.insert(of, now.instant);
+                questions.push(of);
+            }
+        }
+        for of in questions {
+            let question: Question = (group.0, Some(generation));
+            let asked = Asked::Claim { group, of, generation };
+            self.ask(now, node, of, POLL, wire::encode(&question), asked);
+        }
+        false
+    }
+
+    /// Somebody says what it holds of a group that this node is to go on with.
+    pub(in crate::meshos) fn on_claimed(
+        &mut self,
+        group: GroupId,
+        of: NodeId,
+        generation: u64,
+        said: &Result<Vec<u8>, CallError>,
+    ) {
+        let Some(taking) = self.groups.standbys.taking.get_mut(&group) else { return };
+        let Some(holding) = read(said).filter(|_| taking.generation == generation) else { return };
+        taking.census.say(of, holding);
+        self.groups.dirty = true;
+    }
+
+    pub(super) fn begin_active(
+        &mut self,
+        now: Instant,
+        group: GroupId,
+        entry: &Entry,
+        daemon: DaemonId,
+        before: Vec<InSync>,
+    ) {
         let hosts = entry.hosts().map(|(_, host)| host).filter(|host| *host != self.local);
-        let followers = hosts
-            .map(|host| (host, Follower { counts: self.groups.is_here(host), ..follower(now) }))
-            .collect();
+        let followers = hosts.map(|host| (host, Follower::new(now))).collect();
         let generation = self.groups.standbys.journals.get(&group).map_or(0, |journal| journal.generation);
-        let active =
-            Active { daemon, generation, unsynced: VecDeque::new(), followers, is_asking_state: false };
+        let active = Active {
+            daemon,
+            generation,
+            unsynced: VecDeque::new(),
+            followers,
+            guard: Guard::new(generation, self.local, before),
+            is_asking_state: false,
+        };
         self.groups.standbys.actives.insert(group, active);
         if let Some(known) = self.groups.ledger.get_mut(group) {
             known.begun = known.begun.max(entry.slot(0).generation);
@@ -150,8 +250,13 @@ impl MeshOs {
         }
         self.registry.stand(id);
         // What nobody was told of yet is not told before the others have it from this journal.
-        let before = self.groups.standbys.actives.remove(&group);
-        let unsynced = before.filter(|active| active.daemon == id).map(|active| active.unsynced);
+        let mut in_sync = self.registry.get(id).map_or_else(Vec::new, |instance| instance.in_sync.clone());
+        let last = self.groups.standbys.actives.remove(&group);
+        in_sync.extend(last.iter().flat_map(|active| active.guard.chain()).cloned());
+        in_sync.extend(journal.and_then(|journal| journal.in_sync.clone()));
+        in_sync.sort_unstable();
+        in_sync.dedup();
+        let unsynced = last.filter(|active| active.daemon == id).map(|active| active.unsynced);
         let mut journal = Journal::new(generation, self.local, self.life);
         let unsynced = unsynced.into_iter().flatten().map(|(_, worked)| {
             journal.append(worked.entry.clone());
@@ -159,7 +264,7 @@ impl MeshOs {
         });
         let unsynced = unsynced.collect();
         self.groups.standbys.journals.insert(group, journal);
-        self.begin_active(now, group, &entry, id);
+        self.begin_active(now, group, &entry, id, in_sync);
         if let Some(active) = self.groups.standbys.actives.get_mut(&group) {
             active.unsynced = unsynced;
         }
@@ -196,33 +301,43 @@ impl MeshOs {
         entry: &mut Entry,
     ) -> Result<(), String> {
         let hosts: BTreeSet<NodeId> = entry.hosts().map(|(_, host)| host).collect();
-        if !self.groups.standbys.polls.contains_key(&group) {
-            let waiting = hosts.iter().copied().filter(|host| self.groups.is_here(*host)).collect();
-            let poll = Poll { until: now.instant + POLLED, waiting, said: BTreeMap::new() };
-            for &host in &poll.waiting {
-                if host != self.local {
-                    self.ask(now, node, host, POLL, wire::encode(&group.0), Asked::Poll { group, of: host });
-                }
-            }
-            self.groups.standbys.polls.insert(group, poll);
+        if let btree_map::Entry::Vacant(vacant) = self.groups.standbys.polls.entry(group) {
+            vacant.insert(Poll {
+                until: now.instant + POLLED,
+                asked: BTreeSet::new(),
+                waiting: BTreeSet::new(),
+                census: Census::default(),
+            });
+            let here = hosts.iter().copied().filter(|host| self.groups.is_here(*host)).collect();
+            self.poll(now, node, group, here);
         }
-        let own = self.holding(group);
-        let Some(poll) = self.groups.standbys.polls.get_mut(&group) else { return Ok(()) };
-        if poll.waiting.remove(&self.local)
-            && let Some(own) = own
-        {
-            poll.said.insert(self.local, own);
-        }
+        let Some(poll) = self.groups.standbys.polls.get(&group) else { return Ok(()) };
         if !poll.waiting.is_empty() && poll.until > now.instant {
             return Ok(());
         }
-        let said = std::mem::take(&mut poll.said);
-        self.groups.standbys.polls.remove(&group);
-        let best = said.iter().filter(|(host, _)| self.groups.is_here(**host)).max_by_key(|(host, holds)| {
-            // Where it just crashed comes last of those that hold the same.
-            (**holds, !self.is_refused(now.instant, group, 0, **host), **host)
-        });
-        if let Some((&host, _)) = best {
+        let parted = &self.groups.standbys.parted;
+        let mut missing = poll.census.missing(&hosts, |node| parted.contains(&node));
+        if missing.is_empty() && poll.census.holders().next().is_none() {
+            // Whoever holds something need not be known here as one that is to.
+            let all = self.groups.presence.keys().copied();
+            missing = all.filter(|node| !poll.census.has(*node) && !parted.contains(node)).collect();
+        }
+        // Those who were in sync need not be those who are to be.
+        let others: BTreeSet<NodeId> = missing.difference(&poll.asked).copied().collect();
+        if !others.is_empty() && others.iter().all(|node| self.groups.is_here(*node)) {
+            self.poll(now, node, group, others);
+            return Ok(());
+        }
+        let Some(Poll { census, .. }) = self.groups.standbys.polls.remove(&group) else { return Ok(()) };
+        if let Some(away) = missing.first() {
+            return Err(format!("node {away} may hold more of its state than those that can be reached"));
+        }
+        let best =
+            census.holders().filter(|(host, _)| self.groups.is_here(*host)).max_by_key(|(host, holds)| {
+                // Where it just crashed comes last of those that hold the same.
+                (*holds, !self.is_refused(now.instant, group, 0, *host), *host)
+            });
+        if let Some((host, _)) = best {
             entry.place(0, Some(host));
             let also = entry.hosts().find(|&(index, its)| index > 0 && its == host);
             if let Some((index, _)) = also {
@@ -230,10 +345,7 @@ impl MeshOs {
             }
             return Ok(());
         }
-        if let Some(away) = hosts.iter().find(|host| !self.groups.is_here(**host)) {
-            return Err(format!("nobody that can be reached holds its state; node {away} may"));
-        }
-        // All are there, and none holds anything: what it had done is lost, and it begins anew.
+        // All have been asked, and none holds anything: what it had done is lost, and it begins anew.
         let field = self.field(now.instant, node, group, entry, 0);
         match choose(group, 0, &field.candidates) {
             Some(host) => {
@@ -244,15 +356,40 @@ impl MeshOs {
         }
     }
 
-    /// What this node holds of a group.
-    pub(super) fn holding(&self, group: GroupId) -> Option<(u64, u64)> {
-        self.groups.standbys.journals.get(&group)?.holds()
+    /// Asks these what they hold of a group.
+    fn poll(&mut self, now: Now, node: &mut Node, group: GroupId, whom: BTreeSet<NodeId>) {
+        let own = self.holding(group);
+        for of in whom {
+            let Some(poll) = self.groups.standbys.polls.get_mut(&group) else { return };
+            poll.asked.insert(of);
+            if of == self.local {
+                poll.census.say(of, own.clone());
+            } else {
+                poll.waiting.insert(of);
+                let question: Question = (group.0, None);
+                self.ask(now, node, of, POLL, wire::encode(&question), Asked::Poll { group, of });
+            }
+        }
     }
 
-    /// Whoever looks after a group asks what this node holds of it.
+    /// What this node holds of a group.
+    fn holding(&self, group: GroupId) -> Holding {
+        let nothing = Holding { life: self.life, upto: None, in_sync: None };
+        let journal = self.groups.standbys.journals.get(&group);
+        journal.map_or(nothing, |journal| journal.holding(self.life))
+    }
+
+    /// Whoever looks after a group asks what this node holds of it, or whoever is to go on with it.
     pub(in crate::meshos) fn on_poll(&mut self, now: Now, node: &mut Node, call: CallId, body: &[u8]) {
-        let holds = wire::decode::<u64>(body).ok().and_then(|group| self.holding(GroupId(group)));
-        answer(now, node, call, &wire::encode(&holds));
+        let Ok((group, claim)) = wire::decode::<Question>(body) else {
+            _ = node.end_reply(now, call, Err(CallError::Malformed));
+            return;
+        };
+        let group = GroupId(group);
+        if let (Some(generation), Some(journal)) = (claim, self.groups.standbys.journals.get_mut(&group)) {
+            journal.fence(generation, call.peer);
+        }
+        answer(now, node, call, &wire::encode(&self.holding(group)));
     }
 
     pub(in crate::meshos) fn on_polled(
@@ -263,12 +400,19 @@ impl MeshOs {
     ) {
         let Some(poll) = self.groups.standbys.polls.get_mut(&group) else { return };
         // One that cannot be asked now is waited for no longer than the others.
-        let Ok(said) = said else { return };
+        if said.is_err() {
+            return;
+        }
         poll.waiting.remove(&of);
-        let holds = Some(said).and_then(|body| wire::decode::<Option<(u64, u64)>>(body).ok());
-        if let Some(holds) = holds.flatten() {
-            poll.said.insert(of, holds);
+        if let Some(holding) = read(said) {
+            poll.census.say(of, holding);
         }
         self.groups.dirty = true;
     }
+}
+
+/// What somebody says that it holds.
+fn read(said: &Result<Vec<u8>, CallError>) -> Option<Holding> {
+    let holding = said.as_ref().ok().and_then(|body| wire::decode::<Holding>(body).ok())?;
+    holding.in_sync.as_ref().is_none_or(InSync::is_sound).then_some(holding)
 }

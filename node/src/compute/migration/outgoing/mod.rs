@@ -1,33 +1,17 @@
 //! A migration at its source.
 
+mod answers;
+mod orders;
+
 use std::time::Duration;
 
 use meshground_shared::{CommandId, DaemonId, MigrationId, MigrationPhase, MigrationView, NodeId};
 
-use super::{
-    MAX_PAUSE, MigrateError, PAUSE, Packed, Pieces, Refusal, Replay, Replayed, SILENCE, Stage, Taken,
-};
-use crate::{
-    compute::{Inbox, Luggage, Queued},
-    time::Instant,
-};
+use super::{MigrateError, PAUSE, Packed, Replay, SILENCE};
+use crate::time::Instant;
 
 /// So long may it take to have the state of the daemon, and so long to make it anew out of it.
 const WORK: Duration = Duration::from_mins(1);
-
-/// After so long the source takes nothing new for the daemon, even if events keep coming.
-const REPLAY: Duration = Duration::from_secs(3);
-
-/// How often a transfer is begun again.
-const MAX_RETRIES: u32 = 16;
-
-/// So few events that wait, of so few bytes, go along with the cutover.
-const FEW: usize = 64;
-const FEW_BYTES: usize = 256 << 10;
-
-/// What one message to the target has at most; one event may go beyond.
-const MANY: usize = 256;
-const MANY_BYTES: usize = 1 << 20;
 
 /// Progress within these is not told.
 const TELL_EVERY: Duration = Duration::from_millis(100);
@@ -149,234 +133,6 @@ impl Outgoing {
         (self.again_at, self.pause) = (None, PAUSE);
     }
 
-    /// What is to be done now. Once what it says is under way, one of the answers below must follow.
-    pub(crate) fn next(&mut self, waiting: Option<&Inbox>, now: Instant) -> Option<Order> {
-        match self.phase {
-            MigrationPhase::Complete => return Some(Order::Drop),
-            MigrationPhase::Cancelled | MigrationPhase::Failed => return Some(Order::Stay),
-            _ => {}
-        }
-        // Not as soon as that is heard, so that each phase is seen.
-        if self.phase == MigrationPhase::Restore && self.restored {
-            self.enter(now, MigrationPhase::Replay);
-        }
-        if self.asking || self.again_at.is_some_and(|at| at > now) {
-            return None;
-        }
-        let order = match self.phase {
-            MigrationPhase::Transfer if !self.accepted => Order::Offer,
-            MigrationPhase::Replay => {
-                let (events, all) = self.chunk(waiting?, if self.sealed { MANY } else { FEW });
-                let late = self.forced || now.saturating_since(self.phase_since) >= REPLAY;
-                if !self.sealed && (all || late) {
-                    return Some(Order::Seal);
-                }
-                if self.sealed && all {
-                    // The source does not run it again, unless it hears that the target does not have it.
-                    self.enter(now, MigrationPhase::Cutover);
-                    Order::Cutover(events)
-                } else if self.sealed {
-                    Order::Replay(events)
-                } else {
-                    Order::Replay(self.chunk(waiting?, MANY).0)
-                }
-            }
-            MigrationPhase::Cutover => Order::Cutover(self.chunk(waiting?, usize::MAX).0),
-            _ => return None,
-        };
-        self.asking = true;
-        self.again_at = None;
-        Some(order)
-    }
-
-    /// The next of those that wait, and whether that is all of them.
-    fn chunk(&self, waiting: &Inbox, most: usize) -> (Replay, bool) {
-        let most_bytes = if most > FEW { MANY_BYTES } else { FEW_BYTES };
-        let (mut events, mut bytes): (Vec<Queued>, usize) = (Vec::new(), 0);
-        for queued in waiting.waiting(self.replayed) {
-            bytes += queued.size();
-            // What was sent as the last is sent as the same again.
-            let full = events.len() >= most || (bytes > most_bytes && most != usize::MAX);
-            if full && !(events.is_empty() && most > FEW) {
-                return (self.replay(events), false);
-            }
-            events.push(queued.clone());
-        }
-        (self.replay(events), true)
-    }
-
-    fn replay(&self, events: Vec<Queued>) -> Replay {
-        Replay { migration: self.id.0, from: self.replayed as u64, events }
-    }
-
-    /// Nothing new is taken for the daemon any more.
-    pub(crate) fn sealed(&mut self) {
-        self.sealed = true;
-    }
-
-    /// The daemon's state, if it has one.
-    pub(crate) fn snapshot(&mut self, now: Instant, luggage: Option<Luggage>) {
-        if self.phase != MigrationPhase::Snapshot {
-            return;
-        }
-        match luggage.and_then(Packed::new) {
-            Some(packed) => {
-                self.bytes_total = packed.len() as u64;
-                self.packed = Some(packed);
-                self.heard = now;
-                self.enter(now, MigrationPhase::Transfer);
-            }
-            None => self.fail(now, MigrateError::NoState(self.daemon)),
-        }
-    }
-
-    /// A question came to nothing; it is asked again in a while.
-    pub(crate) fn unanswered(&mut self, now: Instant) {
-        self.asking = false;
-        self.again_at = Some(now + self.pause);
-        self.pause = (self.pause * 2).min(MAX_PAUSE);
-    }
-
-    fn answered(&mut self, now: Instant) {
-        self.asking = false;
-        self.heard = now;
-        self.pause = PAUSE;
-    }
-
-    /// What the target says to [`Order::Offer`]; `kind` is that of the daemon.
-    pub(crate) fn offered(&mut self, now: Instant, kind: &str, taken: Taken) {
-        self.answered(now);
-        match taken {
-            Ok(()) => self.accepted = true,
-            Err(Refusal::KindNotFound) => {
-                self.fail(now, MigrateError::KindNotFound { node: self.target, kind: kind.to_owned() });
-            }
-            Err(Refusal::Closed) => self.fail(now, MigrateError::Closed(self.target)),
-            Err(Refusal::Other(reason)) => self.fail(now, MigrateError::Failed(reason)),
-        }
-    }
-
-    /// The target fetches, from this byte on. What it is given, if it is given anything.
-    pub(crate) fn fetch(&mut self, now: Instant, from: u64) -> Option<Pieces> {
-        if self.phase != MigrationPhase::Transfer {
-            return None;
-        }
-        self.heard = now;
-        // It has heard of the offer, even if its answer to that has not come yet.
-        self.accepted = true;
-        self.fetches += 1;
-        if self.fetches > MAX_RETRIES + 1 {
-            self.fail(now, MigrateError::Failed(format!("the transfer broke {MAX_RETRIES} times")));
-            return None;
-        }
-        self.packed.as_ref()?.pieces(from)
-    }
-
-    /// What it is given.
-    pub(crate) fn packed(&mut self) -> Option<&mut Packed> {
-        self.packed.as_mut()
-    }
-
-    /// The target tells how far it is.
-    pub(crate) fn told_by_target(&mut self, now: Instant, stage: Stage) {
-        use MigrationPhase::{Complete, Cutover, Restore, Snapshot, Transfer};
-        self.heard = now;
-        match (stage, self.phase) {
-            (Stage::Fetching(have), Transfer) => {
-                self.bytes_done = self.bytes_done.max(have).min(self.bytes_total);
-            }
-            (Stage::Restoring, Transfer) => self.restores(now),
-            (Stage::Restored, Transfer | Restore) => {
-                self.restores(now);
-                self.restored = true;
-            }
-            (Stage::Failed(reason), Cutover) => self.unknown(now, &reason),
-            (Stage::Failed(reason), phase) if phase != Snapshot => {
-                self.fail(now, MigrateError::Failed(reason));
-            }
-            (Stage::Live, Cutover) => self.end(now, Complete, Ok(())),
-            _ => {}
-        }
-    }
-
-    fn restores(&mut self, now: Instant) {
-        if self.phase == MigrationPhase::Transfer {
-            self.accepted = true;
-            self.packed = None;
-            self.bytes_done = self.bytes_total;
-            self.enter(now, MigrationPhase::Restore);
-        }
-    }
-
-    /// What the target says to [`Order::Replay`].
-    pub(crate) fn replayed(&mut self, now: Instant, answer: Replayed) {
-        self.answered(now);
-        match answer {
-            // A late answer may tell of less.
-            Replayed::Upto(count) => {
-                self.replayed = self.replayed.max(usize::try_from(count).unwrap_or(usize::MAX));
-            }
-            Replayed::Unknown => self.fail(now, MigrateError::Failed("the target dropped it".to_owned())),
-        }
-    }
-
-    /// What the target says to [`Order::Cutover`].
-    pub(crate) fn cut(&mut self, now: Instant, answer: Replayed) {
-        self.answered(now);
-        if self.phase == MigrationPhase::Cutover {
-            match answer {
-                Replayed::Upto(_) => self.end(now, MigrationPhase::Complete, Ok(())),
-                Replayed::Unknown => self.unknown(now, "the target does not have it"),
-            }
-        }
-    }
-
-    /// The target says after the cutover that it does not have the daemon and never will: so it is the source's again.
-    fn unknown(&mut self, now: Instant, reason: &str) {
-        self.end(now, MigrationPhase::Failed, Err(MigrateError::Failed(reason.to_owned())));
-    }
-
-    /// Somebody says that this incarnation of the daemon runs at the target, or a later one somewhere.
-    pub(crate) fn seen_live(&mut self, now: Instant, generation: u64) {
-        if self.phase == MigrationPhase::Cutover && generation >= self.generation {
-            self.end(now, MigrationPhase::Complete, Ok(()));
-        }
-    }
-
-    /// It comes to nothing, unless the daemon has been given away already.
-    pub(crate) fn fail(&mut self, now: Instant, error: MigrateError) {
-        if self.phase < MigrationPhase::Cutover {
-            self.end(now, MigrationPhase::Failed, Err(error));
-        }
-    }
-
-    /// Calls it off.
-    pub(crate) fn cancel(&mut self, now: Instant) -> Result<(), MigrateError> {
-        if self.phase < MigrationPhase::Cutover {
-            self.end(now, MigrationPhase::Cancelled, Err(MigrateError::Cancelled));
-            return Ok(());
-        }
-        Err(MigrateError::TooLate)
-    }
-
-    /// Calls it off even after the cutover; who calls for this answers for what the target may do.
-    pub(crate) fn kill(&mut self, now: Instant) {
-        if !self.phase.is_over() {
-            self.taken_back = self.phase == MigrationPhase::Cutover;
-            self.end(now, MigrationPhase::Cancelled, Err(MigrateError::Cancelled));
-        }
-    }
-
-    /// Which incarnation the daemon is from now on, if it was taken back by force: one that is right against the target's.
-    pub(crate) fn new_generation(&self) -> Option<u64> {
-        self.taken_back.then(|| self.generation.saturating_add(1))
-    }
-
-    /// Has it not wait until few events wait.
-    pub(crate) fn force(&mut self) {
-        self.forced = true;
-    }
-
     fn end(&mut self, now: Instant, phase: MigrationPhase, outcome: Result<(), MigrateError>) {
         self.enter(now, phase);
         self.packed = None;
@@ -456,9 +212,14 @@ impl Outgoing {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{Replayed, Stage},
+        answers::MAX_RETRIES,
+        orders::{FEW, MANY, REPLAY},
+        *,
+    };
     use crate::{
-        compute::SenderKey,
+        compute::{Inbox, Luggage, SenderKey},
         daemon::{DaemonEvent, Sender},
     };
 

@@ -1,0 +1,288 @@
+//! Which standbys have to have an event before anybody is told that it was worked off; and who may take over, so that
+//! none that was told of is lost.
+//!
+//! The one that works names them, in sets that follow one another; those of a set that is in force all hold what is
+//! told of. Each set shares a member with every one before it that may still be in force, and is in force only once
+//! all its members have heard of it. So whoever has asked all members of the latest set that any of them knows has
+//! missed none, and asking a member has it listen no more to the one that worked before. A member that has forgotten
+//! everything, as it began anew, cannot say whether there was a later set; then the one that named it has to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use meshground_shared::NodeId;
+use serde::{Deserialize, Serialize};
+
+use super::{Follower, MAX_MEMBERS};
+
+/// So many sets at most may be in force as far as somebody knows.
+const MAX_CHAIN: usize = 8;
+
+/// Nodes, and the life of each.
+pub(crate) type Lives = BTreeMap<u64, u64>;
+
+/// One of these sets. Of two the greater is the later.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct InSync {
+    /// The incarnation that named it.
+    generation: u64,
+    /// Counts those it named, from 1.
+    version: u64,
+    /// The node it was on.
+    by: u64,
+    members: Lives,
+}
+
+impl InSync {
+    /// Which of an incarnation's sets it is; 0 if it is another's.
+    pub(crate) fn version_of(&self, generation: u64) -> u64 {
+        if self.generation == generation { self.version } else { 0 }
+    }
+
+    pub(crate) fn has(&self, node: NodeId) -> bool {
+        self.members.contains_key(&node.0)
+    }
+
+    fn members(&self) -> impl Iterator<Item = (NodeId, u64)> {
+        self.members.iter().map(|(&node, &life)| (NodeId(node), life))
+    }
+
+    /// Whether it can be what somebody named.
+    pub(crate) fn is_sound(&self) -> bool {
+        (1..=2 * MAX_MEMBERS as usize).contains(&self.members.len())
+    }
+}
+
+/// The sets as the one that works knows them.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    generation: u64,
+    local: NodeId,
+    /// Those that may be in force as far as somebody knows, the latest last.
+    chain: Vec<InSync>,
+    /// The first of them is in force, and of this incarnation.
+    holds: bool,
+}
+
+impl Guard {
+    /// That of an incarnation which goes on from one whose sets these are, on the node `local`.
+    pub(crate) fn new(generation: u64, local: NodeId, before: Vec<InSync>) -> Self {
+        let without = before.into_iter().map(|mut set| {
+            set.members.remove(&local.0);
+            set
+        });
+        let chain = without.filter(|set| !set.members.is_empty()).collect();
+        Self { generation, local, chain, holds: false }
+    }
+
+    /// What standbys are to be told: the latest set of this incarnation.
+    pub(crate) fn told(&self) -> Option<&InSync> {
+        self.chain.last().filter(|set| set.generation == self.generation)
+    }
+
+    /// All that may be in force.
+    pub(crate) fn chain(&self) -> &[InSync] {
+        &self.chain
+    }
+
+    /// Whether a node is in a set that may be in force.
+    pub(crate) fn has(&self, node: NodeId) -> bool {
+        self.chain.iter().any(|set| set.has(node))
+    }
+
+    /// Names another set, if that is needed and may be: `ready` are the nodes it had better have, `lasting` those that
+    /// it may have besides to share a member with those before. Of lives that are `gone` nothing can come any more.
+    pub(crate) fn propose(&mut self, ready: Lives, lasting: &Lives, gone: impl Fn(NodeId, u64) -> bool) {
+        let shares = |wanted: &Lives| {
+            self.chain.iter().all(|set| {
+                let mut members = set.members();
+                let is_shared = members.any(|(node, life)| wanted.get(&node.0) == Some(&life));
+                is_shared || set.members().all(|(node, life)| gone(node, life))
+            })
+        };
+        let mut wanted = ready;
+        if !shares(&wanted) {
+            wanted.extend(lasting);
+        }
+        let is_news = self.told().is_none_or(|told| told.members != wanted);
+        if wanted.is_empty() || !is_news || self.chain.len() >= MAX_CHAIN || !shares(&wanted) {
+            return;
+        }
+        let version = self.told().map_or(1, |told| told.version + 1);
+        let set = InSync { generation: self.generation, version, by: self.local.0, members: wanted };
+        self.chain.push(set);
+    }
+
+    /// Standbys have heard of sets: the latest of which all have heard is in force.
+    pub(crate) fn heard(&mut self, followers: &BTreeMap<NodeId, Follower>) {
+        let all_know = |set: &InSync| {
+            let knows = |(node, life)| {
+                let follower = followers.get(&node);
+                follower.is_some_and(|follower| follower.life == life && follower.knows >= set.version)
+            };
+            set.generation == self.generation && set.members().all(knows)
+        };
+        if let Some(at) = self.chain.iter().rposition(all_know) {
+            self.chain.drain(..at);
+            self.holds = true;
+        }
+    }
+
+    /// The last event that all have who have to; none as long as no set is in force.
+    pub(crate) fn confirmed(&self, followers: &BTreeMap<NodeId, Follower>) -> u64 {
+        let Some(set) = self.chain.first().filter(|_| self.holds) else { return 0 };
+        let have = |(node, life)| {
+            let follower = followers.get(&node).filter(|follower| follower.life == life);
+            follower.and_then(|follower| follower.have).unwrap_or(0)
+        };
+        set.members().map(have).min().unwrap_or(0)
+    }
+}
+
+/// What a node holds of a standby group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Holding {
+    /// The node's life.
+    pub(crate) life: u64,
+    /// The incarnation and its last event, if there is a state.
+    pub(crate) upto: Option<(u64, u64)>,
+    /// The latest set it has heard of.
+    pub(crate) in_sync: Option<InSync>,
+}
+
+/// What those hold who were asked.
+#[derive(Debug, Default)]
+pub(crate) struct Census {
+    said: BTreeMap<NodeId, Holding>,
+}
+
+impl Census {
+    pub(crate) fn say(&mut self, node: NodeId, holding: Holding) {
+        self.said.insert(node, holding);
+    }
+
+    pub(crate) fn has(&self, node: NodeId) -> bool {
+        self.said.contains_key(&node)
+    }
+
+    /// The latest set that anybody knows.
+    pub(crate) fn latest(&self) -> Option<&InSync> {
+        self.said.values().filter_map(|holding| holding.in_sync.as_ref()).max()
+    }
+
+    /// Who may hold something that was told of, or know who does, and has not been asked; `hosts` are those that are to
+    /// hold something. Of those that are `gone` nothing can come any more.
+    pub(crate) fn missing(
+        &self,
+        hosts: &BTreeSet<NodeId>,
+        gone: impl Fn(NodeId) -> bool,
+    ) -> BTreeSet<NodeId> {
+        let mut missing = BTreeSet::new();
+        let newest = self.holders().map(|(_, (generation, _))| generation).max().unwrap_or(0);
+        if self.latest().map_or(0, |latest| latest.generation) < newest {
+            // Others may have been told who is in sync with the newest incarnation.
+            missing
+                .extend(hosts.iter().copied().filter(|host| !self.said.contains_key(host) && !gone(*host)));
+        }
+        let Some(latest) = self.latest() else { return missing };
+        let mut forgot = false;
+        for (node, life) in latest.members() {
+            match self.said.get(&node) {
+                Some(holding) => forgot |= holding.life != life,
+                None if gone(node) => forgot = true,
+                None => _ = missing.insert(node),
+            }
+        }
+        let by = NodeId(latest.by);
+        if forgot && !self.said.contains_key(&by) && !gone(by) {
+            missing.insert(by);
+        }
+        missing
+    }
+
+    /// Those who hold a state, and up to where.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = (NodeId, (u64, u64))> {
+        self.said.iter().filter_map(|(&node, holding)| Some((node, holding.upto?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Instant;
+
+    fn follower(knows: u64, have: u64) -> Follower {
+        Follower { knows, have: Some(have), life: 1, ..Follower::new(Instant::from_micros(0)) }
+    }
+
+    fn lives(nodes: &[u64]) -> Lives {
+        nodes.iter().map(|&node| (node, 1)).collect()
+    }
+
+    fn in_force(nodes: &[u64]) -> Guard {
+        let mut guard = Guard::new(1, NodeId(9), Vec::new());
+        guard.propose(lives(nodes), &Lives::new(), |_, _| false);
+        guard.heard(&nodes.iter().map(|node| (NodeId(*node), follower(1, 5))).collect());
+        guard
+    }
+
+    fn names(guard: &Guard, nodes: &[u64]) -> bool {
+        guard.told().is_some_and(|told| told.members == lives(nodes))
+    }
+
+    #[test]
+    fn nothing_is_told_before_a_set_is_in_force_and_all_of_it_have_it() {
+        let mut guard = Guard::new(1, NodeId(9), Vec::new());
+        guard.propose(lives(&[1, 2]), &Lives::new(), |_, _| false);
+        let mut followers = BTreeMap::from([(NodeId(1), follower(1, 5)), (NodeId(2), follower(0, 5))]);
+        guard.heard(&followers);
+        assert_eq!(guard.confirmed(&followers), 0);
+        followers.insert(NodeId(2), follower(1, 3));
+        guard.heard(&followers);
+        assert_eq!(guard.confirmed(&followers), 3);
+        followers.insert(NodeId(2), Follower { life: 2, ..follower(1, 9) });
+        assert_eq!(guard.confirmed(&followers), 0, "it began anew, and may have forgotten who is in sync");
+    }
+
+    #[test]
+    fn a_set_shares_a_member_with_those_before_unless_all_of_them_are_gone() {
+        let mut guard = in_force(&[1]);
+        guard.propose(lives(&[2]), &Lives::new(), |_, _| false);
+        assert!(names(&guard, &[1]), "the only one is away, and may take over");
+        guard.propose(lives(&[2]), &lives(&[1]), |_, _| false);
+        assert!(names(&guard, &[1, 2]), "by way of both");
+        let mut guard = in_force(&[1]);
+        guard.propose(lives(&[2]), &Lives::new(), |node, _| node == NodeId(1));
+        assert!(names(&guard, &[2]));
+        // The next incarnation, on node 1, goes on from there.
+        let guard = Guard::new(2, NodeId(1), in_force(&[1, 2]).chain().to_vec());
+        assert!(guard.told().is_none() && guard.has(NodeId(2)) && !guard.has(NodeId(1)));
+    }
+
+    #[test]
+    fn whoever_takes_over_has_to_have_asked_all_of_the_latest_set() {
+        let guard = in_force(&[1, 2]);
+        let mut later = in_force(&[1, 2]);
+        later.propose(lives(&[2]), &Lives::new(), |_, _| false);
+        let holding = |guard: &Guard| Holding { life: 1, upto: Some((1, 3)), in_sync: guard.told().cloned() };
+        let missing =
+            |census: &Census| census.missing(&BTreeSet::new(), |_| false).into_iter().collect::<Vec<_>>();
+        let mut census = Census::default();
+        census.say(NodeId(1), holding(&guard));
+        assert_eq!(missing(&census), [NodeId(2)]);
+        assert!(census.missing(&BTreeSet::new(), |_| true).is_empty());
+        census.say(NodeId(2), Holding { life: 2, upto: None, in_sync: None });
+        assert_eq!(missing(&census), [NodeId(9)], "one forgot what it heard, so whoever named it has to say");
+        census.say(NodeId(2), holding(&later));
+        assert_eq!(missing(&census), []);
+        let mut census = Census::default();
+        census.say(NodeId(2), holding(&later));
+        assert_eq!(missing(&census), [], "node 1 has nothing that this one lacks");
+        let mut census = Census::default();
+        census.say(NodeId(1), Holding { life: 1, upto: Some((2, 0)), in_sync: guard.told().cloned() });
+        census.say(NodeId(2), holding(&guard));
+        assert_eq!(missing(&census), []);
+        let hosts = BTreeSet::from([NodeId(1), NodeId(3)]);
+        let missing = census.missing(&hosts, |_| false);
+        assert_eq!(missing, BTreeSet::from([NodeId(3)]), "it may know who is in sync with the second");
+    }
+}

@@ -1,0 +1,384 @@
+//! Standbys: nothing that was acknowledged is lost.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use meshground_node::{DaemonId, DeliverError, GroupId, GroupRequest, MeshOs, Settlement, Ticket};
+use meshground_shared::{GroupHealth, GroupKind};
+use meshground_tests::sim::{Faults, Network, each_seed};
+
+use super::{divide, group_outcome, mesh, really, rejoin, request, running, try_group, view};
+use crate::{BAD, LIMIT, settled};
+
+fn standby(count: u32) -> GroupRequest {
+    GroupRequest { kind: GroupKind::Standby, ..request(count, 11) }
+}
+
+/// Where the daemon of a standby group really runs.
+fn active(network: &Network, group: GroupId) -> Option<usize> {
+    match really(network, group).get(&0).map(Vec::as_slice) {
+        Some(&[at]) => Some(at),
+        _ => None,
+    }
+}
+
+/// A standby group of three on five nodes, and its daemon.
+fn standing(network: &mut Network) -> (GroupId, DaemonId) {
+    let group = try_group(network, 0, standby(3)).expect("five nodes");
+    let daemon = view(network, 0, group).expect("it knows").members[0].daemon;
+    (group, daemon)
+}
+
+fn stands(network: &mut Network, group: GroupId) {
+    let ready = |network: &Network| {
+        active(network, group).is_some()
+            && running(network).iter().all(|&number| {
+                view(network, number, group).is_some_and(|view| view.health == GroupHealth::Healthy)
+            })
+    };
+    let done = network.run_until(LIMIT, ready);
+    let views: Vec<_> = running(network).into_iter().map(|number| view(network, number, group)).collect();
+    assert!(done.is_some(), "after a minute still: {:?}, {views:?}", really(network, group));
+}
+
+/// Sends numbered entries from a node; those that were acknowledged, in order.
+fn acknowledged(network: &Network, from: usize, sent: &[(Ticket, String)]) -> Vec<String> {
+    let was = |ticket: Ticket| {
+        matches!(network.members[from].os.settlement(ticket), Some(Settlement::Delivered(Ok(_))))
+    };
+    sent.iter().filter(|(ticket, _)| was(*ticket)).map(|(_, text)| text.clone()).collect()
+}
+
+/// Everything acknowledged is there once and in order.
+fn keeps(network: &mut Network, group: GroupId, daemon: DaemonId, acknowledged: &[String]) {
+    let at = active(network, group).expect("it runs");
+    let entries: Vec<String> = crate::entries(network, at, daemon)
+        .into_iter()
+        .map(|entry| String::from_utf8(entry).expect("text"))
+        .collect();
+    let once: BTreeSet<&String> = entries.iter().collect();
+    assert_eq!(once.len(), entries.len(), "nothing twice: {entries:?}");
+    let kept: Vec<String> = entries.into_iter().filter(|entry| acknowledged.contains(entry)).collect();
+    assert_eq!(kept, acknowledged, "all that was acknowledged, in order");
+}
+
+#[test]
+fn what_was_acknowledged_outlives_the_node_that_did_the_work() {
+    each_seed(20, |seed| {
+        let mut network = mesh(seed, Faults { loss: 0.05, ..BAD }, 5);
+        let (group, daemon) = standing(&mut network);
+        stands(&mut network, group);
+        let mut sent = Vec::new();
+        for round in 0..3 {
+            let at = active(&network, group).expect("it runs");
+            let from = running(&network).into_iter().find(|&number| number != at).expect("others");
+            let from = if round == 0 {
+                from
+            } else {
+                (0..5).find(|&n| n != at && network.members[n].node.is_some()).expect("others")
+            };
+            let mut batch = Vec::new();
+            for number in 0..40 {
+                let text = format!("{round}-{number}");
+                batch.push((crate::send(&mut network, from, daemon, &text), text));
+                let pause = network.below(8);
+                network.run_for(Duration::from_millis(pause));
+            }
+            let pause = network.below(100);
+            network.run_for(Duration::from_millis(pause));
+            // Only so many can be lost; the last round loses none.
+            if round < 2 {
+                network.crash(at);
+            }
+            network.run_for(Duration::from_secs(12));
+            sent.extend(acknowledged(&network, from, &batch));
+            stands(&mut network, group);
+            keeps(&mut network, group, daemon, &sent);
+            if round < 2 {
+                network.restart(at);
+                rejoin(&mut network, at);
+                network.run_for(Duration::from_secs(2));
+                stands(&mut network, group);
+            }
+        }
+        assert!(sent.len() > 100, "most is acknowledged in the end: {}", sent.len());
+    });
+}
+
+#[test]
+fn a_lost_standby_is_replaced_and_one_that_came_late_goes_on_with_everything() {
+    each_seed(10, |seed| {
+        let mut network = mesh(seed, Faults { loss: 0.05, ..BAD }, 5);
+        let (group, daemon) = standing(&mut network);
+        stands(&mut network, group);
+        let first = active(&network, group).expect("it runs");
+        let mut sent = Vec::new();
+        for round in 0..3 {
+            for number in 0..15 {
+                let text = format!("{round}-{number}");
+                sent.push((crate::send(&mut network, first, daemon, &text), text));
+            }
+            network.run_for(Duration::from_secs(2));
+            let view = view(&network, first, group).expect("it knows");
+            let standby = view.members[1].node.expect("it stands");
+            let synced: Vec<bool> = view.members.iter().map(|member| member.synced.is_some()).collect();
+            assert_eq!(synced, [false, true, true]);
+            if round < 2 {
+                let is_it = |&number: &usize| network.id(number) == standby;
+                let at = running(&network).into_iter().find(is_it).expect("it runs");
+                network.crash(at);
+                // It takes a while for anybody to see that.
+                network.run_for(Duration::from_secs(5));
+                stands(&mut network, group);
+                assert_eq!(active(&network, group), Some(first), "the work stays where it is");
+            }
+        }
+        let acknowledged = acknowledged(&network, first, &sent);
+        assert_eq!(acknowledged.len(), sent.len());
+        network.crash(first);
+        let goes_on = |network: &Network| active(network, group).is_some();
+        assert!(network.run_until(LIMIT, goes_on).is_some());
+        network.run_for(Duration::from_secs(2));
+        keeps(&mut network, group, daemon, &acknowledged);
+    });
+}
+
+#[test]
+fn a_hand_over_loses_nothing_and_fails_nothing() {
+    each_seed(10, |seed| {
+        let mut network = mesh(seed, Faults { loss: 0.05, ..BAD }, 5);
+        let (group, daemon) = standing(&mut network);
+        stands(&mut network, group);
+        let mut sent = Vec::new();
+        for number in 0..90_usize {
+            let text = format!("{number}");
+            sent.push((crate::send(&mut network, 3, daemon, &text), text));
+            network.run_for(Duration::from_millis(5));
+            if number % 30 == 15 {
+                let before = active(&network, group);
+                let promote = |os: &mut MeshOs, node: &mut _, now| os.promote(now, node, group, None, None);
+                let at = (number / 30) % 5;
+                let ticket = network.act_os(at, promote).expect("somebody is ready");
+                assert_eq!(group_outcome(&mut network, at, ticket), Ok(group));
+                stands(&mut network, group);
+                assert_ne!(active(&network, group), before);
+            }
+        }
+        network.run_for(Duration::from_secs(5));
+        let acknowledged = acknowledged(&network, 3, &sent);
+        assert_eq!(acknowledged.len(), 90);
+        keeps(&mut network, group, daemon, &acknowledged);
+    });
+}
+
+#[test]
+fn what_one_crashed_over_is_told_so_once_and_the_next_goes_on_without_it() {
+    let mut network = mesh(1, Faults::NONE, 4);
+    let (group, daemon) = standing(&mut network);
+    stands(&mut network, group);
+    let sent: Vec<Ticket> =
+        ["a", "crash", "b"].iter().map(|text| crate::send(&mut network, 3, daemon, text)).collect();
+    let outcomes: Vec<Settlement> = sent.into_iter().map(|ticket| settled(&mut network, 3, ticket)).collect();
+    assert!(
+        matches!(
+            &outcomes[..],
+            [
+                Settlement::Delivered(Ok(_)),
+                Settlement::Delivered(Err(DeliverError::Crashed)),
+                Settlement::Delivered(Ok(_)),
+            ]
+        ),
+        "{outcomes:?}"
+    );
+    stands(&mut network, group);
+    keeps(&mut network, group, daemon, &["a".to_owned(), "b".to_owned()]);
+}
+
+/// What was sent by whom; of a node that crashes only what it had heard by then is known.
+#[derive(Default)]
+struct Mail {
+    under_way: Vec<(usize, Ticket, String)>,
+    acknowledged: Vec<(usize, String)>,
+    count: u32,
+}
+
+impl Mail {
+    fn send(&mut self, network: &mut Network, from: usize, daemon: DaemonId) {
+        let text = format!("{from}-{}", self.count);
+        self.count += 1;
+        self.under_way.push((from, crate::send(network, from, daemon, &text), text));
+    }
+
+    /// Takes note of what was acknowledged to a node, which hears of nothing else that it has sent so far.
+    fn close(&mut self, network: &Network, of: usize) {
+        let (its, others) = self.under_way.drain(..).partition(|(from, ..)| *from == of);
+        self.under_way = others;
+        let its: Vec<(usize, Ticket, String)> = its;
+        for (from, ticket, text) in its {
+            if matches!(network.members[from].os.settlement(ticket), Some(Settlement::Delivered(Ok(_)))) {
+                self.acknowledged.push((from, text));
+            }
+        }
+    }
+
+    /// Everything acknowledged is there once, and that of each sender in order.
+    fn is_kept(&mut self, network: &mut Network, group: GroupId, daemon: DaemonId) {
+        for number in 0..network.members.len() {
+            self.close(network, number);
+        }
+        let at = active(network, group).expect("it runs");
+        let entries = crate::entries(network, at, daemon);
+        let entries: Vec<String> =
+            entries.into_iter().map(|entry| String::from_utf8(entry).expect("text")).collect();
+        let once: BTreeSet<&String> = entries.iter().collect();
+        assert_eq!(once.len(), entries.len(), "nothing twice: {entries:?}");
+        for sender in 0..network.members.len() {
+            let its = self.acknowledged.iter().filter(|(from, _)| *from == sender).map(|(_, text)| text);
+            let its: Vec<&String> = its.collect();
+            let kept: Vec<&String> = entries.iter().filter(|entry| its.contains(entry)).collect();
+            assert_eq!(kept, its, "all that was acknowledged to {sender}, in order");
+        }
+    }
+}
+
+/// Cuts some of what is between nodes, in one of many ways.
+fn part(network: &mut Network, group: GroupId) {
+    let at = active(network, group);
+    let address = |network: &Network, number: usize| network.members[number].address;
+    match network.below(6) {
+        0 => {}
+        1 | 2 => {
+            let some: Vec<usize> = (0..5).filter(|_| network.below(2) == 0).collect();
+            divide(network, &some);
+        }
+        3 => divide(network, &[at.unwrap_or(0)]),
+        // Some links of the one that works, or one way of them.
+        way => {
+            let at = at.unwrap_or(0);
+            for other in (0..5).filter(|other| *other != at) {
+                if network.below(2) == 0 {
+                    network.cuts.push((address(network, at), address(network, other)));
+                    if way == 4 {
+                        network.cuts.push((address(network, other), address(network, at)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_that_was_acknowledged_is_lost_over_crashes_and_partitions() {
+    each_seed(40, |seed| {
+        let mut network = mesh(seed, Faults { loss: 0.05, ..BAD }, 5);
+        let count = 2 + u32::try_from(seed % 3).expect("small");
+        let group = try_group(&mut network, 0, standby(count)).expect("five nodes");
+        let daemon = view(&network, 0, group).expect("it knows").members[0].daemon;
+        stands(&mut network, group);
+        let mut mail = Mail::default();
+        for _ in 0..4 {
+            part(&mut network, group);
+            let mut crash_at = (network.below(2) == 0).then(|| network.below(80));
+            let mut crashed: Option<(usize, u64)> = None;
+            for step in 0..100 {
+                if crash_at.is_some_and(|at| at <= step) {
+                    crash_at = None;
+                    let victim = if network.below(2) == 0 { active(&network, group) } else { None };
+                    let victim = victim.unwrap_or(usize::try_from(network.below(5)).expect("small"));
+                    mail.close(&network, victim);
+                    network.crash(victim);
+                    // In its next life the same tickets name something else.
+                    network.members[victim].os.events.clear();
+                    crashed = Some((victim, step + network.below(60)));
+                }
+                if let Some((victim, until)) = crashed
+                    && until <= step
+                    && network.members[victim].node.is_none()
+                {
+                    network.restart_in_place(victim);
+                    rejoin(&mut network, victim);
+                }
+                let from = usize::try_from(network.below(5)).expect("small");
+                if network.members[from].node.is_some() {
+                    mail.send(&mut network, from, daemon);
+                }
+                let pause = network.below(120);
+                network.run_for(Duration::from_millis(pause));
+            }
+            network.cuts.clear();
+            if let Some((victim, _)) = crashed
+                && network.members[victim].node.is_none()
+            {
+                network.restart_in_place(victim);
+            }
+            network.dial_all();
+            network.run_for(Duration::from_secs(3));
+            stands(&mut network, group);
+            mail.is_kept(&mut network, group, daemon);
+        }
+        assert!(mail.acknowledged.len() > 100, "most is acknowledged: {}", mail.acknowledged.len());
+        for from in 0..5 {
+            let ticket = crate::send(&mut network, from, daemon, "at last");
+            let outcome = settled(&mut network, from, ticket);
+            let places = really(&network, group);
+            let sees = view(&network, from, group);
+            assert!(
+                matches!(outcome, Settlement::Delivered(Ok(_))),
+                "from {from} to {places:?}: {outcome:?}, {sees:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn one_that_is_cut_off_from_all_who_stand_by_acknowledges_nothing_while_another_takes_over() {
+    each_seed(10, |seed| {
+        let mut network = mesh(seed, Faults { loss: 0.02, ..Faults::NONE }, 5);
+        let (group, daemon) = standing(&mut network);
+        stands(&mut network, group);
+        let first = active(&network, group).expect("it runs");
+        let other = (first + 1) % 5;
+        let mut mail = Mail::default();
+        for from in [first, other] {
+            mail.send(&mut network, from, daemon);
+        }
+        network.run_for(Duration::from_secs(1));
+        divide(&mut network, &[first]);
+        let alone = crate::send(&mut network, first, daemon, "alone");
+        network.run_for(Duration::from_secs(8));
+        let there: Vec<Ticket> = (0..3)
+            .map(|number| crate::send(&mut network, other, daemon, &format!("there {number}")))
+            .collect();
+        for ticket in there {
+            let outcome = settled(&mut network, other, ticket);
+            assert!(matches!(outcome, Settlement::Delivered(Ok(_))), "{outcome:?}");
+        }
+        let outcome = settled(&mut network, first, alone);
+        assert_eq!(outcome, Settlement::Delivered(Err(DeliverError::Unknown)), "nobody can know yet");
+        network.cuts.clear();
+        network.dial_all();
+        network.run_for(Duration::from_secs(3));
+        stands(&mut network, group);
+        mail.is_kept(&mut network, group, daemon);
+    });
+}
+
+#[test]
+fn a_standby_that_is_gone_for_good_does_not_keep_others_waiting_for_ever() {
+    // The other one knows that it counts no more; an only one has to be given up as lost first.
+    for (count, within) in [(3, Duration::from_secs(5)), (2, Duration::from_mins(6))] {
+        let mut network = mesh(u64::from(count), Faults::NONE, 5);
+        let group = try_group(&mut network, 0, standby(count)).expect("five nodes");
+        let view = view(&network, 0, group).expect("it knows");
+        stands(&mut network, group);
+        let first = active(&network, group).expect("it runs");
+        let is_it = |number: &usize| Some(network.id(*number)) == view.members[1].node;
+        let lost = (0..5).find(is_it).expect("it stands somewhere");
+        network.crash(lost);
+        network.run_for(within);
+        let ticket = crate::send(&mut network, first, view.members[0].daemon, "after");
+        let outcome = settled(&mut network, first, ticket);
+        assert!(matches!(outcome, Settlement::Delivered(Ok(_))), "of {count}: {outcome:?}");
+        assert_eq!(active(&network, group), Some(first), "the work stays where it is");
+    }
+}
