@@ -256,8 +256,8 @@ impl MeshOs {
         if is_current {
             journal.note(in_sync);
         }
-        let known = journal.in_sync.as_ref().filter(|_| is_current);
-        let knows = known.map_or(0, |known| known.version_of(generation));
+        let noted = journal.in_sync.as_ref().filter(|_| is_current);
+        let knows = noted.map_or(0, |noted| noted.version_of(generation));
         let base_at = journal.base().filter(|_| is_current).map_or(0, |(at, _)| at);
         if before == (journal.base().is_some(), journal.generation, journal.sealed) {
             self.say_within(now, Duration::from_secs(1));
