@@ -260,7 +260,8 @@ async fn forks_go_on_from_what_their_parent_had_and_go_their_own_ways() {
     let mut client = Client::connect(server.local_addr()).await;
     let nodes = boot(&mut client, 3).await.nodes;
     let parent = spawn(&mut client, nodes[2], "counter", "from=40").await.unwrap().daemon;
-    deliver(&mut client, parent, "add 2", None).await.unwrap();
+    // By the anchor, which knows by then where it runs.
+    deliver(&mut client, parent, "add 2", Some(nodes[0])).await.unwrap();
     let params = GroupSpawnParams {
         kind: GroupKind::Fork,
         daemon: "counter".to_owned(),

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{Follower, MAX_MEMBERS};
 
 /// So many sets at most may be in force as far as somebody knows.
-const MAX_CHAIN: usize = 8;
+const MAX_CHAIN: usize = 64;
 
 /// Nodes, and the life of each.
 pub(crate) type Lives = BTreeMap<u64, u64>;
@@ -87,6 +87,11 @@ impl Guard {
     /// Whether a node is in a set that may be in force.
     pub(crate) fn has(&self, node: NodeId) -> bool {
         self.chain.iter().any(|set| set.has(node))
+    }
+
+    /// The nodes in sets that may be in force.
+    pub(crate) fn members(&self) -> BTreeSet<NodeId> {
+        self.chain.iter().flat_map(InSync::members).map(|(node, _)| node).collect()
     }
 
     /// Names another set, if that is needed and may be: `ready` are the nodes it had better have, `lasting` those that

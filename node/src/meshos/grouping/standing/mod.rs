@@ -146,8 +146,8 @@ impl MeshOs {
                 let unaware = follower.have.is_some() && follower.knows < told && is_here(host);
                 hosts.contains(host) || active.guard.has(*host) || unaware
             });
-            for host in &hosts {
-                active.followers.entry(*host).or_insert_with(|| Follower::new(now.instant));
+            for host in hosts.iter().copied().chain(active.guard.members()) {
+                active.followers.entry(host).or_insert_with(|| Follower::new(now.instant));
             }
             for (host, follower) in &mut active.followers {
                 if !is_here(host) || now.instant.saturating_since(follower.heard) >= SILENCE {
