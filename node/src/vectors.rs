@@ -2,6 +2,8 @@
 //!
 //! Behind the feature `floor`, and no part of the crate's promises.
 
+pub mod history;
+
 use std::{
     net::{Ipv4Addr, SocketAddr},
     time::Duration,

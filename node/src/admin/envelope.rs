@@ -199,6 +199,11 @@ impl SignedCommand {
         })
     }
 
+    /// Whether operators signed the same, whoever they are.
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
+        self.signed_bytes() == other.signed_bytes()
+    }
+
     /// What each operator signs: domain tag, issue, nonce, blast radius, action. All but the last are of fixed length.
     pub(super) fn signed_bytes(&self) -> Vec<u8> {
         let mut message = SIGNATURE_LABEL.to_vec();

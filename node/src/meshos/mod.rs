@@ -7,6 +7,7 @@
 mod action;
 mod announcing;
 mod avoid;
+mod catching_up;
 mod commanding;
 mod config;
 mod daemons;
@@ -26,7 +27,7 @@ use std::{
 };
 
 use meshground_shared::{
-    CommandId, DaemonId, DaemonView, EventKind, GroupId, MigrationId, NodeId, SessionEnd,
+    CommandId, DaemonId, DaemonView, EventKind, GroupId, Health, MigrationId, NodeId, SessionEnd,
 };
 use rand_chacha::{
     ChaCha20Rng,
@@ -53,7 +54,7 @@ use self::{
     oversight::Oversight,
 };
 use crate::{
-    admin::{AdminCommit, Nonce},
+    admin::{AdminCommit, CatchingUp, Nonce},
     capability::Capabilities,
     compute::{Deliveries, Directory, Inventory, MigrateError, Registry, SpawnError, groups::GroupError},
     daemon::{DeliverError, Job, JobDone},
@@ -137,6 +138,7 @@ pub struct MeshOs {
     said: Inventory,
     say_at: Option<Instant>,
     admin: AdminCommit,
+    catching_up: CatchingUp,
     /// Who waits for what becomes of a signed command.
     commanding: BTreeMap<crate::admin::Ticket, (Ticket, Nonce)>,
     oversight: Oversight,
@@ -173,6 +175,7 @@ impl MeshOs {
             said: Inventory::default(),
             say_at: Some(now.instant),
             admin,
+            catching_up: CatchingUp::new(local, now.instant),
             commanding: BTreeMap::new(),
             oversight: Oversight::new(local, life, now.instant),
             capabilities: Capabilities::new(),
@@ -203,6 +206,7 @@ impl MeshOs {
         match &event {
             NodeEvent::SessionUp { peer, .. } => {
                 self.oversight.touch();
+                self.catching_up.hurry(now.instant);
                 self.flush_asks(now, node, *peer);
             }
             NodeEvent::SessionDown { peer, reason } => {
@@ -211,7 +215,12 @@ impl MeshOs {
                 }
                 self.oversight.touch();
             }
-            NodeEvent::Health { .. } => self.oversight.touch(),
+            NodeEvent::Health { to, .. } => {
+                self.oversight.touch();
+                if *to == Health::Healthy {
+                    self.catching_up.hurry(now.instant);
+                }
+            }
             NodeEvent::Said { node: who, topic: Topic::Inventory, body } => {
                 // One that cannot be read is taken for nothing said.
                 self.oversight.touch();
@@ -263,6 +272,7 @@ impl MeshOs {
             self.announce_changes(now, node);
         }
         self.admin.handle_timeout(now);
+        self.catch_up(now, node);
         self.tick(now, node);
         self.settle(now, node);
     }
@@ -278,6 +288,7 @@ impl MeshOs {
             self.say_at,
             self.oversight.poll_timeout(),
             self.admin.poll_timeout(),
+            Some(self.catching_up.poll_timeout()),
         ];
         times.into_iter().flatten().min()
     }

@@ -63,6 +63,10 @@ pub(super) struct Telling {
 }
 
 impl Voting {
+    pub(super) fn command(&self) -> &SignedCommand {
+        &self.command
+    }
+
     pub(super) fn due(&self) -> Instant {
         self.retry.at().min(self.deadline)
     }
@@ -155,7 +159,7 @@ impl AdminCommit {
         }
         let Some(voting) = self.voting.remove(&number) else { return };
         let attempt = Attempt::new(self.me, number);
-        self.apply(now, attempt, &voting.prepared);
+        self.apply(now, attempt, &voting.command, &voting.prepared);
         self.tell(now, number, Decision::Applied, &voting.members, &Message::Commit { attempt });
     }
 

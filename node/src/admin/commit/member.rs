@@ -66,6 +66,10 @@ impl Vote {
 }
 
 impl Pending {
+    pub(super) fn command(&self) -> &SignedCommand {
+        &self.command
+    }
+
     pub(super) fn due(&self) -> Instant {
         self.retry.at()
     }
@@ -203,7 +207,7 @@ impl AdminCommit {
     fn settle(&mut self, now: Now, attempt: Attempt, decision: Decision) {
         let Some(pending) = self.pending.remove(&attempt) else { return };
         match (pending.vote, decision) {
-            (Vote::Yes(prepared), Decision::Applied) => self.apply(now, attempt, &prepared),
+            (Vote::Yes(prepared), Decision::Applied) => self.apply(now, attempt, &pending.command, &prepared),
             (vote, Decision::Rejected(reason)) => {
                 if let Vote::Yes(prepared) = vote {
                     self.verifier.abort(&prepared);
