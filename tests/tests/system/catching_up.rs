@@ -132,6 +132,7 @@ fn a_node_that_starts_again_has_its_trail_again_and_is_frozen_and_cordoned_again
         let mut network = mesh(seed, Faults { corruption: 0.0, ..BAD }, 3);
         told(&mut network, 0, 1, |node| AdminVerb::RestartAllDaemons { node }, Decision::Applied);
         told(&mut network, 0, 1, |node| AdminVerb::Drain { node }, Decision::Applied);
+        network.run_for(Duration::from_secs(1));
         freeze(&mut network, 0, 60);
         network.crash(1);
         network.run_for(Duration::from_secs(1));
@@ -219,7 +220,7 @@ fn divide(network: &mut Network, count: usize) {
 #[test]
 fn when_a_partition_heals_the_trails_agree_and_the_later_of_freeze_and_thaw_counts() {
     each_seed(10, |seed| {
-        let mut network = mesh(seed, Faults { corruption: 0.0, loss: 0.05, ..BAD }, 4);
+        let mut network = mesh(seed, Faults { corruption: 0.0, loss: 0.02, ..BAD }, 4);
         divide(&mut network, 2);
         let apart = |network: &Network| {
             [(0, 2), (0, 3), (1, 2), (1, 3)].into_iter().all(|(a, b)| {
@@ -228,6 +229,7 @@ fn when_a_partition_heals_the_trails_agree_and_the_later_of_freeze_and_thaw_coun
             })
         };
         network.run_until(LIMIT, apart).expect("they notice");
+        network.run_for(Duration::from_secs(10));
         told(&mut network, 0, 1, |node| AdminVerb::Cordon { node }, Decision::Applied);
         freeze(&mut network, 1, 200);
         network.run_for(Duration::from_secs(2));
