@@ -224,3 +224,146 @@ fn read(
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use meshground_shared::{AdminVerb, Rejection};
+
+    use super::*;
+    use crate::admin::{
+        AdminCommand, AdminVerifier, Nonce, OperatorKey, Operators,
+        history::{Claim, is_final},
+    };
+
+    const UNREACHABLE: Decision = Decision::Rejected(Rejection::Unreachable);
+
+    fn at(seconds: u64) -> Now {
+        let micros = seconds * 1_000_000;
+        Now { instant: Instant::from_micros(micros), wall: WallTime(1_000_000_000_000 + micros) }
+    }
+
+    fn command(number: u8) -> SignedCommand {
+        let node = NodeId(9);
+        let issued = WallTime(at(0).wall.0 + u64::from(number));
+        let command = AdminCommand::new(AdminVerb::Cordon { node }, issued, Nonce([number; 16]));
+        command.sign(&OperatorKey::demo(1).unwrap())
+    }
+
+    fn page(claims: &[(u8, Decision)]) -> Vec<u8> {
+        let claim = |&(number, decision): &(u8, Decision)| {
+            let decided_us = at(1).wall.0 + u64::from(number);
+            Claim { command: command(number).encode(), decision, decided_us }
+        };
+        Page { claims: claims.iter().map(claim).collect(), more: false }.encode()
+    }
+
+    fn node() -> (CatchingUp, AdminCommit) {
+        let verifier = AdminVerifier::allow_demo(Operators::demo());
+        (CatchingUp::new(NodeId(9), at(0).instant), AdminCommit::new(NodeId(9), 1, verifier))
+    }
+
+    /// A round in which neighbours 1 and up say this; `None` says nothing at all.
+    fn round(
+        (catching_up, admin): &mut (CatchingUp, AdminCommit),
+        now: Now,
+        said: &[Option<Vec<u8>>],
+    ) -> Vec<(u8, Decision)> {
+        let neighbours = || (1..=said.len() as u64).map(NodeId).collect();
+        let asked = catching_up.handle_timeout(now, admin, neighbours);
+        assert_eq!(asked.len(), said.len(), "it is due");
+        for (id, page) in (1..).zip(said) {
+            if let Some(page) = page {
+                catching_up.on_page(now, NodeId(id), Some(page), admin);
+            }
+        }
+        if said.contains(&None) {
+            assert!(admin.poll_decided().is_none(), "it waits for all");
+            let late = Now { instant: now.instant + BUDGET, ..now };
+            catching_up.handle_timeout(late, admin, Vec::new);
+        }
+        let numbers = std::iter::from_fn(|| admin.poll_decided());
+        numbers.map(|entry| (u8::from_str_radix(&entry.nonce[..2], 16).unwrap(), entry.decision)).collect()
+    }
+
+    #[test]
+    fn what_most_say_is_believed_once_all_have_answered_or_had_the_time_to() {
+        let mut node = node();
+        let truth = Some(page(&[(1, Decision::Applied), (2, UNREACHABLE)]));
+        let lie = Some(page(&[(1, UNREACHABLE), (2, Decision::Applied)]));
+        let learned = round(&mut node, at(10), &[lie, truth.clone(), None, truth]);
+        assert_eq!(learned, [(1, Decision::Applied), (2, UNREACHABLE)]);
+        assert_eq!(node.1.known(), 2);
+    }
+
+    #[test]
+    fn what_only_one_knows_of_is_believed_for_its_operators_signed_it() {
+        let mut node = node();
+        let nothing = Some(page(&[]));
+        let one = Some(page(&[(1, Decision::Applied)]));
+        assert_eq!(round(&mut node, at(10), &[nothing.clone(), one, nothing]), [(1, Decision::Applied)]);
+    }
+
+    #[test]
+    fn what_was_believed_of_one_is_corrected_by_most_and_not_by_another_one() {
+        let mut node = node();
+        let lie = Some(page(&[(1, Decision::Applied)]));
+        let truth = Some(page(&[(1, UNREACHABLE)]));
+        let nothing = Some(page(&[]));
+        assert_eq!(round(&mut node, at(10), std::slice::from_ref(&lie)), [(1, Decision::Applied)]);
+        assert_eq!(round(&mut node, at(100), std::slice::from_ref(&truth)), []);
+        let half = [truth.clone(), truth.clone(), nothing.clone(), nothing];
+        assert_eq!(round(&mut node, at(200), &half), []);
+        let most = [truth.clone(), lie, truth];
+        assert_eq!(round(&mut node, at(300), &most), [(1, UNREACHABLE)]);
+    }
+
+    #[test]
+    fn whoever_says_what_cannot_be_is_heard_no_further() {
+        let mut node = node();
+        let backwards = Some(page(&[(2, Decision::Applied), (1, Decision::Applied), (3, Decision::Applied)]));
+        assert_eq!(round(&mut node, at(10), &[backwards]), [(2, Decision::Applied)]);
+        let replayed = Decision::Rejected(Rejection::NonceReplayed);
+        assert!(!is_final(replayed));
+        let open = Some(page(&[(4, replayed), (5, Decision::Applied)]));
+        assert_eq!(round(&mut node, at(100), &[open]), []);
+        let mut forged = page(&[(6, Decision::Applied)]);
+        let last = forged.len() - 12;
+        forged[last] ^= 1;
+        assert_eq!(round(&mut node, at(200), &[Some(forged)]), []);
+        assert_eq!(round(&mut node, at(300), &[Some(vec![1, 2, 3])]), []);
+        let strange = command(7).cosign(&OperatorKey::from_seed("stranger", [1; 32]));
+        let claim = Claim { command: strange.encode(), decision: Decision::Applied, decided_us: 0 };
+        let strange = Page { claims: vec![claim], more: true }.encode();
+        assert_eq!(round(&mut node, at(400), &[Some(strange)]), []);
+    }
+
+    #[test]
+    fn who_brings_nothing_is_asked_less_and_less() {
+        let (mut catching_up, mut admin) = node();
+        // It knows something that it says otherwise each time, so something always differs.
+        let (mut now, mut rounds) = (at(1), 0);
+        while now.instant < at(601).instant {
+            catching_up.hurry(now.instant);
+            for (to, _) in catching_up.handle_timeout(now, &mut admin, || vec![NodeId(1)]) {
+                rounds += 1;
+                let useless = page(&[(1, Decision::Rejected(Rejection::NonceReplayed))]);
+                catching_up.on_page(now, to, Some(&useless), &mut admin);
+            }
+            now = Now { instant: now.instant + Duration::from_millis(100), ..now };
+        }
+        assert!((10..20).contains(&rounds), "{rounds} in ten minutes");
+        assert_eq!(admin.known(), 0);
+    }
+
+    #[test]
+    fn a_nonce_that_others_used_up_is_used_up_here() {
+        let mut node = node();
+        round(&mut node, at(1), &[Some(page(&[(1, UNREACHABLE)]))]);
+        let picture = crate::admin::ClusterPicture::new(NodeId(9));
+        node.1.submit(at(2), &command(1), &picture);
+        let decisions: Vec<Decision> =
+            std::iter::from_fn(|| node.1.poll_decided()).map(|entry| entry.decision).collect();
+        assert_eq!(decisions, [Decision::Rejected(Rejection::NonceReplayed)]);
+        assert_eq!(node.1.trail().iter().len(), 2);
+    }
+}

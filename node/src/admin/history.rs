@@ -217,3 +217,119 @@ impl Page {
         whole(rest).filter(|page: &Self| page.claims.len() <= MAX_ON_PAGE)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use meshground_shared::{AdminVerb, IceVerb, NodeId};
+
+    use super::*;
+    use crate::admin::{AdminCommand, IceProposal};
+
+    fn known(number: u16, decision: Decision, first_hand: bool) -> Known {
+        let mut nonce = [0; 16];
+        nonce[..2].copy_from_slice(&number.to_le_bytes());
+        let issued = WallTime(1_000 + u64::from(number));
+        let command =
+            AdminCommand::new(AdminVerb::Drain { node: NodeId(1) }, issued, Nonce(nonce)).unsigned();
+        Known { command, decision, decided: WallTime(2_000), first_hand }
+    }
+
+    fn of(numbers: impl IntoIterator<Item = u16>) -> History {
+        let mut history = History::default();
+        for number in numbers {
+            history.note(known(number, Decision::Applied, true));
+        }
+        history
+    }
+
+    /// What one lacks of another, page by page, with the number of pages.
+    fn fetch(here: &History, there: &History) -> (Vec<Key>, usize) {
+        let (mut found, mut pages) = (Vec::new(), 0);
+        loop {
+            let question = Question::parse(&here.question(found.last().copied()).encode()).unwrap();
+            let page = Page::parse(&there.page(&question).encode()).unwrap();
+            pages += 1;
+            found.extend(page.claims.iter().map(|it| key_of(&SignedCommand::parse(&it.command).unwrap())));
+            if !page.more {
+                return (found, pages);
+            }
+        }
+    }
+
+    #[test]
+    fn who_knows_the_same_is_told_nothing_in_whatever_order_it_came() {
+        let (one, other) = (of(0..300), of((0..300).rev()));
+        assert!(!one.differs(&other.question(None)));
+        assert_eq!(fetch(&one, &other), (vec![], 1));
+    }
+
+    #[test]
+    fn what_one_lacks_is_told_page_by_page_and_little_beside_it() {
+        let all = of(0..1_000);
+        let (found, pages) = fetch(&of([]), &all);
+        assert_eq!((found.len(), pages), (1_000, 16));
+        assert!(found.is_sorted());
+        let most = of((0..1_000).filter(|number| *number != 500));
+        let (found, pages) = fetch(&most, &all);
+        assert!(found.contains(&key_of(&known(500, Decision::Applied, true).command)));
+        assert!(pages == 1 && found.len() < 64, "{} in {pages}", found.len());
+    }
+
+    #[test]
+    fn the_latest_commands_are_kept_whoever_tells_of_them_when() {
+        let most = u16::try_from(CAPACITY).unwrap();
+        let (one, other) = (of(0..most + 10), of((0..most + 10).rev()));
+        assert_eq!(one.len(), CAPACITY);
+        assert!(!one.differs(&other.question(None)));
+        assert!(!one.has_room_for(&key_of(&known(5, Decision::Applied, true).command)));
+        assert!(one.has_room_for(&key_of(&known(most + 11, Decision::Applied, true).command)));
+    }
+
+    #[test]
+    fn what_this_node_decided_stays_and_what_it_heard_does_not_have_to() {
+        let rejected = Decision::Rejected(Rejection::Unreachable);
+        let mut history = History::default();
+        let decision =
+            |history: &History| history.get(&key_of(&known(1, rejected, true).command)).unwrap().decision;
+        history.note(known(1, rejected, false));
+        history.note(known(1, Decision::Applied, false));
+        assert_eq!(decision(&history), Decision::Applied);
+        history.note(known(1, rejected, true));
+        history.note(known(1, Decision::Applied, false));
+        assert_eq!(decision(&history), rejected, "it was there");
+        history.note(known(1, Decision::Applied, true));
+        history.note(known(1, rejected, true));
+        assert_eq!(decision(&history), Decision::Applied, "of two own ones");
+        assert!(!history.differs(&of([1]).question(None)));
+    }
+
+    #[test]
+    fn of_freeze_and_thaw_the_later_counts_and_of_both_at_once_the_one_issued_later() {
+        let mut history = History::default();
+        let mut ice = |verb, issued, decided| {
+            let simulated = IceProposal::new(verb).simulated(meshground_shared::BlastRadius::default());
+            let command = simulated.unsigned(WallTime(issued), Nonce([u8::try_from(issued).unwrap(); 16]));
+            let decided = WallTime(decided);
+            history.note(Known { command, decision: Decision::Applied, decided, first_hand: false });
+            history.latest(|_| true).unwrap().command.verb().name()
+        };
+        let freeze = IceVerb::FreezeCluster { ttl_ms: 1 };
+        assert_eq!(ice(freeze.clone(), 10, 50), "freeze_cluster");
+        assert_eq!(ice(IceVerb::ThawCluster, 20, 40), "freeze_cluster");
+        assert_eq!(ice(IceVerb::ThawCluster, 30, 50), "thaw_cluster");
+        assert_eq!(ice(freeze, 5, 51), "freeze_cluster");
+    }
+
+    #[test]
+    fn nobody_can_put_a_decision_where_it_cannot_have_been() {
+        let known = known(0, Decision::Applied, true);
+        let issued = known.command.issued().0 + 1_000_000_000;
+        let command =
+            AdminCommand::new(AdminVerb::Drain { node: NodeId(1) }, WallTime(issued), Nonce([1; 16]));
+        let command = command.unsigned();
+        let at = |decided| plausible(&command, WallTime(decided)).0.wrapping_sub(issued).cast_signed();
+        assert_eq!(at(issued + 7), 7);
+        assert_eq!(at(0), -30_000_000);
+        assert_eq!(at(u64::MAX), 360_000_000);
+    }
+}
