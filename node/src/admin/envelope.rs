@@ -131,7 +131,7 @@ pub struct SignedCommand {
 
 /// What travels, after the version byte.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Wire {
+pub(crate) struct Wire {
     /// The encoded verb. Kept as it came, for these are the bytes that were signed.
     action: Vec<u8>,
     issued_us: u64,

@@ -11,9 +11,9 @@
 
 mod audit;
 mod catching_up;
-mod commit;
+pub(crate) mod commit;
 mod cooldown;
-mod envelope;
+pub(crate) mod envelope;
 pub(crate) mod history;
 mod ice;
 mod nonces;

@@ -233,6 +233,13 @@ impl AdminVerifier {
         !self.freeze_remaining(now).is_zero()
     }
 
+    /// How much is held of everything that is bounded.
+    #[cfg(feature = "floor")]
+    pub(super) fn gauges(&self, each: &mut dyn FnMut(crate::audit::Gauge)) {
+        self.nonces.gauge(each);
+        self.cooldowns.gauge(each);
+    }
+
     /// Who signed, if they all are who they say and are enough.
     fn authenticate(&self, command: &SignedCommand) -> Result<Vec<String>, Rejection> {
         let Some(operators) = &self.operators else { return Ok(Vec::new()) };

@@ -52,7 +52,7 @@ pub(super) struct Owed {
 
 /// What [`DELIVER`] asks.
 #[derive(Debug, Serialize, Deserialize)]
-struct Delivery {
+pub(super) struct Delivery {
     daemon: u64,
     life: u64,
     first: u64,
@@ -61,7 +61,7 @@ struct Delivery {
 
 /// What it answers.
 #[derive(Debug, Serialize, Deserialize)]
-enum Answer {
+pub(super) enum Answer {
     /// Each was worked off, or failed.
     Settled(Vec<Settled>),
     /// None of it was taken.

@@ -7,12 +7,16 @@
 mod action;
 mod announcing;
 mod avoid;
+#[cfg(feature = "floor")]
+pub(crate) mod bodies;
 mod catching_up;
 mod commanding;
 mod config;
 mod daemons;
 mod delivering;
 mod desk;
+#[cfg(feature = "floor")]
+mod gauges;
 mod grouping;
 mod maintenance;
 mod migrating;

@@ -25,7 +25,7 @@ const ASK_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_ASK_PAUSE: Duration = Duration::from_secs(5);
 
 /// The most attempts of others that are undecided here.
-const MAX_PENDING: usize = 256;
+pub(super) const MAX_PENDING: usize = 256;
 
 /// Another node's attempt whose decision is not known here.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ mod coordinator;
 mod decided;
 mod hearing;
 mod member;
-mod message;
+pub(crate) mod message;
 #[cfg(test)]
 mod model;
 mod retry;
@@ -232,6 +232,24 @@ impl AdminCommit {
     /// This node's judgement, to be asked whether the cluster is frozen.
     pub fn verifier(&self) -> &AdminVerifier {
         &self.verifier
+    }
+
+    /// How much is held of everything that is bounded.
+    #[cfg(feature = "floor")]
+    pub(crate) fn gauges(&self, each: &mut dyn FnMut(crate::audit::Gauge)) {
+        use crate::audit::Gauge;
+
+        each(Gauge::new("own commands under way", self.under_way(), coordinator::MAX_UNDER_WAY));
+        let rejections = self.voting.len() + self.telling.len() - self.under_way();
+        each(Gauge::new("own rejections told", rejections, coordinator::MAX_REJECTIONS));
+        each(Gauge::new("others' commands", self.pending.len(), member::MAX_PENDING));
+        each(Gauge::new("rejections witnessed", self.witnessed.len(), witness::MAX_WITNESSED));
+        each(Gauge::new("decisions", self.decided.len(), decided::CAPACITY));
+        each(Gauge::new("trail", self.trail.iter().len(), super::audit::CAPACITY));
+        each(Gauge::new("history", self.history.len(), super::history::CAPACITY));
+        each(Gauge::new("messages about commands to be sent", self.messages.len(), 0));
+        each(Gauge::new("effects to be brought about", self.effects.len() + self.standings.len(), 0));
+        self.verifier.gauges(each);
     }
 
     /// Whether an attempt's coordinator said it, in the life in which it began the attempt.

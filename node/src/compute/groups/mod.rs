@@ -6,7 +6,7 @@
 mod entry;
 mod error;
 mod journal;
-mod ledger;
+pub(crate) mod ledger;
 mod lineage;
 mod pick;
 mod placing;

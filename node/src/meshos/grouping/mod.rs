@@ -5,10 +5,10 @@
 
 mod asking;
 mod commanding;
-mod forking;
+pub(super) mod forking;
 mod hosting;
 mod leading;
-mod standing;
+pub(super) mod standing;
 mod viewing;
 
 use std::{
