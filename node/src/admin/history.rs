@@ -35,7 +35,7 @@ const LATE: Duration = Duration::from_mins(1);
 const DIGEST_LABEL: &[u8] = b"meshground history 1";
 
 /// The order of commands: by issue, which its operators signed.
-pub(super) type Key = (WallTime, Nonce);
+pub(crate) type Key = (WallTime, Nonce);
 
 /// A command, and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +109,7 @@ pub(super) fn plausible(command: &SignedCommand, decided: WallTime) -> WallTime 
     WallTime(decided.0.clamp(first, last))
 }
 
-fn digest((issued, nonce): &Key, decision: Decision) -> u64 {
+pub(crate) fn digest((issued, nonce): &Key, decision: Decision) -> u64 {
     let mut bytes = issued.0.to_le_bytes().to_vec();
     bytes.extend_from_slice(&nonce.0);
     bytes.extend_from_slice(&wire::encode(&decision));
@@ -118,7 +118,7 @@ fn digest((issued, nonce): &Key, decision: Decision) -> u64 {
 }
 
 /// The part an entry is in.
-fn bucket((_, nonce): &Key) -> usize {
+pub(crate) fn bucket((_, nonce): &Key) -> usize {
     usize::from(nonce.0.iter().fold(0, |all, byte| all ^ byte)) % BUCKETS
 }
 

@@ -2,7 +2,13 @@
 
 use meshground_shared::Decision;
 
-use crate::admin::history::{Claim, Page, Question};
+use crate::{
+    admin::{
+        Nonce,
+        history::{Claim, Page, Question, bucket, digest},
+    },
+    time::WallTime,
+};
 
 /// What a node says of a command: the command as it travels, what became of it, and when.
 pub type Claimed = (Vec<u8>, Decision, u64);
@@ -23,4 +29,10 @@ pub fn read_page(bytes: &[u8]) -> Option<(Vec<Claimed>, bool)> {
 /// A question, read and written again.
 pub fn question_rewritten(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(Question::parse(bytes)?.encode())
+}
+
+/// The part of a history that a command is in, and what it adds to that part's digest.
+pub fn entry(issued: u64, nonce: [u8; 16], decision: Decision) -> (usize, u64) {
+    let key = (WallTime(issued), Nonce(nonce));
+    (bucket(&key), digest(&key, decision))
 }
