@@ -13,6 +13,7 @@ use meshground_shared::{BlastRadius, Decision, Verb};
 use super::*;
 
 /// What is said under each name, one of every kind.
+#[allow(clippy::too_many_lines, reason = "one of everything")]
 fn said() -> Vec<(&'static str, Value)> {
     let (a, b) = ("0123456789abcdef", "fedcba9876543210");
     let seed: [u8; 32] = std::array::from_fn(|at| at.try_into().unwrap());
