@@ -8,18 +8,23 @@
 mod input;
 pub mod nodes;
 pub mod parsers;
+pub mod requests;
+pub mod system;
 
 /// Takes any bytes.
 pub type Target = fn(&[u8]);
 
 /// All targets, by name.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("header", parsers::header),
     ("frames", parsers::frames),
     ("ack_ranges", parsers::ack_ranges),
     ("request", parsers::request),
     ("response", parsers::response),
     ("records", parsers::records),
+    ("bodies", parsers::bodies),
+    ("client", requests::client),
     ("two_nodes", nodes::two_nodes),
     ("insider", nodes::insider),
+    ("system", system::system),
 ];

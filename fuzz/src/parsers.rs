@@ -111,3 +111,15 @@ fn signed_record(input: &mut Input<'_>) {
     let read = vectors::record(&bytes);
     assert!(change == 0 || read.is_none_or(|record| !record.is_signed), "byte {at} of {len} was changed");
 }
+
+/// What nodes say to each other above the transport, by the first byte: what is read says the same when it is written and
+/// read again.
+pub fn bodies(bytes: &[u8]) {
+    let Some((&which, bytes)) = bytes.split_first() else { return };
+    let names = vectors::system::names();
+    let which = usize::from(which) % names.len();
+    let Some(name) = vectors::system::names().nth(which) else { return };
+    let Some(rewritten) = vectors::system::rewritten(name, bytes) else { return };
+    assert!(rewritten.len() <= bytes.len(), "{name} is not written longer than it came");
+    assert_eq!(vectors::system::rewritten(name, &rewritten).as_ref(), Some(&rewritten), "{name}");
+}

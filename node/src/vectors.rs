@@ -2,6 +2,9 @@
 //!
 //! Behind the feature `floor`, and no part of the crate's promises.
 
+pub mod history;
+pub mod system;
+
 use std::{
     net::{Ipv4Addr, SocketAddr},
     time::Duration,

@@ -193,7 +193,7 @@ pub enum Decision {
 pub struct AuditEntry {
     /// Its place in the node's trail, from 1, dense.
     pub seq: u64,
-    /// When it was decided, by the node's wall clock, in Unix microseconds.
+    /// When it was decided, by the wall clock of the node, or of others if it was not there; in Unix microseconds.
     pub wall_us: u64,
     /// The command's nonce, by which the same command is known on every node; 32 hexadecimal digits.
     pub nonce: String,

@@ -31,7 +31,10 @@ impl From<Error> for Refused {
 }
 
 /// `H(k, m)` of section 2.
-fn hash(key: &[u8], message: &[u8]) -> Result<[u8; 32], Refused> {
+///
+/// # Errors
+/// When the key is longer than 32 bytes.
+pub fn hash(key: &[u8], message: &[u8]) -> Result<[u8; 32], Refused> {
     let mut mac = <Blake2sMac<U32> as Mac>::new_from_slice(key).map_err(|_| Refused)?;
     mac.update(message);
     Ok(mac.finalize().into_bytes().into())

@@ -8,15 +8,18 @@ use rand_chacha::{
 };
 
 /// Inputs of each target, and the length of the longest.
-const EFFORT: [(&str, u32, u32); 8] = [
+const EFFORT: [(&str, u32, u32); 11] = [
     ("header", 20_000, 256),
     ("frames", 20_000, 256),
     ("ack_ranges", 20_000, 64),
     ("request", 5_000, 600),
     ("response", 10_000, 256),
     ("records", 10_000, 400),
+    ("bodies", 40_000, 300),
+    ("client", 20_000, 200),
     ("two_nodes", 60, 1_200),
     ("insider", 60, 6_000),
+    ("system", 60, 600),
 ];
 
 /// Mostly small bytes, which mean something more often.
@@ -51,7 +54,7 @@ fn every_target_is_tried() {
 
 #[test]
 fn any_bytes_can_be_parsed() {
-    for name in ["header", "frames", "ack_ranges", "request", "response", "records"] {
+    for name in ["header", "frames", "ack_ranges", "request", "response", "records", "bodies", "client"] {
         run(name);
     }
 }
@@ -64,4 +67,9 @@ fn two_nodes_keep_their_promises_whatever_they_and_the_network_do() {
 #[test]
 fn a_node_withstands_a_member_that_says_whatever_it_likes() {
     run("insider");
+}
+
+#[test]
+fn the_system_withstands_a_member_that_says_whatever_it_likes() {
+    run("system");
 }

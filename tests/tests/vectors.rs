@@ -4,6 +4,9 @@
 //! `MESHGROUND_BLESS=1` writes the files anew, from what the implementation does now. A difference is a new version of
 //! the protocol.
 
+#[path = "vectors/system.rs"]
+mod system;
+
 use std::{env, fmt::Write, fs, path::PathBuf};
 
 use meshground_node::{

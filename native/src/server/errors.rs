@@ -283,7 +283,8 @@ pub(crate) fn rejected(reason: Rejection) -> RpcError {
         Rejection::EnvelopeExpired => "Sign it anew: a command is good for 300 s.",
         Rejection::EnvelopeFromFuture => "Set the signer's clock: it is more than 30 s ahead.",
         Rejection::SimulationRequired => {
-            "Simulate it again with ice.simulate: its blast radius is another by now."
+            "Simulate it again with ice.simulate in a second: its blast radius is another by now, or a node that it concerns \
+             knows of something, such as its own drain, that the one asked had not heard of yet."
         }
         Rejection::IceCooldownActive => "Wait: the same target was just subject to one of its kind.",
         Rejection::FreezeInEffect => THAW,

@@ -8,7 +8,7 @@ use super::Nonce;
 use crate::time::WallTime;
 
 /// How many entries are kept.
-const CAPACITY: usize = 1_024;
+pub(super) const CAPACITY: usize = 1_024;
 
 /// The latest 1,024 decisions, numbered without gaps from 1.
 #[derive(Debug, Clone, Default)]

@@ -64,6 +64,21 @@ impl Cooldowns {
         free && cool && room && self.held.insert(subject)
     }
 
+    /// How many subjects are held or cool down.
+    #[cfg(feature = "floor")]
+    pub(super) fn gauge(&self, each: &mut dyn FnMut(crate::audit::Gauge)) {
+        // One that is carried out is let go and cools down.
+        each(crate::audit::Gauge::new("subjects", self.until.len() + self.held.len(), CAPACITY));
+    }
+
+    /// Has a subject cool down until then at least, whoever holds it. Of too many, none more.
+    pub(super) fn cool(&mut self, until: Instant, subject: Subject) {
+        if self.until.len() + self.held.len() < CAPACITY || self.until.contains_key(&subject) {
+            let known = self.until.entry(subject).or_insert(until);
+            *known = until.max(*known);
+        }
+    }
+
     /// Lets a subject go, and has it cool down if the command was carried out and is not exempt.
     pub(super) fn release(&mut self, subject: Subject, cool_from: Option<Instant>) {
         self.held.remove(&subject);

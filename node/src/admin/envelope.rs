@@ -131,7 +131,7 @@ pub struct SignedCommand {
 
 /// What travels, after the version byte.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Wire {
+pub(crate) struct Wire {
     /// The encoded verb. Kept as it came, for these are the bytes that were signed.
     action: Vec<u8>,
     issued_us: u64,
@@ -197,6 +197,11 @@ impl SignedCommand {
             whole[32..].copy_from_slice(&signature.s);
             (signature.key, whole)
         })
+    }
+
+    /// Whether operators signed the same, whoever they are.
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
+        self.signed_bytes() == other.signed_bytes()
     }
 
     /// What each operator signs: domain tag, issue, nonce, blast radius, action. All but the last are of fixed length.

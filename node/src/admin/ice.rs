@@ -189,6 +189,8 @@ pub enum Assessment {
     Impossible,
     /// It can be carried out; a break-glass command with this blast radius.
     Possible(Option<RadiusHash>),
+    /// It can be carried out, with either blast radius: which of them is right others know better.
+    Either([RadiusHash; 2]),
 }
 
 /// What the picture's node says to a command. Whoever `coordinates` it judges any command; others only those that concern
@@ -198,6 +200,19 @@ pub fn assess(verb: &Verb, picture: &ClusterPicture, coordinates: bool) -> Asses
         return Assessment::Bystander;
     }
     let radius = match verb {
+        // That another node drains is news that takes its time: whoever showed the radius may have it before this node, or
+        // after. The one that drains knows for certain, and insists.
+        Verb::Ice(freeze @ IceVerb::FreezeCluster { ttl_ms })
+            if !coordinates && !is_draining(picture, picture.this_node) =>
+        {
+            let with = |radius: &BlastRadius, drain_delay_ms| {
+                RadiusHash::of(&BlastRadius { drain_delay_ms, ..radius.clone() })
+            };
+            let radius = simulate(freeze, picture);
+            return radius.map_or(Assessment::Impossible, |radius| {
+                Assessment::Either([with(&radius, 0), with(&radius, *ttl_ms)])
+            });
+        }
         Verb::Ice(verb) => simulate(verb, picture).map(|radius| Some(RadiusHash::of(&radius))),
         Verb::Admin(AdminVerb::InvalidatePlacement { group }) => {
             picture.groups.contains_key(group).then_some(None)
@@ -380,6 +395,27 @@ mod tests {
         assert_eq!(assess(&drain, &picture(), false), Assessment::Bystander);
         let thaw = Verb::Ice(IceVerb::ThawCluster);
         assert!(matches!(assess(&thaw, &picture(), false), Assessment::Possible(Some(_))));
+    }
+
+    #[test]
+    fn a_freeze_is_judged_by_drains_that_its_judge_knows_of_for_certain() {
+        let mut picture = picture();
+        let freeze = IceVerb::FreezeCluster { ttl_ms: 5_000 };
+        let without = simulate(&freeze, &picture).map(|radius| RadiusHash::of(&radius)).unwrap();
+        let verb = Verb::Ice(freeze.clone());
+        let Assessment::Either(accepted) = assess(&verb, &picture, false) else { panic!("it cannot tell") };
+        assert_eq!(assess(&verb, &picture, true), Assessment::Possible(Some(without)));
+        picture.nodes.get_mut(&picture.this_node).unwrap().maintenance = Maintenance::EnteringMaintenance;
+        let with = simulate(&freeze, &picture).map(|radius| RadiusHash::of(&radius)).unwrap();
+        assert_eq!(accepted, [without, with]);
+        assert_eq!(
+            assess(&verb, &picture, false),
+            Assessment::Possible(Some(with)),
+            "it is the one that drains"
+        );
+        let too_long = Verb::Ice(IceVerb::FreezeCluster { ttl_ms: 3_600_001 });
+        picture.nodes.get_mut(&picture.this_node).unwrap().maintenance = Maintenance::Active;
+        assert_eq!(assess(&too_long, &picture, false), Assessment::Impossible);
     }
 
     #[test]

@@ -2,16 +2,19 @@
 //!
 //! An operator signs a command away from the mesh and hands it to any node. That node puts it to every live node; each
 //! judges it by its own verifier, and it takes effect on all of them or on none. Commands that break glass (ICE) need
-//! several operators and name the blast radius they were shown. Every node writes down what became of every command.
+//! several operators and name the blast radius they were shown. Every node writes down what became of every command, and
+//! one that was not there learns of it from others.
 //! Layouts and timers are in `PROTOCOL.md`, section 10.
 //!
 //! Everything here is pure: time, the cluster's picture and messages come in, messages and effects go out. Carrying the
 //! messages and doing what the effects say is the business of others.
 
 mod audit;
-mod commit;
+mod catching_up;
+pub(crate) mod commit;
 mod cooldown;
-mod envelope;
+pub(crate) mod envelope;
+pub(crate) mod history;
 mod ice;
 mod nonces;
 mod operator;
@@ -19,7 +22,8 @@ mod picture;
 mod verifier;
 
 pub use audit::{AuditFilter, AuditTrail, Outcome};
-pub use commit::{AdminCommit, AdminEffect, MessageError, Ticket};
+pub use catching_up::CatchingUp;
+pub use commit::{AdminCommit, AdminEffect, MessageError, Standing, StandingState, Ticket};
 pub use envelope::{
     AdminCommand, CommandError, IceProposal, MAX_COMMAND, MAX_SIGNATURES, Nonce, SignedCommand, SimulatedIce,
 };

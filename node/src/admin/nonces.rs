@@ -45,6 +45,12 @@ impl Nonces {
         }
     }
 
+    /// How many are held.
+    #[cfg(feature = "floor")]
+    pub(super) fn gauge(&self, each: &mut dyn FnMut(crate::audit::Gauge)) {
+        each(crate::audit::Gauge::new("nonces", self.used.len().max(self.by_issue.len()), CAPACITY));
+    }
+
     fn forget_first(&mut self) {
         if let Some((issued, nonce)) = self.by_issue.pop_first() {
             self.used.remove(&nonce);

@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use meshground_shared::{AdminVerb, IceVerb, Rejection, Verb};
+use meshground_shared::{AdminVerb, Decision, IceVerb, Rejection, Verb};
 
 use super::{
     Assessment, Nonce, Operators, SignedCommand,
-    cooldown::{Cooldowns, Subject},
+    cooldown::{COOLDOWN, Cooldowns, Subject},
+    history::Known,
     nonces::Nonces,
 };
 use crate::{
@@ -15,10 +16,10 @@ use crate::{
 };
 
 /// How old a command may be.
-const MAX_AGE: Duration = Duration::from_mins(5);
+pub(super) const MAX_AGE: Duration = Duration::from_mins(5);
 
 /// How far ahead of this node's clock a command may have been issued.
-const MAX_AHEAD: Duration = Duration::from_secs(30);
+pub(super) const MAX_AHEAD: Duration = Duration::from_secs(30);
 
 /// Judges commands by who signed them and when, by what was commanded before, and by whether the cluster is frozen. Each node
 /// has one of its own, so the same command can be carried out on every node, once on each.
@@ -118,6 +119,9 @@ impl AdminVerifier {
             (Assessment::Possible(Some(radius)), named) if named != Some(radius) => {
                 return Err(Rejection::SimulationRequired);
             }
+            (Assessment::Either(radii), named) if !named.is_some_and(|named| radii.contains(&named)) => {
+                return Err(Rejection::SimulationRequired);
+            }
             (_, None) if matches!(command.verb(), Verb::Ice(_)) => return Err(Rejection::SimulationRequired),
             (Assessment::Impossible, _) => return Err(Rejection::NotApplicable),
             _ => {}
@@ -162,13 +166,49 @@ impl AdminVerifier {
     }
 
     /// Takes note of a command that was refused without this node having been asked: its nonce is used up here as well if it is
-    /// an operator's and fresh. Returns who signed it, by name; signatures that do not hold are left out.
-    pub fn refuse(&mut self, now: WallTime, command: &SignedCommand) -> Vec<String> {
-        if self.authenticate(command).is_ok() {
-            // Expired or used up already is just as well.
-            let _ = self.use_up(now, command);
+    /// an operator's and fresh. Returns who signed it, by name, signatures that do not hold left out; and whether it is
+    /// an operator's.
+    pub fn refuse(&mut self, now: WallTime, command: &SignedCommand) -> (Vec<String>, bool) {
+        match self.authenticate(command) {
+            Ok(operators) => {
+                // Expired or used up already is just as well.
+                let _ = self.use_up(now, command);
+                (operators, true)
+            }
+            Err(_) => (self.signers(command), false),
+        }
+    }
+
+    /// Whether operators have signed a command, and enough of them, and not in the future; however long ago.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub(super) fn vouch(&self, now: WallTime, command: &SignedCommand) -> Result<Vec<String>, Rejection> {
+        let operators = self.authenticate(command)?;
+        let issued = command.issued();
+        let is_ahead = issued > now && now.abs_diff(issued) > MAX_AHEAD;
+        if is_ahead { Err(Rejection::EnvelopeFromFuture) } else { Ok(operators) }
+    }
+
+    /// Takes note of what others did with a command, whose signatures hold: here its nonce is used up as well, and its
+    /// subject cools down. Returns who signed it, by name.
+    pub(super) fn hear(&mut self, now: Now, known: &Known) -> Vec<String> {
+        let Known { command, decision, decided, .. } = known;
+        // Old ones are expired, and need no nonce.
+        let _ = self.use_up(now.wall, command);
+        if let (Verb::Ice(verb), Decision::Applied) = (command.verb(), decision)
+            && !matches!(verb, IceVerb::ThawCluster)
+        {
+            let age = Duration::from_micros(now.wall.0.saturating_sub(decided.0));
+            self.cooldowns.cool(now.instant + COOLDOWN.saturating_sub(age), Subject::of(verb));
         }
         self.signers(command)
+    }
+
+    /// A freeze that was commanded without this node lasts for so long yet; or is over.
+    pub(super) fn stand_frozen(&mut self, now: Instant, left: Duration) {
+        self.frozen_until = (!left.is_zero()).then(|| now + left);
     }
 
     /// Who signed a command, by name; signatures that do not hold are left out.
@@ -191,6 +231,13 @@ impl AdminVerifier {
     /// Whether a freeze is in effect. Ask this, rather than count for yourself, before anything is placed, moved or restarted.
     pub fn is_frozen(&self, now: Instant) -> bool {
         !self.freeze_remaining(now).is_zero()
+    }
+
+    /// How much is held of everything that is bounded.
+    #[cfg(feature = "floor")]
+    pub(super) fn gauges(&self, each: &mut dyn FnMut(crate::audit::Gauge)) {
+        self.nonces.gauge(each);
+        self.cooldowns.gauge(each);
     }
 
     /// Who signed, if they all are who they say and are enough.
@@ -396,7 +443,7 @@ mod tests {
         carry_out(&mut verifier, at(1), &ice(IceVerb::ThawCluster, at(1), 3));
         assert_eq!(judge(&mut verifier, at(2), &refused), Err(Rejection::NonceReplayed));
         let elsewhere = drain(at(0), 4).sign(&key(1));
-        assert_eq!(verifier.refuse(at(2).wall, &elsewhere), ["demo-1"]);
+        assert_eq!(verifier.refuse(at(2).wall, &elsewhere), (vec!["demo-1".to_owned()], true));
         assert_eq!(judge(&mut verifier, at(2), &elsewhere), Err(Rejection::NonceReplayed));
     }
 

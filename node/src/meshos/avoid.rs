@@ -7,7 +7,7 @@ use meshground_shared::NodeId;
 use crate::time::Instant;
 
 /// The most nodes avoided at a time; beyond, whoever would be free first is.
-const MAX_AVOIDED: usize = 256;
+pub(super) const MAX_AVOIDED: usize = 256;
 
 /// A node that nothing is placed on for a while, as this node sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,11 @@ impl AvoidList {
 
     pub(crate) fn contains(&self, node: NodeId) -> bool {
         self.entries.contains_key(&node)
+    }
+
+    #[cfg(feature = "floor")]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// Avoids nobody any more. Whether it did.

@@ -159,6 +159,10 @@ impl MeshOs {
             self.take_effect(now, node, &effect);
             happened = true;
         }
+        while let Some(standing) = self.admin.poll_standing() {
+            self.let_stand(now, &standing);
+            happened = true;
+        }
         while let Some(entry) = self.admin.poll_decided() {
             let cause = parse_nonce(&entry.nonce).map(|nonce| nonce.command());
             self.oversight.touch();

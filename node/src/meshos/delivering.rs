@@ -55,7 +55,7 @@ pub(super) struct Owed {
 
 /// What [`DELIVER`] asks.
 #[derive(Debug, Serialize, Deserialize)]
-struct Delivery {
+pub(super) struct Delivery {
     daemon: u64,
     life: u64,
     first: u64,
@@ -64,7 +64,7 @@ struct Delivery {
 
 /// What it answers.
 #[derive(Debug, Serialize, Deserialize)]
-enum Answer {
+pub(super) enum Answer {
     /// Each was worked off, or failed. If it would be too much together, of the first ones only.
     Settled(Vec<Settled>),
     /// None of it was taken.

@@ -21,6 +21,9 @@ pub(super) const DELIVER: &str = "os.deliver";
 /// Says something about a signed command.
 pub(super) const ADMIN: &str = "os.admin";
 
+/// Asks what was commanded that this node does not know of.
+pub(super) const AUDIT: &str = "os.audit";
+
 /// What every method of migrations begins with.
 pub(super) const MIGRATE: &str = "os.migrate.";
 
@@ -46,6 +49,8 @@ pub(super) enum Asked {
     Deliver { daemon: DaemonId, count: usize },
     /// Nothing that anybody waits for: it was said, and is said again if need be.
     Admin,
+    /// What was commanded.
+    Audit,
     /// Something about a migration.
     Migrate(AboutMigration),
     /// To sign a state for a group's forks.
@@ -198,6 +203,7 @@ impl MeshOs {
         match method {
             DELIVER => self.on_deliver(now, node, call, body),
             ADMIN => self.on_admin(now, node, call, body),
+            AUDIT => self.on_audit(now, node, call, body),
             method if method.starts_with(MIGRATE) => self.on_migrate_request(now, node, call, method, body),
             FORK => self.on_fork(now, node, call, body),
             STATE => self.on_state(now, node, call, body),
@@ -219,6 +225,7 @@ impl MeshOs {
         match asked {
             Asked::Deliver { daemon, count } => self.on_delivered(now, node, from, daemon, count, answer),
             Asked::Admin => {}
+            Asked::Audit => self.on_audited(now, node, from, &answer),
             Asked::Fork { group } => self.on_forked(now, group, &answer),
             Asked::Sync { group, to } => self.on_synced(now, node, group, to, &answer),
             Asked::Poll { group, of } => self.on_polled(group, of, &answer),

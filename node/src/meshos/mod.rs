@@ -7,11 +7,16 @@
 mod action;
 mod announcing;
 mod avoid;
+#[cfg(feature = "floor")]
+pub(crate) mod bodies;
+mod catching_up;
 mod commanding;
 mod config;
 mod daemons;
 mod delivering;
 mod desk;
+#[cfg(feature = "floor")]
+mod gauges;
 mod grouping;
 mod maintenance;
 mod migrating;
@@ -53,7 +58,7 @@ use self::{
     oversight::Oversight,
 };
 use crate::{
-    admin::{AdminCommit, Nonce},
+    admin::{AdminCommit, CatchingUp, Nonce},
     capability::Capabilities,
     compute::{Deliveries, Directory, Inventory, MigrateError, Registry, SpawnError, groups::GroupError},
     daemon::{DeliverError, Job, JobDone},
@@ -137,6 +142,7 @@ pub struct MeshOs {
     said: Inventory,
     say_at: Option<Instant>,
     admin: AdminCommit,
+    catching_up: CatchingUp,
     /// Who waits for what becomes of a signed command.
     commanding: BTreeMap<crate::admin::Ticket, (Ticket, Nonce)>,
     oversight: Oversight,
@@ -173,6 +179,7 @@ impl MeshOs {
             said: Inventory::default(),
             say_at: Some(now.instant),
             admin,
+            catching_up: CatchingUp::new(local, now.instant),
             commanding: BTreeMap::new(),
             oversight: Oversight::new(local, life, now.instant),
             capabilities: Capabilities::new(),
@@ -203,6 +210,7 @@ impl MeshOs {
         match &event {
             NodeEvent::SessionUp { peer, .. } => {
                 self.oversight.judged(*peer, Some(Health::Healthy));
+                self.catching_up.hurry(now.instant);
                 self.flush_asks(now, node, *peer);
             }
             NodeEvent::SessionDown { peer, reason } => {
@@ -214,7 +222,12 @@ impl MeshOs {
                 }
                 self.oversight.judged(*peer, None);
             }
-            NodeEvent::Health { peer, to, .. } => self.oversight.judged(*peer, Some(*to)),
+            NodeEvent::Health { peer, to, .. } => {
+                self.oversight.judged(*peer, Some(*to));
+                if *to == Health::Healthy {
+                    self.catching_up.hurry(now.instant);
+                }
+            }
             NodeEvent::Said { node: who, topic: Topic::Inventory, body } => {
                 // One that cannot be read is taken for nothing said.
                 self.oversight.touch();
@@ -266,6 +279,7 @@ impl MeshOs {
             self.announce_changes(now, node);
         }
         self.admin.handle_timeout(now);
+        self.catch_up(now, node);
         self.tick(now, node);
         self.settle(now, node);
     }
@@ -281,6 +295,7 @@ impl MeshOs {
             self.say_at,
             self.oversight.poll_timeout(),
             self.admin.poll_timeout(),
+            Some(self.catching_up.poll_timeout()),
         ];
         times.into_iter().flatten().min()
     }

@@ -4,6 +4,7 @@ mod acquaintance;
 mod boot;
 mod changes;
 mod chaos;
+mod commanding;
 mod daemons;
 mod errors;
 mod faults;

@@ -17,12 +17,12 @@ use meshground_tests::{
 
 use super::{BAD, LIMIT, all_acquainted, config, entries, send, settled, spawn};
 
-fn demo(number: u8) -> OperatorKey {
+pub(super) fn demo(number: u8) -> OperatorKey {
     OperatorKey::demo(number).expect("there are some")
 }
 
 /// A converged full mesh of nodes that obey the demo operators, each of which knows all others.
-fn mesh(seed: u64, faults: Faults, count: usize) -> Network {
+pub(super) fn mesh(seed: u64, faults: Faults, count: usize) -> Network {
     let mut network = Network::new(seed, faults);
     for number in 0..count {
         network.add(config());
@@ -35,7 +35,7 @@ fn mesh(seed: u64, faults: Faults, count: usize) -> Network {
     network
 }
 
-fn nonce(network: &mut Network) -> Nonce {
+pub(super) fn nonce(network: &mut Network) -> Nonce {
     let mut bytes = [0; 16];
     for byte in &mut bytes {
         *byte = u8::try_from(network.below(256)).expect("below 256");
@@ -43,12 +43,12 @@ fn nonce(network: &mut Network) -> Nonce {
     Nonce(bytes)
 }
 
-fn sign(network: &mut Network, at: usize, verb: AdminVerb) -> SignedCommand {
+pub(super) fn sign(network: &mut Network, at: usize, verb: AdminVerb) -> SignedCommand {
     let nonce = nonce(network);
     AdminCommand::new(verb, network.now_at(at).wall, nonce).sign(&demo(1))
 }
 
-fn submit(network: &mut Network, at: usize, command: &SignedCommand) -> Decision {
+pub(super) fn submit(network: &mut Network, at: usize, command: &SignedCommand) -> Decision {
     let ticket = network.act_os(at, |os, node, now| os.submit(now, node, command));
     match settled(network, at, ticket) {
         Settlement::Commanded(Commanded { decision, .. }) => decision,
@@ -57,7 +57,7 @@ fn submit(network: &mut Network, at: usize, command: &SignedCommand) -> Decision
 }
 
 /// What each node wrote down about each command, by nonce.
-fn trails(network: &Network) -> Vec<BTreeMap<String, Decision>> {
+pub(super) fn trails(network: &Network) -> Vec<BTreeMap<String, Decision>> {
     let trail = |member: &meshground_tests::sim::Member| {
         let os = member.os.os.as_ref()?;
         Some(os.audit().iter().map(|entry| (entry.nonce.clone(), entry.decision)).collect())
@@ -65,7 +65,7 @@ fn trails(network: &Network) -> Vec<BTreeMap<String, Decision>> {
     network.members.iter().filter_map(trail).collect()
 }
 
-fn maintenance(network: &Network, number: usize) -> Maintenance {
+pub(super) fn maintenance(network: &Network, number: usize) -> Maintenance {
     network.members[number].os.os.as_ref().expect("it runs").snapshot().maintenance
 }
 

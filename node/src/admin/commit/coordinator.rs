@@ -30,10 +30,10 @@ const LONGEST_TELL_PAUSE: Duration = Duration::from_secs(5);
 const HOLD_BACK: Duration = Duration::from_secs(2);
 
 /// The most attempts under way: not decided, or to be applied and not acknowledged by all.
-const MAX_UNDER_WAY: usize = 64;
+pub(super) const MAX_UNDER_WAY: usize = 64;
 
 /// The most rejections that are told at a time. Beyond, the oldest is told no more.
-const MAX_REJECTIONS: usize = 256;
+pub(super) const MAX_REJECTIONS: usize = 256;
 
 /// An attempt that members have yet to answer.
 #[derive(Debug)]
@@ -63,6 +63,10 @@ pub(super) struct Telling {
 }
 
 impl Voting {
+    pub(super) fn command(&self) -> &SignedCommand {
+        &self.command
+    }
+
     pub(super) fn due(&self) -> Instant {
         self.retry.at().min(self.deadline)
     }
@@ -122,6 +126,12 @@ impl AdminCommit {
         Ticket(number)
     }
 
+    /// How many own attempts are undecided, or applied and not acknowledged by all.
+    pub(super) fn under_way(&self) -> usize {
+        let applied = self.telling.values().filter(|telling| telling.decision == Decision::Applied);
+        self.voting.len() + applied.count()
+    }
+
     fn judge(
         &mut self,
         now: Now,
@@ -129,8 +139,7 @@ impl AdminCommit {
         picture: &ClusterPicture,
         members: &[Member],
     ) -> Result<Prepared, Rejection> {
-        let applied = self.telling.values().filter(|telling| telling.decision == Decision::Applied).count();
-        if self.voting.len() + applied >= MAX_UNDER_WAY || members.len() > MAX_MEMBERS {
+        if self.under_way() >= MAX_UNDER_WAY || members.len() > MAX_MEMBERS {
             return Err(Rejection::Overloaded);
         }
         self.verifier.prepare(now, command, assess(command.verb(), picture, true))
@@ -155,7 +164,7 @@ impl AdminCommit {
         }
         let Some(voting) = self.voting.remove(&number) else { return };
         let attempt = Attempt::new(self.me, number);
-        self.apply(now, attempt, &voting.prepared);
+        self.apply(now, attempt, &voting.command, &voting.prepared);
         self.tell(now, number, Decision::Applied, &voting.members, &Message::Commit { attempt });
     }
 

@@ -7,7 +7,7 @@ use meshground_shared::Decision;
 use super::message::Attempt;
 
 /// How many decisions are remembered. Whoever is in doubt asks within seconds of being able to.
-const CAPACITY: usize = 4_096;
+pub(super) const CAPACITY: usize = 4_096;
 
 /// The latest decisions.
 #[derive(Debug, Default)]
@@ -26,6 +26,11 @@ impl Decided {
         {
             self.decisions.remove(&oldest);
         }
+    }
+
+    #[cfg(feature = "floor")]
+    pub(super) fn len(&self) -> usize {
+        self.decisions.len().max(self.order.len())
     }
 
     pub(super) fn of(&self, attempt: Attempt) -> Option<Decision> {

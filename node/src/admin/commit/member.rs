@@ -25,7 +25,7 @@ const ASK_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_ASK_PAUSE: Duration = Duration::from_secs(5);
 
 /// The most attempts of others that are undecided here.
-const MAX_PENDING: usize = 256;
+pub(super) const MAX_PENDING: usize = 256;
 
 /// Another node's attempt whose decision is not known here.
 #[derive(Debug)]
@@ -66,6 +66,10 @@ impl Vote {
 }
 
 impl Pending {
+    pub(super) fn command(&self) -> &SignedCommand {
+        &self.command
+    }
+
     pub(super) fn due(&self) -> Instant {
         self.retry.at()
     }
@@ -203,7 +207,7 @@ impl AdminCommit {
     fn settle(&mut self, now: Now, attempt: Attempt, decision: Decision) {
         let Some(pending) = self.pending.remove(&attempt) else { return };
         match (pending.vote, decision) {
-            (Vote::Yes(prepared), Decision::Applied) => self.apply(now, attempt, &prepared),
+            (Vote::Yes(prepared), Decision::Applied) => self.apply(now, attempt, &pending.command, &prepared),
             (vote, Decision::Rejected(reason)) => {
                 if let Vote::Yes(prepared) = vote {
                     self.verifier.abort(&prepared);

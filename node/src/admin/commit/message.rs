@@ -23,7 +23,7 @@ pub struct MessageError;
 
 /// One attempt to carry out a command. The same command, handed in twice, is two attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct Attempt {
+pub(crate) struct Attempt {
     coordinator: u64,
     /// The coordinator's life. An attempt does not outlive it.
     pub(super) incarnation: u64,
@@ -48,7 +48,7 @@ impl Attempt {
 
 /// A node in one of its lives. Its id is a plain number here, as everywhere between nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct Member {
+pub(crate) struct Member {
     node: u64,
     pub(super) incarnation: u64,
 }
@@ -65,7 +65,7 @@ impl Member {
 
 /// A message about one attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Message {
+pub(crate) enum Message {
     /// Coordinator to each member: would you carry this out?
     Prepare { attempt: Attempt, members: Vec<Member>, command: Vec<u8> },
     /// The answer: yes, or why not.
@@ -86,7 +86,7 @@ pub(super) enum Message {
 
 /// What a member knows of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Standing {
+pub(crate) enum Standing {
     /// It is decided.
     Decided(Decision),
     /// It is not decided, and whoever says this takes no word about it any more from those it holds gone, the coordinator
@@ -95,11 +95,11 @@ pub(super) enum Standing {
 }
 
 impl Message {
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         versioned(VERSION, self)
     }
 
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, MessageError> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, MessageError> {
         if bytes.len() > MAX_MESSAGE {
             return Err(MessageError);
         }

@@ -19,8 +19,9 @@
 
 mod coordinator;
 mod decided;
+mod hearing;
 mod member;
-mod message;
+pub(crate) mod message;
 #[cfg(test)]
 mod model;
 mod retry;
@@ -39,9 +40,13 @@ use self::{
     message::{Attempt, Member, Message},
     witness::Witness,
 };
-use super::{AdminVerifier, AuditTrail, ClusterPicture, Nonce, Prepared, SignedCommand};
-use crate::time::{Instant, Now, WallTime};
+use super::{
+    AdminVerifier, AuditTrail, ClusterPicture, Nonce, Prepared, SignedCommand,
+    history::{History, is_final},
+};
+use crate::time::{Instant, Now};
 
+pub use hearing::{Standing, StandingState};
 pub use message::MessageError;
 
 /// A command that was handed in, for its outcome.
@@ -70,6 +75,7 @@ pub struct AdminCommit {
     me: Member,
     verifier: AdminVerifier,
     trail: AuditTrail,
+    history: History,
     /// Everyone this node knows to be there, in its present life.
     peers: BTreeMap<NodeId, u64>,
     /// The number of the latest own attempt.
@@ -87,6 +93,7 @@ pub struct AdminCommit {
     effects: VecDeque<AdminEffect>,
     entries: VecDeque<AuditEntry>,
     outcomes: VecDeque<(Ticket, Decision)>,
+    standings: VecDeque<Standing>,
 }
 
 impl AdminCommit {
@@ -96,6 +103,7 @@ impl AdminCommit {
             me: Member::new(node, incarnation),
             verifier,
             trail: AuditTrail::default(),
+            history: History::default(),
             peers: BTreeMap::new(),
             number: 0,
             voting: BTreeMap::new(),
@@ -107,6 +115,7 @@ impl AdminCommit {
             effects: VecDeque::new(),
             entries: VecDeque::new(),
             outcomes: VecDeque::new(),
+            standings: VecDeque::new(),
         }
     }
 
@@ -225,6 +234,24 @@ impl AdminCommit {
         &self.verifier
     }
 
+    /// How much is held of everything that is bounded.
+    #[cfg(feature = "floor")]
+    pub(crate) fn gauges(&self, each: &mut dyn FnMut(crate::audit::Gauge)) {
+        use crate::audit::Gauge;
+
+        each(Gauge::new("own commands under way", self.under_way(), coordinator::MAX_UNDER_WAY));
+        let rejections = self.voting.len() + self.telling.len() - self.under_way();
+        each(Gauge::new("own rejections told", rejections, coordinator::MAX_REJECTIONS));
+        each(Gauge::new("others' commands", self.pending.len(), member::MAX_PENDING));
+        each(Gauge::new("rejections witnessed", self.witnessed.len(), witness::MAX_WITNESSED));
+        each(Gauge::new("decisions", self.decided.len(), decided::CAPACITY));
+        each(Gauge::new("trail", self.trail.iter().len(), super::audit::CAPACITY));
+        each(Gauge::new("history", self.history.len(), super::history::CAPACITY));
+        each(Gauge::new("messages about commands to be sent", self.messages.len(), 0));
+        each(Gauge::new("effects to be brought about", self.effects.len() + self.standings.len(), 0));
+        self.verifier.gauges(each);
+    }
+
     /// Whether an attempt's coordinator said it, in the life in which it began the attempt.
     fn is_by_coordinator(&self, from: NodeId, attempt: Attempt) -> bool {
         attempt.coordinator() == from && self.is_there(attempt.by())
@@ -259,32 +286,31 @@ impl AdminCommit {
     }
 
     /// A command that this node has prepared takes effect here.
-    fn apply(&mut self, now: Now, attempt: Attempt, prepared: &Prepared) {
+    fn apply(&mut self, now: Now, attempt: Attempt, command: &SignedCommand, prepared: &Prepared) {
         self.verifier.commit(now.instant, prepared);
         let (verb, nonce) = (prepared.verb().clone(), prepared.nonce());
         let operators = prepared.operators().to_vec();
-        self.effects.push_back(AdminEffect { verb: verb.clone(), nonce, operators: operators.clone() });
-        self.record(now.wall, attempt, nonce, verb, operators, Decision::Applied);
+        self.effects.push_back(AdminEffect { verb, nonce, operators: operators.clone() });
+        self.record(now, attempt, command, operators, Decision::Applied, true);
     }
 
     /// A command takes no effect here.
     fn reject(&mut self, now: Now, attempt: Attempt, command: &SignedCommand, reason: Rejection) {
-        let operators = self.verifier.refuse(now.wall, command);
-        let verb = command.verb().clone();
-        self.record(now.wall, attempt, command.nonce(), verb, operators, Decision::Rejected(reason));
+        let (operators, is_authentic) = self.verifier.refuse(now.wall, command);
+        let decision = Decision::Rejected(reason);
+        self.record(now, attempt, command, operators, decision, is_authentic && is_final(decision));
     }
 
     fn record(
         &mut self,
-        now: WallTime,
+        now: Now,
         attempt: Attempt,
-        nonce: Nonce,
-        verb: Verb,
+        command: &SignedCommand,
         operators: Vec<String>,
         decision: Decision,
+        is_known: bool,
     ) {
         self.decided.insert(attempt, decision);
-        let entry = self.trail.record(now, nonce, verb, operators, decision);
-        self.entries.push_back(entry);
+        self.write_down(now.wall, command, operators, decision, is_known);
     }
 }

@@ -17,6 +17,7 @@ use super::*;
 use crate::admin::{
     AdminCommand, DaemonPicture, GroupPicture, IceProposal, NodePicture, envelope::SignedCommand as Command,
 };
+use crate::time::WallTime;
 
 const SEEDS: u64 = 5_000;
 

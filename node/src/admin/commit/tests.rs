@@ -6,6 +6,7 @@ use meshground_shared::{AdminVerb, Health, IceVerb, Maintenance};
 
 use super::{message::Standing, *};
 use crate::admin::{AdminCommand, IceProposal, NodePicture, OperatorKey, Operators};
+use crate::time::WallTime;
 
 /// Nodes 1 to `count`, whose messages wait until they are carried.
 struct Nodes {

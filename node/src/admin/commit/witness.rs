@@ -25,7 +25,7 @@ const ASK_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_ASK_PAUSE: Duration = Duration::from_secs(5);
 
 /// The most rejections witnessed. Beyond, one of them is given up.
-const MAX_WITNESSED: usize = 256;
+pub(super) const MAX_WITNESSED: usize = 256;
 
 /// A rejection that others may not have heard of.
 #[derive(Debug)]

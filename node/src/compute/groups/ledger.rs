@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The most groups held. More than [`MAX_GROUPS`] come together where parts of a mesh that were divided meet.
-const MAX_HELD: usize = 4 * MAX_GROUPS;
+pub(crate) const MAX_HELD: usize = 4 * MAX_GROUPS;
 
 /// How many groups that are no more are remembered, and how many of them are told of.
 const MAX_GONE: usize = 1_024;
@@ -32,7 +32,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 
 /// What one node says of groups.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-struct Statement {
+pub(crate) struct Statement {
     /// The nodes that members are placed on.
     hosts: Vec<u64>,
     groups: Vec<StatedGroup>,
@@ -254,6 +254,12 @@ fn state<'a>(groups: impl Iterator<Item = (GroupId, &'a Entry)>, gone: &[GroupId
         })
         .collect();
     Statement { hosts, groups, gone: gone.iter().map(|id| id.0).collect() }
+}
+
+/// Whether a node takes what another says of groups.
+#[cfg(feature = "floor")]
+pub(crate) fn is_sound(body: &[u8]) -> bool {
+    read(body).is_ok()
 }
 
 type Read = (BTreeMap<GroupId, Entry>, BTreeSet<GroupId>);

@@ -7,7 +7,7 @@ mod entry;
 mod error;
 mod in_sync;
 mod journal;
-mod ledger;
+pub(crate) mod ledger;
 mod lineage;
 mod pick;
 mod placing;

@@ -82,14 +82,14 @@ enum Whom {
 
 /// What [`FORK`] asks.
 #[derive(Debug, Serialize, Deserialize)]
-struct ForkQuestion {
+pub(in crate::meshos) struct ForkQuestion {
     parent: u64,
     root: [u8; 32],
 }
 
 /// What [`STATE`] asks; the answer is a piece of the state, or none.
 #[derive(Debug, Serialize, Deserialize)]
-struct StateQuestion {
+pub(in crate::meshos) struct StateQuestion {
     hash: [u8; 32],
     offset: u64,
     most: u64,

@@ -6,10 +6,10 @@
 mod asking;
 mod balancing;
 mod commanding;
-mod forking;
+pub(super) mod forking;
 mod hosting;
 mod leading;
-mod standing;
+pub(super) mod standing;
 mod viewing;
 
 use std::{

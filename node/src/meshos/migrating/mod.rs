@@ -68,7 +68,7 @@ enum Waiter {
 
 /// What [`START`] asks.
 #[derive(Debug, Serialize, Deserialize)]
-struct Start {
+pub(super) struct Start {
     daemon: u64,
     to: NodeId,
     cause: Option<CommandId>,

@@ -25,7 +25,7 @@ use crate::{
 
 /// What [`SYNC`] brings.
 #[derive(Debug, Serialize, Deserialize)]
-struct Push {
+pub(in crate::meshos) struct Push {
     group: u64,
     generation: u64,
     life: u64,
@@ -39,14 +39,14 @@ struct Push {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-enum What {
+pub(in crate::meshos) enum What {
     Entries { first: u64, entries: Vec<LogEntry> },
     Piece(Piece),
 }
 
 /// What it answers.
 #[derive(Debug, Serialize, Deserialize)]
-enum Ack {
+pub(in crate::meshos) enum Ack {
     /// What is there of this incarnation.
     Holds { have: Option<u64>, base_at: u64, offset: u64, sealed: bool, knows: u64, life: u64 },
     /// A newer incarnation is known, or somebody is about to begin one.

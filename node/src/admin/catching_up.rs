@@ -1,0 +1,369 @@
+//! Learning what was commanded while this node was not there: whom it asks, when, and whom it believes.
+//!
+//! In a *round* a node asks a few of its neighbours at the same time what they know that it does not, page by page. What
+//! operators commanded they prove by the signed command. What became of it rests on their word: on that of most of them,
+//! and nothing is believed before all have answered or had the time to. So one that lies is outvoted where others know
+//! better; and where nobody does, it can have nothing believed but what operators have signed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use meshground_shared::{Decision, NodeId};
+
+use super::{
+    AdminCommit, SignedCommand,
+    history::{CAPACITY, Key, MAX_ON_PAGE, Page, is_final, key_of},
+};
+use crate::{
+    identity::keyed_hash,
+    time::{Instant, Now, WallTime},
+};
+
+/// The most neighbours asked in a round.
+const INFORMANTS: usize = 5;
+
+/// How long they have.
+const BUDGET: Duration = Duration::from_secs(2);
+
+/// How long a round waits after its cause, for others to come up beside it.
+const DELAY: Duration = Duration::from_millis(200);
+
+/// How long after a round the next begins, if there is a cause: it brought something.
+const AFTER_NEWS: Duration = Duration::from_millis(500);
+
+/// The same, if it did not; twice as long each time it differs and brings nothing.
+const AFTER_NOTHING: Duration = Duration::from_secs(2);
+
+/// The most often that is doubled.
+const MOST_DOUBLINGS: u32 = 5;
+
+/// How long after a round the next begins without a cause.
+const REGULARLY: Duration = Duration::from_mins(1);
+
+const CHOICE_LABEL: &[u8] = b"meshground informants 1";
+
+/// Something that others say of a command, whose signatures hold.
+#[derive(Debug)]
+pub(super) struct Hearsay {
+    pub(super) command: SignedCommand,
+    /// What they say became of it, and when.
+    pub(super) votes: Vec<(Decision, Vec<WallTime>)>,
+}
+
+/// When and whom this node asks, and what it was told so far.
+#[derive(Debug)]
+pub struct CatchingUp {
+    me: NodeId,
+    round: Option<Round>,
+    /// Counts rounds, so that others are asked each time.
+    count: u64,
+    due: Instant,
+    not_before: Instant,
+    fruitless: u32,
+}
+
+#[derive(Debug)]
+struct Round {
+    informants: BTreeMap<NodeId, Informant>,
+    hearsay: BTreeMap<Key, Hearsay>,
+    /// Whether anybody knows anything else.
+    differs: bool,
+    until: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Informant {
+    /// The last command it told.
+    last: Option<Key>,
+    told: usize,
+    /// Whether it has no more to say, does not answer, or has said what cannot be.
+    is_done: bool,
+    has_answered: bool,
+}
+
+impl CatchingUp {
+    /// That of a node which begins its life.
+    pub fn new(me: NodeId, now: Instant) -> Self {
+        Self { me, round: None, count: 0, due: now + DELAY, not_before: now, fruitless: 0 }
+    }
+
+    /// There is a cause to ask: a node is there, or there again, or knows other things.
+    pub fn hurry(&mut self, now: Instant) {
+        self.due = self.due.min((now + DELAY).max(self.not_before));
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) next.
+    pub fn poll_timeout(&self) -> Instant {
+        self.round.as_ref().map_or(self.due, |round| round.until)
+    }
+
+    /// Does what is due. `neighbours` are those that can be asked. Returns the questions; answers go to
+    /// [`on_page`](Self::on_page).
+    pub fn handle_timeout(
+        &mut self,
+        now: Now,
+        admin: &mut AdminCommit,
+        neighbours: impl FnOnce() -> Vec<NodeId>,
+    ) -> Vec<(NodeId, Vec<u8>)> {
+        if self.poll_timeout() > now.instant {
+            return Vec::new();
+        }
+        if self.round.is_some() {
+            self.conclude(now, admin);
+            return Vec::new();
+        }
+        self.count += 1;
+        let chosen = self.choose(neighbours());
+        if chosen.is_empty() {
+            self.due = now.instant + REGULARLY;
+            return Vec::new();
+        }
+        let informants = chosen.iter().map(|node| (*node, Informant::default())).collect();
+        let until = now.instant + BUDGET;
+        self.round = Some(Round { informants, hearsay: BTreeMap::new(), differs: false, until });
+        let question = admin.ask_for_history(None);
+        chosen.into_iter().map(|node| (node, question.clone())).collect()
+    }
+
+    /// Others in each round, as chance has it.
+    fn choose(&self, neighbours: Vec<NodeId>) -> BTreeSet<NodeId> {
+        let lot = |node: &NodeId| {
+            let bytes = [self.me.0.to_le_bytes(), self.count.to_le_bytes(), node.0.to_le_bytes()].concat();
+            keyed_hash(CHOICE_LABEL, &bytes)
+        };
+        let mut neighbours: Vec<NodeId> = neighbours.into_iter().filter(|node| *node != self.me).collect();
+        neighbours.sort_by_cached_key(lot);
+        neighbours.truncate(INFORMANTS);
+        neighbours.into_iter().collect()
+    }
+
+    /// A neighbour has answered, or does not. Returns the next question for it, if there is one.
+    pub fn on_page(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        answer: Option<&[u8]>,
+        admin: &mut AdminCommit,
+    ) -> Option<Vec<u8>> {
+        let round = self.round.as_mut()?;
+        let informant = round.informants.get_mut(&from).filter(|informant| !informant.is_done)?;
+        let page = answer.and_then(Page::parse);
+        informant.has_answered |= page.is_some();
+        let sound = page.is_some_and(|page| {
+            round.differs |= !page.claims.is_empty();
+            let more = page.more && !page.claims.is_empty();
+            read(now, page, informant, &mut round.hearsay, admin) && more
+        });
+        if sound && informant.told <= CAPACITY + MAX_ON_PAGE {
+            return Some(admin.ask_for_history(informant.last));
+        }
+        informant.is_done = true;
+        if round.informants.values().all(|informant| informant.is_done) {
+            self.conclude(now, admin);
+        }
+        None
+    }
+
+    /// All have answered, or had the time to.
+    fn conclude(&mut self, now: Now, admin: &mut AdminCommit) {
+        let Some(round) = self.round.take() else { return };
+        let answered = round.informants.values().filter(|informant| informant.has_answered).count();
+        let learned = admin.believe(now, answered, round.hearsay);
+        self.fruitless = if round.differs && !learned { self.fruitless.saturating_add(1) } else { 0 };
+        let pause =
+            if learned { AFTER_NEWS } else { AFTER_NOTHING * 2_u32.pow(self.fruitless.min(MOST_DOUBLINGS)) };
+        self.not_before = now.instant + pause;
+        // Whoever was asked sees that something differs, if it still does.
+        self.due = if learned { self.not_before } else { now.instant + REGULARLY };
+    }
+
+    /// How many commands others have told in the round under way, for whoever checks bounds.
+    pub fn held(&self) -> usize {
+        self.round.as_ref().map_or(0, |round| round.hearsay.len())
+    }
+}
+
+/// Takes what a page says, up to the first thing that cannot be. Whether all of it could.
+fn read(
+    now: Now,
+    page: Page,
+    informant: &mut Informant,
+    hearsay: &mut BTreeMap<Key, Hearsay>,
+    admin: &AdminCommit,
+) -> bool {
+    for claim in page.claims {
+        let Ok(command) = SignedCommand::parse(&claim.command) else { return false };
+        let key = key_of(&command);
+        if informant.last.is_some_and(|last| key <= last) || !is_final(claim.decision) {
+            return false;
+        }
+        informant.last = Some(key);
+        informant.told += 1;
+        if !admin.wants_to_hear(&command) {
+            continue;
+        }
+        if !hearsay.contains_key(&key) {
+            if hearsay.len() >= CAPACITY {
+                return false;
+            }
+            if !admin.vouches_for(now, &command) {
+                return false;
+            }
+            hearsay.insert(key, Hearsay { command: command.clone(), votes: Vec::new() });
+        }
+        let Some(heard) = hearsay.get_mut(&key).filter(|heard| heard.command.says_the_same(&command)) else {
+            continue;
+        };
+        let decided = WallTime(claim.decided_us);
+        match heard.votes.iter_mut().find(|(decision, _)| *decision == claim.decision) {
+            Some((_, times)) => times.push(decided),
+            None => heard.votes.push((claim.decision, vec![decided])),
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use meshground_shared::{AdminVerb, Rejection};
+
+    use super::*;
+    use crate::admin::{
+        AdminCommand, AdminVerifier, Nonce, OperatorKey, Operators,
+        history::{Claim, is_final},
+    };
+
+    const UNREACHABLE: Decision = Decision::Rejected(Rejection::Unreachable);
+
+    fn at(seconds: u64) -> Now {
+        let micros = seconds * 1_000_000;
+        Now { instant: Instant::from_micros(micros), wall: WallTime(1_000_000_000_000 + micros) }
+    }
+
+    fn command(number: u8) -> SignedCommand {
+        let node = NodeId(9);
+        let issued = WallTime(at(0).wall.0 + u64::from(number));
+        let command = AdminCommand::new(AdminVerb::Cordon { node }, issued, Nonce([number; 16]));
+        command.sign(&OperatorKey::demo(1).unwrap())
+    }
+
+    fn page(claims: &[(u8, Decision)]) -> Vec<u8> {
+        let claim = |&(number, decision): &(u8, Decision)| {
+            let decided_us = at(1).wall.0 + u64::from(number);
+            Claim { command: command(number).encode(), decision, decided_us }
+        };
+        Page { claims: claims.iter().map(claim).collect(), more: false }.encode()
+    }
+
+    fn node() -> (CatchingUp, AdminCommit) {
+        let verifier = AdminVerifier::allow_demo(Operators::demo());
+        (CatchingUp::new(NodeId(9), at(0).instant), AdminCommit::new(NodeId(9), 1, verifier))
+    }
+
+    /// A round in which neighbours 1 and up say this; `None` says nothing at all.
+    fn round(
+        (catching_up, admin): &mut (CatchingUp, AdminCommit),
+        now: Now,
+        said: &[Option<Vec<u8>>],
+    ) -> Vec<(u8, Decision)> {
+        let neighbours = || (1..=said.len() as u64).map(NodeId).collect();
+        let asked = catching_up.handle_timeout(now, admin, neighbours);
+        assert_eq!(asked.len(), said.len(), "it is due");
+        for (id, page) in (1..).zip(said) {
+            if let Some(page) = page {
+                catching_up.on_page(now, NodeId(id), Some(page), admin);
+            }
+        }
+        if said.contains(&None) {
+            assert!(admin.poll_decided().is_none(), "it waits for all");
+            let late = Now { instant: now.instant + BUDGET, ..now };
+            catching_up.handle_timeout(late, admin, Vec::new);
+        }
+        let numbers = std::iter::from_fn(|| admin.poll_decided());
+        numbers.map(|entry| (u8::from_str_radix(&entry.nonce[..2], 16).unwrap(), entry.decision)).collect()
+    }
+
+    #[test]
+    fn what_most_say_is_believed_once_all_have_answered_or_had_the_time_to() {
+        let mut node = node();
+        let truth = Some(page(&[(1, Decision::Applied), (2, UNREACHABLE)]));
+        let lie = Some(page(&[(1, UNREACHABLE), (2, Decision::Applied)]));
+        let learned = round(&mut node, at(10), &[lie, truth.clone(), None, truth]);
+        assert_eq!(learned, [(1, Decision::Applied), (2, UNREACHABLE)]);
+        assert_eq!(node.1.known(), 2);
+    }
+
+    #[test]
+    fn what_only_one_knows_of_is_believed_for_its_operators_signed_it() {
+        let mut node = node();
+        let nothing = Some(page(&[]));
+        let one = Some(page(&[(1, Decision::Applied)]));
+        assert_eq!(round(&mut node, at(10), &[nothing.clone(), one, nothing]), [(1, Decision::Applied)]);
+    }
+
+    #[test]
+    fn what_was_believed_of_one_is_corrected_by_most_and_not_by_another_one() {
+        let mut node = node();
+        let lie = Some(page(&[(1, Decision::Applied)]));
+        let truth = Some(page(&[(1, UNREACHABLE)]));
+        let nothing = Some(page(&[]));
+        assert_eq!(round(&mut node, at(10), std::slice::from_ref(&lie)), [(1, Decision::Applied)]);
+        assert_eq!(round(&mut node, at(100), std::slice::from_ref(&truth)), []);
+        let half = [truth.clone(), truth.clone(), nothing.clone(), nothing];
+        assert_eq!(round(&mut node, at(200), &half), []);
+        let most = [truth.clone(), lie, truth];
+        assert_eq!(round(&mut node, at(300), &most), [(1, UNREACHABLE)]);
+    }
+
+    #[test]
+    fn whoever_says_what_cannot_be_is_heard_no_further() {
+        let mut node = node();
+        let backwards = Some(page(&[(2, Decision::Applied), (1, Decision::Applied), (3, Decision::Applied)]));
+        assert_eq!(round(&mut node, at(10), &[backwards]), [(2, Decision::Applied)]);
+        let replayed = Decision::Rejected(Rejection::NonceReplayed);
+        assert!(!is_final(replayed));
+        let open = Some(page(&[(4, replayed), (5, Decision::Applied)]));
+        assert_eq!(round(&mut node, at(100), &[open]), []);
+        let mut forged = page(&[(6, Decision::Applied)]);
+        let last = forged.len() - 12;
+        forged[last] ^= 1;
+        assert_eq!(round(&mut node, at(200), &[Some(forged)]), []);
+        assert_eq!(round(&mut node, at(300), &[Some(vec![1, 2, 3])]), []);
+        let strange = command(7).cosign(&OperatorKey::from_seed("stranger", [1; 32]));
+        let claim = Claim { command: strange.encode(), decision: Decision::Applied, decided_us: 0 };
+        let strange = Page { claims: vec![claim], more: true }.encode();
+        assert_eq!(round(&mut node, at(400), &[Some(strange)]), []);
+    }
+
+    #[test]
+    fn who_brings_nothing_is_asked_less_and_less() {
+        let (mut catching_up, mut admin) = node();
+        // It knows something that it says otherwise each time, so something always differs.
+        let (mut now, mut rounds) = (at(1), 0);
+        while now.instant < at(601).instant {
+            catching_up.hurry(now.instant);
+            for (to, _) in catching_up.handle_timeout(now, &mut admin, || vec![NodeId(1)]) {
+                rounds += 1;
+                let useless = page(&[(1, Decision::Rejected(Rejection::NonceReplayed))]);
+                catching_up.on_page(now, to, Some(&useless), &mut admin);
+            }
+            now = Now { instant: now.instant + Duration::from_millis(100), ..now };
+        }
+        assert!((10..20).contains(&rounds), "{rounds} in ten minutes");
+        assert_eq!(admin.known(), 0);
+    }
+
+    #[test]
+    fn a_nonce_that_others_used_up_is_used_up_here() {
+        let mut node = node();
+        round(&mut node, at(1), &[Some(page(&[(1, UNREACHABLE)]))]);
+        let picture = crate::admin::ClusterPicture::new(NodeId(9));
+        node.1.submit(at(2), &command(1), &picture);
+        let decisions: Vec<Decision> =
+            std::iter::from_fn(|| node.1.poll_decided()).map(|entry| entry.decision).collect();
+        assert_eq!(decisions, [Decision::Rejected(Rejection::NonceReplayed)]);
+        assert_eq!(node.1.trail().iter().len(), 2);
+    }
+}

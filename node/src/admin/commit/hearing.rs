@@ -1,0 +1,217 @@
+//! What was commanded without this node: taken into its trail and history, and what of it still stands.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use meshground_shared::{AdminVerb, Decision, IceVerb, NodeId, Verb};
+
+use super::{AdminCommit, MessageError};
+use crate::{
+    admin::{
+        Nonce, SignedCommand,
+        catching_up::Hearsay,
+        history::{Key, Known, Question, key_of, plausible},
+    },
+    time::{Now, WallTime},
+};
+
+/// Something that was commanded without this node and still stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// What.
+    pub what: StandingState,
+    /// The nonce of the command it follows from; none if what followed from one is taken back.
+    pub nonce: Option<Nonce>,
+}
+
+/// What can still stand. Everything else that is commanded happens once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StandingState {
+    /// The cluster is frozen for so long yet; zero if it is not.
+    Frozen(Duration),
+    /// Nothing is placed on this node.
+    Cordoned,
+    /// This node is out of service.
+    OutOfService,
+}
+
+impl AdminCommit {
+    /// The question to another node for what it knows that this one does not, after a command.
+    pub(in crate::admin) fn ask_for_history(&self, after: Option<Key>) -> Vec<u8> {
+        self.history.question(after).encode()
+    }
+
+    /// The answer to such a question, and whether whoever asks knows other things than this node.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are not a question.
+    pub fn tell_history(&self, question: &[u8]) -> Result<(Vec<u8>, bool), MessageError> {
+        let question = Question::parse(question).ok_or(MessageError)?;
+        Ok((self.history.page(&question).encode(), self.history.differs(&question)))
+    }
+
+    /// How many commands this node can tell others of, 1,024 at most.
+    pub fn known(&self) -> usize {
+        self.history.len()
+    }
+
+    /// Whether this node does not know better itself.
+    pub(in crate::admin) fn wants_to_hear(&self, command: &SignedCommand) -> bool {
+        let key = key_of(command);
+        let is_under_way = self.voting.values().any(|voting| key_of(voting.command()) == key)
+            || self.pending.values().any(|pending| key_of(pending.command()) == key);
+        !is_under_way
+            && self
+                .history
+                .get(&key)
+                .map_or_else(|| self.history.has_room_for(&key), |known| !known.first_hand)
+    }
+
+    /// Whether enough operators have signed a command, and not in the future.
+    pub(in crate::admin) fn vouches_for(&self, now: Now, command: &SignedCommand) -> bool {
+        let known = self.history.get(&key_of(command));
+        known.is_some_and(|known| known.command == *command) || self.verifier.vouch(now.wall, command).is_ok()
+    }
+
+    /// Takes over what most of those say who know a command. What was taken over before changes only if most of all that
+    /// `answered`, and two at least, say otherwise. Whether anything is new.
+    pub(in crate::admin) fn believe(
+        &mut self,
+        now: Now,
+        answered: usize,
+        hearsay: BTreeMap<Key, Hearsay>,
+    ) -> bool {
+        let mut believed: Vec<Known> = Vec::new();
+        for (key, Hearsay { command, votes }) in hearsay {
+            // It may have come to this node's own decision meanwhile.
+            if !self.wants_to_hear(&command) {
+                continue;
+            }
+            // In doubt, what operators signed was done; else all settle for the same reason.
+            let rank = |decision: &Decision| match decision {
+                Decision::Applied => None,
+                Decision::Rejected(reason) => Some(*reason),
+            };
+            let most = votes.into_iter().max_by(|(a, for_a), (b, for_b)| {
+                for_a.len().cmp(&for_b.len()).then_with(|| rank(b).cmp(&rank(a)))
+            });
+            let Some((decision, mut times)) = most else { continue };
+            if let Some(known) = self.history.get(&key)
+                && (known.decision == decision || times.len() < 2 || times.len() * 2 <= answered)
+            {
+                continue;
+            }
+            times.sort_unstable();
+            let decided = plausible(&command, times[times.len() / 2]);
+            believed.push(Known { command, decision, decided, first_hand: false });
+        }
+        believed.sort_by_key(|known| known.decided);
+        let learned = !believed.is_empty();
+        let touches =
+            |which: &dyn Fn(&Verb) -> bool| believed.iter().any(|known| which(known.command.verb()));
+        let me = self.me.node();
+        let (freeze, service) = (touches(&is_freeze), touches(&|verb| is_service(verb, me)));
+        for known in believed {
+            self.adopt(now, known);
+        }
+        if freeze {
+            self.stand_frozen(now);
+        }
+        if service {
+            self.stand_in_service();
+        }
+        learned
+    }
+
+    fn adopt(&mut self, now: Now, known: Known) {
+        let operators = self.verifier.hear(now, &known);
+        let Known { command, decision, decided, .. } = &known;
+        let verb = command.verb().clone();
+        let entry = self.trail.record(*decided, command.nonce(), verb, operators, *decision);
+        self.entries.push_back(entry);
+        self.history.note(known);
+    }
+
+    /// The latest freeze or thaw counts, whoever was there.
+    fn stand_frozen(&mut self, now: Now) {
+        let latest = self.history.latest(is_freeze);
+        let end = latest.and_then(|known| match known.command.verb() {
+            Verb::Ice(IceVerb::FreezeCluster { ttl_ms }) => {
+                Some(WallTime(known.decided.0.saturating_add(ttl_ms.saturating_mul(1_000))))
+            }
+            _ => None,
+        });
+        let left = end.map_or(Duration::ZERO, |end| Duration::from_micros(end.0.saturating_sub(now.wall.0)));
+        let nonce = latest.map(|known| known.command.nonce());
+        let is_frozen = self.verifier.is_frozen(now.instant);
+        let is_own = latest.is_some_and(|known| known.first_hand);
+        if is_frozen != left.is_zero() && (is_own || !is_frozen) {
+            return;
+        }
+        self.verifier.stand_frozen(now.instant, left);
+        self.standings.push_back(Standing { what: StandingState::Frozen(left), nonce });
+    }
+
+    /// A node that has started anew is out of service as it was; but only as long as it was told nothing else since.
+    fn stand_in_service(&mut self) {
+        let me = self.me.node();
+        let latest = self.history.latest(|verb| is_service(verb, me));
+        let Some(known) = latest.filter(|known| !known.first_hand) else { return };
+        let what = match known.command.verb() {
+            Verb::Admin(AdminVerb::Cordon { .. } | AdminVerb::Drain { .. }) => StandingState::Cordoned,
+            Verb::Admin(AdminVerb::EnterMaintenance { .. }) => StandingState::OutOfService,
+            _ => return,
+        };
+        self.standings.push_back(Standing { what, nonce: Some(known.command.nonce()) });
+    }
+
+    /// Whether an entry that is about to be written has been taken over from others already.
+    pub(super) fn was_heard(&self, command: &SignedCommand, decision: Decision) -> bool {
+        let known = self.history.get(&key_of(command));
+        known.is_some_and(|known| !known.first_hand && known.decision == decision)
+    }
+
+    /// The next thing that still stands though it was commanded without this node.
+    pub fn poll_standing(&mut self) -> Option<Standing> {
+        self.standings.pop_front()
+    }
+
+    /// Writes down what this node decided.
+    pub(super) fn write_down(
+        &mut self,
+        now: WallTime,
+        command: &SignedCommand,
+        operators: Vec<String>,
+        decision: Decision,
+        is_known: bool,
+    ) {
+        let heard = is_known && self.was_heard(command, decision);
+        if is_known {
+            let known = Known { command: command.clone(), decision, decided: now, first_hand: true };
+            self.history.note(known);
+        }
+        if !heard {
+            let verb = command.verb().clone();
+            let entry = self.trail.record(now, command.nonce(), verb, operators, decision);
+            self.entries.push_back(entry);
+        }
+    }
+}
+
+fn is_freeze(verb: &Verb) -> bool {
+    matches!(verb, Verb::Ice(IceVerb::FreezeCluster { .. } | IceVerb::ThawCluster))
+}
+
+/// Whether a command says something of whether `me` serves.
+fn is_service(verb: &Verb, me: NodeId) -> bool {
+    match verb {
+        Verb::Admin(
+            AdminVerb::Drain { node }
+            | AdminVerb::EnterMaintenance { node }
+            | AdminVerb::ExitMaintenance { node }
+            | AdminVerb::Cordon { node }
+            | AdminVerb::Uncordon { node },
+        ) => *node == me,
+        _ => false,
+    }
+}

@@ -1,0 +1,335 @@
+//! What operators commanded and what became of it, in a form that nodes can compare: one entry per command, the same on
+//! every node that knows it.
+//!
+//! The audit trail is one node's diary. This is the part of it that others can check and take over: commands that enough
+//! operators signed and whose nonce was used up thereby. What nobody had authorised, or came too late, too early or twice,
+//! is not in it, for of that anybody could make up as much as they like.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use meshground_shared::{Decision, Rejection, Verb};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Nonce, SignedCommand,
+    envelope::{versioned, whole},
+    verifier::{MAX_AGE, MAX_AHEAD},
+};
+use crate::{identity::keyed_hash, time::WallTime, wire};
+
+/// The first byte of questions and pages.
+const VERSION: u8 = 1;
+
+/// The most commands known; of more, those issued last.
+pub(super) const CAPACITY: usize = 1_024;
+
+/// Into so many parts it is split, so that only those are told in which something differs.
+const BUCKETS: usize = 32;
+
+/// The most commands on a page.
+pub(super) const MAX_ON_PAGE: usize = 64;
+
+/// How much longer than a command is good for it may take until it is decided everywhere.
+const LATE: Duration = Duration::from_mins(1);
+
+const DIGEST_LABEL: &[u8] = b"meshground history 1";
+
+/// The order of commands: by issue, which its operators signed.
+pub(crate) type Key = (WallTime, Nonce);
+
+/// A command, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) command: SignedCommand,
+    pub(super) decision: Decision,
+    /// When, by the clock of whoever decided.
+    pub(super) decided: WallTime,
+    /// Whether this node was there, in this life.
+    pub(super) first_hand: bool,
+}
+
+/// The commands that this node knows of.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    known: BTreeMap<Key, Known>,
+    /// For each part, the exclusive or over its entries.
+    digests: [u64; BUCKETS],
+}
+
+/// What one node asks another: what is in those parts that differ, after this one?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Question {
+    digests: Vec<u64>,
+    after: Option<(u64, [u8; 16])>,
+}
+
+/// Some of what is asked for, by issue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Page {
+    pub(crate) claims: Vec<Claim>,
+    /// Whether there is more after that.
+    pub(crate) more: bool,
+}
+
+/// What one node says of a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Claim {
+    pub(crate) command: Vec<u8>,
+    pub(crate) decision: Decision,
+    pub(crate) decided_us: u64,
+}
+
+/// By what a command is known, in order.
+pub(super) fn key_of(command: &SignedCommand) -> Key {
+    (command.issued(), command.nonce())
+}
+
+/// Whether a decision used the command's nonce up, so that there is one only.
+pub(super) fn is_final(decision: Decision) -> bool {
+    !matches!(
+        decision,
+        Decision::Rejected(
+            Rejection::NotAuthorized
+                | Rejection::SignatureInvalid
+                | Rejection::InsufficientSignatures
+                | Rejection::EnvelopeExpired
+                | Rejection::EnvelopeFromFuture
+                | Rejection::NonceReplayed
+        )
+    )
+}
+
+/// The time a command was decided at, if somebody says it was then: whatever they say, not before it could be, nor much
+/// later than that.
+pub(super) fn plausible(command: &SignedCommand, decided: WallTime) -> WallTime {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let issued = command.issued().0;
+    let (first, last) =
+        (issued.saturating_sub(micros(MAX_AHEAD)), issued.saturating_add(micros(MAX_AGE + LATE)));
+    WallTime(decided.0.clamp(first, last))
+}
+
+pub(crate) fn digest((issued, nonce): &Key, decision: Decision) -> u64 {
+    let mut bytes = issued.0.to_le_bytes().to_vec();
+    bytes.extend_from_slice(&nonce.0);
+    bytes.extend_from_slice(&wire::encode(&decision));
+    let hash = keyed_hash(DIGEST_LABEL, &bytes);
+    u64::from_le_bytes(*hash.first_chunk().expect("a hash has 32 bytes"))
+}
+
+/// The part an entry is in.
+pub(crate) fn bucket((_, nonce): &Key) -> usize {
+    usize::from(nonce.0.iter().fold(0, |all, byte| all ^ byte)) % BUCKETS
+}
+
+impl History {
+    /// Takes note of a command that this node decided on, or has come to believe others about. What was decided here is
+    /// not changed by others; of two decisions of this node, an application counts.
+    pub(super) fn note(&mut self, known: Known) {
+        let key = key_of(&known.command);
+        match self.known.get(&key) {
+            Some(before)
+                if before.first_hand && (!known.first_hand || before.decision == Decision::Applied) => {}
+            _ => {
+                self.remove(&key);
+                self.digests[bucket(&key)] ^= digest(&key, known.decision);
+                self.known.insert(key, known);
+                if self.known.len() > CAPACITY
+                    && let Some((&first, _)) = self.known.first_key_value()
+                {
+                    self.remove(&first);
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some(known) = self.known.remove(key) {
+            self.digests[bucket(key)] ^= digest(key, known.decision);
+        }
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<&Known> {
+        self.known.get(key)
+    }
+
+    /// Whether a command that is not known has its place here: there is room, or it was issued after others.
+    pub(super) fn has_room_for(&self, key: &Key) -> bool {
+        self.known.len() < CAPACITY || self.known.first_key_value().is_some_and(|(first, _)| first < key)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// The command applied last among those that `counts` chooses; of two at the same time, the one issued later.
+    pub(super) fn latest(&self, counts: impl Fn(&Verb) -> bool) -> Option<&Known> {
+        let applied = self.known.values().filter(|known| known.decision == Decision::Applied);
+        applied.filter(|known| counts(known.command.verb())).max_by_key(|known| known.decided)
+    }
+
+    /// The question for what differs, after this command.
+    pub(super) fn question(&self, after: Option<Key>) -> Question {
+        let after = after.map(|(issued, nonce)| (issued.0, nonce.0));
+        Question { digests: self.digests.to_vec(), after }
+    }
+
+    /// Whether whoever asks knows other things.
+    pub(super) fn differs(&self, question: &Question) -> bool {
+        question.digests != self.digests
+    }
+
+    /// The answer.
+    pub(super) fn page(&self, question: &Question) -> Page {
+        let after = question.after.map(|(issued, nonce)| (WallTime(issued), Nonce(nonce)));
+        let differs = |key: &Key| question.digests.get(bucket(key)) != Some(&self.digests[bucket(key)]);
+        let mut asked =
+            self.known.iter().filter(|(key, _)| after.is_none_or(|after| **key > after) && differs(key));
+        let claims = (asked.by_ref().take(MAX_ON_PAGE))
+            .map(|(_, known)| Claim {
+                command: known.command.encode(),
+                decision: known.decision,
+                decided_us: known.decided.0,
+            })
+            .collect();
+        Page { claims, more: asked.next().is_some() }
+    }
+}
+
+impl Question {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        versioned(VERSION, self)
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let (&VERSION, rest) = bytes.split_first()? else { return None };
+        whole(rest).filter(|question: &Self| question.digests.len() == BUCKETS)
+    }
+}
+
+impl Page {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        versioned(VERSION, self)
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let (&VERSION, rest) = bytes.split_first()? else { return None };
+        whole(rest).filter(|page: &Self| page.claims.len() <= MAX_ON_PAGE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meshground_shared::{AdminVerb, IceVerb, NodeId};
+
+    use super::*;
+    use crate::admin::{AdminCommand, IceProposal};
+
+    fn known(number: u16, decision: Decision, first_hand: bool) -> Known {
+        let mut nonce = [0; 16];
+        nonce[..2].copy_from_slice(&number.to_le_bytes());
+        let issued = WallTime(1_000 + u64::from(number));
+        let command =
+            AdminCommand::new(AdminVerb::Drain { node: NodeId(1) }, issued, Nonce(nonce)).unsigned();
+        Known { command, decision, decided: WallTime(2_000), first_hand }
+    }
+
+    fn of(numbers: impl IntoIterator<Item = u16>) -> History {
+        let mut history = History::default();
+        for number in numbers {
+            history.note(known(number, Decision::Applied, true));
+        }
+        history
+    }
+
+    /// What one lacks of another, page by page, with the number of pages.
+    fn fetch(here: &History, there: &History) -> (Vec<Key>, usize) {
+        let (mut found, mut pages) = (Vec::new(), 0);
+        loop {
+            let question = Question::parse(&here.question(found.last().copied()).encode()).unwrap();
+            let page = Page::parse(&there.page(&question).encode()).unwrap();
+            pages += 1;
+            found.extend(page.claims.iter().map(|it| key_of(&SignedCommand::parse(&it.command).unwrap())));
+            if !page.more {
+                return (found, pages);
+            }
+        }
+    }
+
+    #[test]
+    fn who_knows_the_same_is_told_nothing_in_whatever_order_it_came() {
+        let (one, other) = (of(0..300), of((0..300).rev()));
+        assert!(!one.differs(&other.question(None)));
+        assert_eq!(fetch(&one, &other), (vec![], 1));
+    }
+
+    #[test]
+    fn what_one_lacks_is_told_page_by_page_and_little_beside_it() {
+        let all = of(0..1_000);
+        let (found, pages) = fetch(&of([]), &all);
+        assert_eq!((found.len(), pages), (1_000, 16));
+        assert!(found.is_sorted());
+        let most = of((0..1_000).filter(|number| *number != 500));
+        let (found, pages) = fetch(&most, &all);
+        assert!(found.contains(&key_of(&known(500, Decision::Applied, true).command)));
+        assert!(pages == 1 && found.len() < 64, "{} in {pages}", found.len());
+    }
+
+    #[test]
+    fn the_latest_commands_are_kept_whoever_tells_of_them_when() {
+        let most = u16::try_from(CAPACITY).unwrap();
+        let (one, other) = (of(0..most + 10), of((0..most + 10).rev()));
+        assert_eq!(one.len(), CAPACITY);
+        assert!(!one.differs(&other.question(None)));
+        assert!(!one.has_room_for(&key_of(&known(5, Decision::Applied, true).command)));
+        assert!(one.has_room_for(&key_of(&known(most + 11, Decision::Applied, true).command)));
+    }
+
+    #[test]
+    fn what_this_node_decided_stays_and_what_it_heard_does_not_have_to() {
+        let rejected = Decision::Rejected(Rejection::Unreachable);
+        let mut history = History::default();
+        let decision =
+            |history: &History| history.get(&key_of(&known(1, rejected, true).command)).unwrap().decision;
+        history.note(known(1, rejected, false));
+        history.note(known(1, Decision::Applied, false));
+        assert_eq!(decision(&history), Decision::Applied);
+        history.note(known(1, rejected, true));
+        history.note(known(1, Decision::Applied, false));
+        assert_eq!(decision(&history), rejected, "it was there");
+        history.note(known(1, Decision::Applied, true));
+        history.note(known(1, rejected, true));
+        assert_eq!(decision(&history), Decision::Applied, "of two own ones");
+        assert!(!history.differs(&of([1]).question(None)));
+    }
+
+    #[test]
+    fn of_freeze_and_thaw_the_later_counts_and_of_both_at_once_the_one_issued_later() {
+        let mut history = History::default();
+        let mut ice = |verb, issued, decided| {
+            let simulated = IceProposal::new(verb).simulated(meshground_shared::BlastRadius::default());
+            let command = simulated.unsigned(WallTime(issued), Nonce([u8::try_from(issued).unwrap(); 16]));
+            let decided = WallTime(decided);
+            history.note(Known { command, decision: Decision::Applied, decided, first_hand: false });
+            history.latest(|_| true).unwrap().command.verb().name()
+        };
+        let freeze = IceVerb::FreezeCluster { ttl_ms: 1 };
+        assert_eq!(ice(freeze.clone(), 10, 50), "freeze_cluster");
+        assert_eq!(ice(IceVerb::ThawCluster, 20, 40), "freeze_cluster");
+        assert_eq!(ice(IceVerb::ThawCluster, 30, 50), "thaw_cluster");
+        assert_eq!(ice(freeze, 5, 51), "freeze_cluster");
+    }
+
+    #[test]
+    fn nobody_can_put_a_decision_where_it_cannot_have_been() {
+        let known = known(0, Decision::Applied, true);
+        let issued = known.command.issued().0 + 1_000_000_000;
+        let command =
+            AdminCommand::new(AdminVerb::Drain { node: NodeId(1) }, WallTime(issued), Nonce([1; 16]));
+        let command = command.unsigned();
+        let at = |decided| plausible(&command, WallTime(decided)).0.wrapping_sub(issued).cast_signed();
+        assert_eq!(at(issued + 7), 7);
+        assert_eq!(at(0), -30_000_000);
+        assert_eq!(at(u64::MAX), 360_000_000);
+    }
+}

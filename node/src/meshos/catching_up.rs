@@ -1,0 +1,75 @@
+//! What was commanded while this node was not there: asked of its neighbours, and what of it still stands.
+
+use meshground_shared::{Health, NodeId};
+
+use super::{
+    MeshOs,
+    desk::{AUDIT, Asked, answer},
+};
+use crate::{
+    admin::{Standing, StandingState},
+    node::Node,
+    path::Path,
+    rpc::{CallError, CallId},
+    time::Now,
+};
+
+impl MeshOs {
+    /// Asks a few neighbours, if that is due.
+    pub(super) fn catch_up(&mut self, now: Now, node: &mut Node) {
+        let neighbours = || -> Vec<NodeId> {
+            let peers = node.peers();
+            let near = |path: Path| matches!(path, Path::Direct(_));
+            let them = peers.filter(|peer| near(peer.path) && peer.health != Health::Unreachable);
+            them.map(|peer| peer.id).collect()
+        };
+        for (to, question) in self.catching_up.handle_timeout(now, &mut self.admin, neighbours) {
+            self.ask(now, node, to, AUDIT, question, Asked::Audit);
+        }
+    }
+
+    /// Another node asks what it does not know.
+    pub(super) fn on_audit(&mut self, now: Now, node: &mut Node, call: CallId, question: &[u8]) {
+        match self.admin.tell_history(question) {
+            Ok((page, differs)) => {
+                answer(now, node, call, &page);
+                if differs {
+                    self.catching_up.hurry(now.instant);
+                }
+            }
+            Err(_) => _ = node.end_reply(now, call, Err(CallError::Malformed)),
+        }
+    }
+
+    /// What a neighbour says was commanded.
+    pub(super) fn on_audited(
+        &mut self,
+        now: Now,
+        node: &mut Node,
+        from: NodeId,
+        page: &Result<Vec<u8>, CallError>,
+    ) {
+        let page = page.as_deref().ok();
+        if let Some(question) = self.catching_up.on_page(now, from, page, &mut self.admin) {
+            self.ask(now, node, from, AUDIT, question, Asked::Audit);
+        }
+    }
+
+    /// Something that was commanded without this node holds for it as well.
+    pub(super) fn let_stand(&mut self, now: Now, standing: &Standing) {
+        let cause = standing.nonce.map(|nonce| nonce.command());
+        match standing.what {
+            StandingState::Frozen(left) => {
+                self.set_freeze(now, Some(left).filter(|left| !left.is_zero()), cause);
+            }
+            StandingState::Cordoned => self.change_service(now, cause, |service| {
+                service.cordon();
+                None
+            }),
+            StandingState::OutOfService => {
+                let config = self.config.maintenance;
+                self.change_service(now, cause, |service| service.enter(now.instant, &config));
+            }
+        }
+    }
+}
