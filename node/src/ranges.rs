@@ -57,6 +57,16 @@ impl RangeSet {
         self.ends.range(..=number).next_back().is_some_and(|(_, end)| *end > number)
     }
 
+    /// Whether adding `range` would leave as many entries as there are, or fewer: it overlaps one, or touches it.
+    pub(crate) fn touches(&self, range: &Range<u64>) -> bool {
+        self.ends.range(..=range.end).next_back().is_some_and(|(_, end)| *end >= range.start)
+    }
+
+    /// How many entries there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
     /// The lowest range.
     pub(crate) fn first(&self) -> Option<Range<u64>> {
         self.ends.first_key_value().map(|(start, end)| *start..*end)
@@ -111,7 +121,9 @@ mod tests {
                         }
                     }
                     _ => {
+                        let (touches, before) = (set.touches(&range), set.len());
                         set.insert(range.clone());
+                        assert_eq!(touches || range.is_empty(), set.len() <= before, "{range:?}");
                         plain.extend(range);
                     }
                 }

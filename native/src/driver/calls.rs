@@ -16,7 +16,10 @@ use super::{
     reach::Reach,
 };
 use crate::mesh::{
-    call::{Caller, Handler, MAX_HANDLERS, Order, Refusal, Request, Responder, Switchboard, Token, Work},
+    call::{
+        Caller, Handler, MAX_HANDLERS, MAX_HANDLERS_IN_ALL, Order, Refusal, Request, Responder, Switchboard,
+        Token, Work,
+    },
     observed::Observed,
 };
 
@@ -32,6 +35,8 @@ pub(super) struct Calls {
     made: BTreeMap<CallId, Made>,
     tokens: BTreeMap<Token, CallId>,
     served: BTreeMap<CallId, Serving>,
+    /// How many of these are whose, of those who have any.
+    served_for: BTreeMap<NodeId, usize>,
     orders: Vec<Order>,
 }
 
@@ -85,6 +90,7 @@ impl Calls {
             made: BTreeMap::new(),
             tokens: BTreeMap::new(),
             served: BTreeMap::new(),
+            served_for: BTreeMap::new(),
             orders: Vec::new(),
         }
     }
@@ -227,9 +233,26 @@ impl Calls {
         }
     }
 
+    /// Whether another request of `peer` may be worked on.
+    fn has_place_for(&self, peer: NodeId) -> bool {
+        let theirs = self.served_for.get(&peer).copied().unwrap_or(0);
+        theirs < MAX_HANDLERS.min(MAX_HANDLERS_IN_ALL.saturating_sub(self.served.len()))
+    }
+
+    fn take_served(&mut self, call: CallId) -> Option<Serving> {
+        let serving = self.served.remove(&call)?;
+        if let Some(count) = self.served_for.get_mut(&call.peer) {
+            *count -= 1;
+            if *count == 0 {
+                self.served_for.remove(&call.peer);
+            }
+        }
+        Some(serving)
+    }
+
     /// A handler is done.
     fn answer(&mut self, node: &mut Node, call: CallId, outcome: Result<Option<Vec<u8>>, CallError>) {
-        if self.served.remove(&call).is_none() {
+        if self.take_served(call).is_none() {
             return;
         }
         // What these say when the call is over already does not matter.
@@ -254,14 +277,14 @@ impl Calls {
                 let request = Request { from: call.peer, method, body, deadline };
                 match self.switchboard.handler(&request.method) {
                     None => _ = node.end_reply(now(), call, Err(CallError::UnknownMethod)),
-                    Some(_) if self.served.len() >= MAX_HANDLERS => {
+                    Some(_) if !self.has_place_for(call.peer) => {
                         _ = node.end_reply(now(), call, Err(CallError::Overloaded));
                     }
                     Some(handler) => self.begin(node, call, &handler, request),
                 }
             }
             CallEvent::Abandoned { call } => {
-                if let Some(Serving { task: Some(task), .. }) = self.served.remove(&call) {
+                if let Some(Serving { task: Some(task), .. }) = self.take_served(call) {
                     task.abort();
                 }
             }
@@ -293,7 +316,9 @@ impl Calls {
 
     /// Has a handler work on a request. One that is done at once answers at once, without a task of its own.
     fn begin(&mut self, node: &mut Node, call: CallId, handler: &Handler, request: Request) {
-        self.served.insert(call, Serving::default());
+        if self.served.insert(call, Serving::default()).is_none() {
+            *self.served_for.entry(call.peer).or_default() += 1;
+        }
         let responder = Responder { call, switchboard: Arc::clone(&self.switchboard) };
         let begun = catch_unwind(AssertUnwindSafe(|| {
             let mut work = handler(request, responder);

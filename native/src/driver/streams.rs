@@ -105,7 +105,8 @@ impl Streams {
         match event {
             StreamEvent::Opened(id) => {
                 let shared = self.insert(peer, id);
-                if !self.desk.arrive(&shared) {
+                if let Some(refused) = self.desk.arrive(&shared) {
+                    let (peer, id) = (refused.peer, refused.id);
                     self.open.remove(&(peer, id));
                     let _ = node.reset_stream(now(), peer, id, REFUSED);
                     let _ = node.stop_stream(now(), peer, id, REFUSED);

@@ -20,8 +20,12 @@ use tokio::{
 
 use super::MeshError;
 
-/// How many requests a node works on at a time; beyond, it answers [`CallError::Overloaded`].
+/// How many requests of one peer a node works on at a time; beyond, it answers [`CallError::Overloaded`].
 pub const MAX_HANDLERS: usize = 1_024;
+
+/// How many requests of all peers a node works on at a time. A peer gets at most as many of these places as are still free,
+/// so that those who take many leave some to the others.
+pub const MAX_HANDLERS_IN_ALL: usize = 4 * MAX_HANDLERS;
 
 /// How many records of calls are kept for each [`CallObserver`]; when it is slower than that, the oldest are dropped.
 pub const CALL_RECORDS: usize = 4_096;

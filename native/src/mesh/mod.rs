@@ -25,7 +25,10 @@ use tokio::{
 
 pub use self::{
     builder::MeshBuilder,
-    call::{CALL_RECORDS, CallObserver, CallOptions, MAX_HANDLERS, Refusal, Request, Responder, Responses},
+    call::{
+        CALL_RECORDS, CallObserver, CallOptions, MAX_HANDLERS, MAX_HANDLERS_IN_ALL, Refusal, Request,
+        Responder, Responses,
+    },
     inbox::{MESSAGE_QUEUE, MESSAGE_QUEUE_BYTES, Message, Messages},
     outbox::SEND_BUFFER,
     sender::MessageSender,

@@ -1,7 +1,7 @@
 //! Streams to peers: reliable, ordered, both ways.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -15,7 +15,8 @@ use super::MeshError;
 /// held back. What the node keeps itself comes on top.
 pub const STREAM_BUFFER: usize = 256 << 10;
 
-/// How many streams of peers wait to be accepted. Beyond, they are reset with [`REFUSED`].
+/// How many streams of peers wait to be accepted. Beyond, the last of whoever has most of them waiting is reset with
+/// [`REFUSED`].
 pub const ACCEPT_QUEUE: usize = 1_024;
 
 /// The code with which a stream is given up that nobody accepts.
@@ -36,6 +37,19 @@ struct Registry {
     ready: Vec<Arc<Shared>>,
     arrived: VecDeque<Arc<Shared>>,
     down: bool,
+}
+
+impl Registry {
+    /// Takes the last stream of the peer that has most of them waiting out of the queue; of equals, the one that came last.
+    fn drop_greedy(&mut self) -> Option<Arc<Shared>> {
+        let mut waiting: BTreeMap<NodeId, (usize, usize)> = BTreeMap::new();
+        for (place, stream) in self.arrived.iter().enumerate() {
+            let (count, last) = waiting.entry(stream.peer).or_default();
+            (*count, *last) = (*count + 1, place);
+        }
+        let (_, last) = waiting.into_values().max()?;
+        self.arrived.remove(last)
+    }
 }
 
 /// What the two halves of a stream and the node's task have in common.
@@ -91,16 +105,14 @@ impl Desk {
         ready.append(&mut lock(&self.registry).ready);
     }
 
-    /// A peer opened a stream. Whether there is room for it.
-    pub(crate) fn arrive(&self, stream: &Arc<Shared>) -> bool {
+    /// A peer opened a stream. Returns the one there is no room for, if any.
+    pub(crate) fn arrive(&self, stream: &Arc<Shared>) -> Option<Arc<Shared>> {
         let mut registry = lock(&self.registry);
-        if registry.arrived.len() >= ACCEPT_QUEUE {
-            return false;
-        }
         registry.arrived.push_back(Arc::clone(stream));
+        let refused = if registry.arrived.len() > ACCEPT_QUEUE { registry.drop_greedy() } else { None };
         drop(registry);
         self.arrival.notify_one();
-        true
+        refused
     }
 
     /// The node is down.

@@ -29,7 +29,7 @@ const ITEM_BYTES_AHEAD: usize = MAX_BODY;
 /// How many bytes of an answer may wait here; one item may go beyond.
 const REPLY_AHEAD: usize = 256 << 10;
 
-/// How many bytes all requests that are still coming in may take.
+/// How many bytes all requests that are still coming in may take; beyond, one of the caller that takes most of it goes.
 const MAX_INCOMING: usize = 64 << 20;
 
 /// The calls of a node.
@@ -37,8 +37,42 @@ const MAX_INCOMING: usize = 64 << 20;
 pub(super) struct Calls {
     made: BTreeMap<CallId, Made>,
     served: BTreeMap<CallId, Served>,
-    /// Bytes of requests that are still coming in.
-    incoming: usize,
+    /// Bytes of requests that are still coming in: of all, and of each caller that has some.
+    pub(super) incoming: usize,
+    incoming_of: BTreeMap<NodeId, usize>,
+}
+
+impl Calls {
+    /// So many more bytes of a request of `peer` came in.
+    fn hold(&mut self, peer: NodeId, bytes: usize) {
+        if bytes > 0 {
+            self.incoming += bytes;
+            *self.incoming_of.entry(peer).or_default() += bytes;
+        }
+    }
+
+    /// A request of `peer` that had so many bytes is not coming in any more.
+    fn release(&mut self, peer: NodeId, bytes: usize) {
+        self.incoming -= bytes;
+        if let Some(held) = self.incoming_of.get_mut(&peer) {
+            *held -= bytes;
+            if *held == 0 {
+                self.incoming_of.remove(&peer);
+            }
+        }
+    }
+
+    /// Where all requests together take too much: the longest of whoever takes most. So nobody's unfinished requests
+    /// stand in the way of those of another that asks for less.
+    fn in_the_way(&self) -> Option<CallId> {
+        if self.incoming <= MAX_INCOMING {
+            return None;
+        }
+        let (&greediest, _) = self.incoming_of.iter().max_by_key(|(_, held)| **held)?;
+        let len = |served: &Served| served.request.as_ref().map_or(0, RequestReader::len);
+        let theirs = self.served.iter().filter(|(id, _)| id.peer == greediest);
+        theirs.max_by_key(|(_, served)| len(served)).map(|(id, _)| *id)
+    }
 }
 
 #[cfg(feature = "floor")]
@@ -336,9 +370,7 @@ impl Node {
                 Err(_) => break Some(Err(CallError::Cancelled)),
             }
         };
-        self.calls.incoming += request.len() - before;
-        let crowded = self.calls.incoming > MAX_INCOMING;
-        let end = end.or_else(|| crowded.then_some(Err(CallError::Overloaded)));
+        let more = request.len() - before;
         // The caller waits from when it called; this end can only count from when it heard.
         let wait_us = request.wait_us().filter(|wait_us| *wait_us > 0);
         let deadline = wait_us.map(|wait_us| served.call.begun + Duration::from_micros(wait_us));
@@ -346,12 +378,17 @@ impl Node {
             self.timers.set(Timer::Call(id), deadline);
         }
         let request = if end == Some(Ok(())) { served.request.take() } else { None };
+        self.calls.hold(id.peer, more);
         self.mark_dirty(id.peer);
         match end {
-            None => {}
+            None => {
+                if let Some(other) = self.calls.in_the_way() {
+                    self.refuse(now, other, CallError::Overloaded);
+                }
+            }
             Some(Ok(())) => {
                 let Some(request) = request else { return };
-                self.calls.incoming -= request.len();
+                self.calls.release(id.peer, request.len());
                 match request.finish() {
                     Ok(request) => {
                         if let Some(served) = self.calls.served.get_mut(&id) {
@@ -401,7 +438,7 @@ impl Node {
     fn end_served(&mut self, now: Instant, id: CallId, outcome: Result<(), CallError>) {
         let Some(served) = self.calls.served.remove(&id) else { return };
         self.timers.clear(Timer::Call(id));
-        self.calls.incoming -= served.request.as_ref().map_or(0, RequestReader::len);
+        self.calls.release(id.peer, served.request.as_ref().map_or(0, RequestReader::len));
         let record = served.call.record(id, false, outcome, now);
         self.events.push_back(NodeEvent::Call(CallEvent::Observed(record)));
     }

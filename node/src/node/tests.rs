@@ -192,3 +192,33 @@ fn a_node_whose_key_has_sealed_all_it_may_waits_for_another_and_does_not_spin() 
     }
     assert!(net.now.instant > now.instant + Duration::from_secs(1), "{:?}", net.now);
 }
+
+#[test]
+fn unfinished_requests_of_one_peer_do_not_stand_in_the_way_of_anothers() {
+    let mut net = Net::new(3, |_| {});
+    net.connect(1, 0);
+    net.connect(2, 0);
+    let here = net.id(0);
+    // As long as they may be, but for a byte, and one more of them than there is room for.
+    let most = crate::MAX_BODY - 100;
+    for _ in 0..17 {
+        let hog = net.nodes[1].peers.get_mut(&here).unwrap();
+        let stream = hog.connection.streams.open(crate::stream::StreamKind::Call).unwrap();
+        let mut written = 0;
+        while written < most {
+            let hog = net.nodes[1].peers.get_mut(&here).unwrap();
+            let Ok(taken) = hog.connection.streams.write(stream, &vec![0; most - written]) else { break };
+            written += taken;
+            net.nodes[1].mark_dirty(here);
+            net.run(Duration::from_millis(20));
+        }
+    }
+    assert!(net.nodes[0].calls.incoming > 60 << 20, "{}", net.nodes[0].calls.incoming);
+    let now = net.now;
+    let call = net.nodes[2].call(now, here, "echo", &[1; 100_000], None).unwrap();
+    net.run(Duration::from_millis(100));
+    let asked = |event: &NodeEvent| matches!(event, NodeEvent::Call(crate::CallEvent::Requested { .. }));
+    assert!(net.events[0].iter().any(asked), "it never came to be asked");
+    let over = |event: &NodeEvent| matches!(event, NodeEvent::Call(crate::CallEvent::Ended { .. }));
+    assert!(!net.events[2].iter().any(over), "{call:?} was refused");
+}

@@ -28,6 +28,11 @@ pub(crate) const DATA_WINDOW: u64 = 4 << 20;
 /// How many streams each end may have open that it opened itself.
 pub(crate) const MAX_STREAMS: u64 = 4_096;
 
+/// How many runs of bytes, with gaps between them, are remembered of all streams together; a piece that would be another
+/// is a violation, so that its packet counts as lost and it comes again later. One that goes on where the application
+/// reads is taken all the same. Losses among as many packets as may be under way make fewer.
+pub(crate) const MAX_RANGES: usize = 8_192;
+
 /// The longest control frame.
 const CONTROL_LEN: usize = 1 + 8 + 8 + 8;
 
@@ -96,6 +101,8 @@ struct Stream {
     queued: bool,
     /// Its end was told to have arrived.
     finished: bool,
+    /// How many runs of its bytes are counted in the connection's.
+    ranges: usize,
 }
 
 impl Stream {
@@ -105,6 +112,7 @@ impl Stream {
             receive: ReceiveHalf::default(),
             queued: false,
             finished: false,
+            ranges: 0,
         }
     }
 }
@@ -130,6 +138,8 @@ pub(crate) struct Streams {
     received: u64,
     consumed: u64,
     receive_limit: u64,
+    /// Runs of bytes that came in, on all streams.
+    ranges: usize,
     /// Streams that may have something to send, in turn.
     ready: VecDeque<StreamId>,
     resets: BTreeSet<StreamId>,
@@ -157,6 +167,7 @@ impl Streams {
             received: 0,
             consumed: 0,
             receive_limit: DATA_WINDOW,
+            ranges: 0,
             ready: VecDeque::new(),
             resets: BTreeSet::new(),
             stops: BTreeMap::new(),
@@ -175,6 +186,8 @@ impl Streams {
         each(Gauge::new("streams", self.open.len(), 3 * most));
         each(Gauge::new("streams to send on", self.ready.len(), 3 * most));
         let unread = self.received.saturating_sub(self.consumed);
+        // One that begins where the application reads, of each, may come on top.
+        each(Gauge::new("ranges of streams", self.ranges, MAX_RANGES + 3 * most));
         each(Gauge { what: "bytes of streams unread", held: unread, limit: DATA_WINDOW });
     }
 
@@ -227,6 +240,7 @@ impl Streams {
             self.stops.insert(id, code);
         }
         self.consumed += stream.receive.forfeit();
+        self.count_ranges(id);
         self.update_limits(id);
         self.reap(id);
         Ok(())
@@ -249,6 +263,7 @@ impl Streams {
             Read::End => Ok(Some(0)),
             Read::Reset(code) => Err(StreamError::Reset(id, code)),
         };
+        self.count_ranges(id);
         self.update_limits(id);
         self.reap(id);
         outcome
@@ -275,6 +290,9 @@ impl Streams {
         let allowed = self.receive_limit - self.received;
         let Some(stream) = self.open.get_mut(&id) else { return Ok(()) };
         if stream.receive.beyond(piece.offset + piece.data.len() as u64) > allowed {
+            return Err(Violation);
+        }
+        if self.ranges >= MAX_RANGES && stream.receive.is_crumb(piece) {
             return Err(Violation);
         }
         self.received += stream.receive.insert(piece)?;
@@ -379,6 +397,7 @@ impl Streams {
             stream.receive.waiting = false;
             self.events.push_back(StreamEvent::Readable(id));
         }
+        self.count_ranges(id);
         self.update_limits(id);
         self.reap(id);
     }
@@ -540,6 +559,13 @@ impl Streams {
         }
     }
 
+    fn count_ranges(&mut self, id: StreamId) {
+        if let Some(stream) = self.open.get_mut(&id) {
+            self.ranges -= std::mem::replace(&mut stream.ranges, stream.receive.ranges());
+            self.ranges += stream.ranges;
+        }
+    }
+
     fn update_limits(&mut self, id: StreamId) {
         if self.open.get(&id).is_some_and(|stream| stream.receive.has_new_limit()) {
             self.limits.insert(id);
@@ -555,7 +581,9 @@ impl Streams {
         if !self.open.get(&id).is_some_and(over) {
             return;
         }
-        self.open.remove(&id);
+        if let Some(stream) = self.open.remove(&id) {
+            self.ranges -= stream.ranges;
+        }
         self.limits.remove(&id);
         self.stops.remove(&id);
         if id.opener() != self.side {

@@ -104,6 +104,18 @@ impl ReceiveHalf {
         Ok(fresh)
     }
 
+    /// Whether there is a gap before this piece and one after it, so that it takes an entry of its own to remember. What
+    /// the application reads next never does.
+    pub(crate) fn is_crumb(&self, piece: &StreamPiece<'_>) -> bool {
+        let range = piece.offset..piece.offset + piece.data.len() as u64;
+        range.start > self.read && !range.is_empty() && !self.have.touches(&range)
+    }
+
+    /// How many runs of bytes are there.
+    pub(crate) fn ranges(&self) -> usize {
+        self.have.len()
+    }
+
     /// By how much `end` goes beyond everything before it.
     pub(crate) fn beyond(&self, end: u64) -> u64 {
         end.saturating_sub(self.highest)

@@ -107,3 +107,24 @@ fn streams_take_turns() {
     }
     assert_eq!(order, [&ids[..], &ids[..]].concat());
 }
+
+#[test]
+fn crumbs_beyond_so_many_are_refused_until_the_gaps_between_them_are_filled() {
+    let mut streams = streams();
+    // On two streams, as they are counted together.
+    let crumbs = MAX_RANGES as u64 / 2;
+    for index in 0..2 {
+        for crumb in 1..=crumbs {
+            assert_eq!(streams.on_piece(&piece(theirs(index), 2 * crumb, b"a", false)), Ok(()));
+        }
+    }
+    assert_eq!(streams.on_piece(&piece(theirs(2), 2, b"a", false)), Err(Violation));
+    assert_eq!(streams.on_piece(&piece(theirs(0), 0, b"a", false)), Ok(()), "it can be read at once");
+    assert_eq!(streams.read(theirs(0), 10, &mut Vec::new()), Ok(Some(1)));
+    assert_eq!(streams.on_piece(&piece(theirs(0), 1, b"a", false)), Ok(()));
+    assert_eq!(streams.read(theirs(0), 10, &mut Vec::new()), Ok(Some(2)));
+    assert_eq!(streams.on_piece(&piece(theirs(2), 2, b"a", false)), Ok(()), "there is room again");
+    streams.on_reset(theirs(1).wire, 0, 2 * crumbs + 1).unwrap();
+    streams.stop(theirs(0), 0).unwrap();
+    assert_eq!(streams.ranges, 1);
+}

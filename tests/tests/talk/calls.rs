@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use meshground::{CallOptions, MeshError, Refusal, Request};
+use meshground::{CallOptions, MeshError, Refusal, Request, mesh::MAX_HANDLERS};
 use meshground_node::{CallError, MAX_BODY, ReplyError};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{pair, within};
+use super::{mesh, pair, within};
 
 const FOR_EVER: CallOptions = CallOptions { deadline: None };
 
@@ -248,4 +248,21 @@ async fn calls_to_a_node_that_goes_end_with_it() {
     assert!(served.next().await.is_none());
     let error = b.call(a.node_id(), "echo", "", FOR_EVER).await;
     assert_eq!(error, Err(MeshError::Closed));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_whose_requests_take_every_place_it_can_get_leaves_places_to_others() {
+    let ((a, b), c) = (pair().await, mesh().await);
+    within("the session", c.connect(b.local_addr())).await.unwrap();
+    b.serve("sleep", async |_| std::future::pending().await);
+    b.serve("echo", echo);
+    let mut served = b.calls();
+    for _ in 0..=MAX_HANDLERS {
+        let (a, peer) = (a.clone(), b.node_id());
+        tokio::spawn(async move { a.call(peer, "sleep", "", FOR_EVER).await });
+    }
+    let refused = within("the first that finds no place", served.next()).await.unwrap();
+    assert_eq!((refused.call.peer, refused.outcome), (a.node_id(), Err(CallError::Overloaded)));
+    let answer = within("the answer", c.call(b.node_id(), "echo", "hello", FOR_EVER)).await;
+    assert_eq!(answer, Ok(b"hello".to_vec()));
 }

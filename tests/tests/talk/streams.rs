@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use meshground::{Mesh, MeshError, ReceiveStream, SendStream, Stream, mesh::STREAM_BUFFER};
+use meshground::{
+    Mesh, MeshError, ReceiveStream, SendStream, Stream,
+    mesh::{ACCEPT_QUEUE, REFUSED, STREAM_BUFFER},
+};
 use meshground_node::StreamError;
 
-use super::{pair, within};
+use super::{mesh, pair, within};
 
 /// A stream from `a` to `b`, that `b` has accepted.
 async fn stream(a: &Mesh, b: &Mesh) -> (Stream, Stream) {
@@ -147,4 +150,25 @@ async fn the_streams_of_a_node_that_goes_end_with_it() {
     assert!(a.open_stream(b.node_id()).await.is_err());
     assert!(matches!(b.open_stream(a.node_id()).await, Err(MeshError::Closed)));
     assert!(b.accept_stream().await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_opens_streams_nobody_accepts_leaves_room_for_anothers() {
+    let ((a, b), c) = (pair().await, mesh().await);
+    within("the session", c.connect(b.local_addr())).await.unwrap();
+    let mut unwanted = Vec::new();
+    for _ in 0..ACCEPT_QUEUE {
+        let mut stream = a.open_stream(b.node_id()).await.unwrap();
+        stream.write_all(b"a").await.unwrap();
+        unwanted.push(stream);
+    }
+    // Until they are all there, one too many shows by its end.
+    let mut last = a.open_stream(b.node_id()).await.unwrap();
+    last.write_all(b"a").await.unwrap();
+    let error = within("the end of the one too many", last.read(&mut [0; 1])).await.unwrap_err();
+    assert!(matches!(error, MeshError::Stream(StreamError::Reset(_, REFUSED))), "{error}");
+    let mut wanted = c.open_stream(b.node_id()).await.unwrap();
+    wanted.write_all(b"c").await.unwrap();
+    let found = async { while b.accept_stream().await.unwrap().peer() != c.node_id() {} };
+    within("the other's stream", found).await;
 }
