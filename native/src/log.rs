@@ -145,31 +145,23 @@ impl EventLog {
     /// Where things stand, and everything from here on.
     pub fn subscribe(&self) -> Subscription {
         let inner = self.lock();
-        Subscription { snapshot: inner.snapshot.clone(), events: self.receiver(&inner) }
+        Subscription { snapshot: inner.snapshot.clone(), events: self.receiver(inner.snapshot.seq) }
     }
 
-    /// Goes on after event `seq` of life `epoch`: what was missed since, and everything from here on. `None` when
-    /// that is another life, when `seq` has not happened yet, or when the log does not keep all of it any more; then
-    /// [`subscribe`](Self::subscribe) anew.
-    pub fn resume(&self, epoch: Epoch, seq: u64) -> Option<(Vec<Arc<Event>>, EventReceiver)> {
+    /// Goes on after event `seq` of life `epoch`: first with what was missed since, then with everything from here on. `None`
+    /// when that is another life, when `seq` has not happened yet, or when the log does not keep all of it any more; then
+    /// [`subscribe`](Self::subscribe) anew. What was missed stays in the log, so whoever takes it too slowly may yet
+    /// [lag](RecvError::Lagged).
+    pub fn resume(&self, epoch: Epoch, seq: u64) -> Option<EventReceiver> {
         let inner = self.lock();
         let missed = inner.snapshot.seq.checked_sub(seq)?;
-        let missed = usize::try_from(missed).ok()?;
-        let start = inner.ring.len().checked_sub(missed)?;
-        if epoch != self.epoch {
-            return None;
-        }
-        let events = inner.ring.range(start..).cloned().collect();
-        Some((events, self.receiver(&inner)))
+        let is_kept = usize::try_from(missed).is_ok_and(|missed| missed <= inner.ring.len());
+        (is_kept && epoch == self.epoch).then(|| self.receiver(seq))
     }
 
-    /// One that goes on after what has happened so far.
-    fn receiver(&self, inner: &Inner) -> EventReceiver {
-        EventReceiver {
-            shared: Arc::clone(&self.shared),
-            grown: self.grown.subscribe(),
-            next: inner.snapshot.seq + 1,
-        }
+    /// One that goes on after event `seq`.
+    fn receiver(&self, seq: u64) -> EventReceiver {
+        EventReceiver { shared: Arc::clone(&self.shared), grown: self.grown.subscribe(), next: seq + 1 }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -252,6 +244,10 @@ mod tests {
         log
     }
 
+    fn seqs(events: &mut EventReceiver) -> Vec<u64> {
+        std::iter::from_fn(|| events.try_recv().unwrap()).map(|event| event.seq).collect()
+    }
+
     #[test]
     fn events_are_numbered_densely_from_one_and_time_never_runs_backwards() {
         let log = EventLog::new();
@@ -314,18 +310,26 @@ mod tests {
     #[test]
     fn resuming_brings_exactly_what_was_missed_and_then_what_comes() {
         let log = filled(8, 5);
-        let (missed, mut events) = log.resume(log.epoch(), 2).unwrap();
-        assert_eq!(missed.iter().map(|event| event.seq).collect::<Vec<_>>(), [3, 4, 5]);
+        let mut events = log.resume(log.epoch(), 2).unwrap();
         log.append(None, None, nothing_much(6));
-        assert_eq!(events.try_recv().unwrap().unwrap().seq, 6);
+        assert_eq!(seqs(&mut events), [3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn one_that_has_resumed_holds_nothing_and_may_lag_like_any_other() {
+        let log = filled(4, 4);
+        let mut events = log.resume(log.epoch(), 0).unwrap();
+        (0..3).for_each(|n| drop(log.append(None, None, nothing_much(n))));
+        assert_eq!(events.try_recv(), Err(RecvError::Lagged { missed: 3 }));
+        assert_eq!(seqs(&mut events), [4, 5, 6, 7]);
     }
 
     #[test]
     fn resuming_where_the_log_stands_misses_nothing() {
         let log = filled(8, 5);
-        assert!(log.resume(log.epoch(), 5).unwrap().0.is_empty());
+        assert!(seqs(&mut log.resume(log.epoch(), 5).unwrap()).is_empty());
         let empty = filled(8, 0);
-        assert!(empty.resume(empty.epoch(), 0).unwrap().0.is_empty());
+        assert!(seqs(&mut empty.resume(empty.epoch(), 0).unwrap()).is_empty());
     }
 
     #[test]
@@ -344,8 +348,7 @@ mod tests {
     #[test]
     fn resuming_works_up_to_exactly_the_oldest_event_kept() {
         let log = filled(4, 10); // keeps 7, 8, 9 and 10
-        let (missed, _) = log.resume(log.epoch(), 6).unwrap();
-        assert_eq!(missed.iter().map(|event| event.seq).collect::<Vec<_>>(), [7, 8, 9, 10]);
+        assert_eq!(seqs(&mut log.resume(log.epoch(), 6).unwrap()), [7, 8, 9, 10]);
         assert!(log.resume(log.epoch(), 5).is_none());
         assert!(log.resume(log.epoch(), 0).is_none());
     }

@@ -23,6 +23,8 @@ pub(crate) enum Timer {
     Farewells,
     /// Records: to be renewed, dropped, compared or passed on, and routes to be told of.
     Spreading,
+    /// News that was not told when it happened.
+    News,
     /// Rejections counted since the last event.
     Rejections,
 }

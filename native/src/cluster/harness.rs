@@ -24,7 +24,7 @@ use crate::log::{EventLog, Subscription};
 /// A running cluster: real nodes, each with its own UDP socket on loopback, its own keys and its own task.
 ///
 /// Cloning is cheap, and all clones are handles on the same cluster. When the last one is dropped, what still runs is
-/// torn down without a word, sockets and all, as soon as the runtime gets round to it; prefer
+/// torn down without a word, sockets and all, as soon as the runtime gets round to it, and a hint is printed to stderr; prefer
 /// [`shutdown`](Self::shutdown), which lets the nodes take their leave and returns when all of it is done.
 ///
 /// Dropping the future of an operation is safe: a boot, an added or a restarted node that has not converged is taken
@@ -44,7 +44,15 @@ struct Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        for mesh in self.shared.begin_stop(None, false) {
+        let running = self.shared.begin_stop(None, false);
+        if !running.is_empty() && !std::thread::panicking() {
+            let nodes = running.len();
+            eprintln!(
+                "meshground: a cluster of {nodes} was dropped while it ran, so its nodes vanish without a word; \
+                 `ClusterHarness::shutdown().await` lets them take their leave"
+            );
+        }
+        for mesh in running {
             mesh.begin_crash();
         }
     }

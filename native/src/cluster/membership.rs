@@ -52,6 +52,8 @@ impl ClusterHarness {
     /// # Errors
     /// `Invariant` at [`max_nodes`](super::ClusterConfig::max_nodes); else as [`with_config`](Self::with_config), and
     /// `Shutdown`, or `Spawn` when the node was taken down by somebody else meanwhile. Nothing is left of the node then.
+    /// `Timeout` also when its links stand but sessions in whose place they are do not end, or not all know of each other
+    /// without those; the node then stays, and the error says so.
     pub async fn add_node(&self) -> Result<ClusterNode, ClusterError> {
         let shared = self.shared();
         let _turn = shared.starting.lock().await;
@@ -77,8 +79,7 @@ impl ClusterHarness {
         };
         let outcome = outcome.await;
         let node = attempt.finish(outcome).await?;
-        self.drop_surplus().await?;
-        self.get_acquainted(None).await?;
+        self.tidy_up("the new node stays a member").await?;
         self.log_convergence(begun);
         Ok(node)
     }

@@ -167,7 +167,9 @@ impl ClusterHarness {
     ///
     /// # Errors
     /// `Invariant` when there is no such topology; nothing changed then. `Handshake` and `Timeout` when a new link does
-    /// not come about, and `Shutdown`; the topology is then the former one again, all of whose links still stand.
+    /// not come about, and `Shutdown`; the topology is then the former one again, all of whose links still stand. `Timeout`
+    /// also when the new links stand but sessions that are no longer wanted do not end, or not all know of each other
+    /// without them; the new topology then stays, and the error says so.
     pub async fn set_topology(&self, topology: Topology) -> Result<(), ClusterError> {
         topology.validate().map_err(|error| ClusterError::Invariant(error.to_string()))?;
         let shared = self.shared();
@@ -185,8 +187,7 @@ impl ClusterHarness {
         let attempt = Attempt::rewiring(shared, former, self.cause);
         let outcome = self.settle(wiring.news, Some(&attempt)).await;
         attempt.finish(outcome).await?;
-        self.drop_surplus().await?;
-        self.get_acquainted(None).await?;
+        self.tidy_up("the new topology stays").await?;
         self.log_convergence(begun);
         Ok(())
     }
@@ -279,6 +280,21 @@ impl ClusterHarness {
         acquainted.await.unwrap_or_else(|| {
             let missing = shared.state().describe_strangers();
             Err(timeout(format!("not all nodes know of each other: {missing}"), budget))
+        })
+    }
+
+    /// After links have been made: drops those in whose place they are, and waits until all know of each other without
+    /// them. When that takes too long, what was made is not taken back; `stays` says so to whoever asked for it.
+    pub(super) async fn tidy_up(&self, stays: &str) -> Result<(), ClusterError> {
+        let tidied = async {
+            self.drop_surplus().await?;
+            self.get_acquainted(None).await
+        };
+        tidied.await.map_err(|error| match error {
+            ClusterError::Timeout { what, budget_ms } => {
+                ClusterError::Timeout { what: format!("{what} ({stays})"), budget_ms }
+            }
+            error => error,
         })
     }
 

@@ -18,17 +18,23 @@ use tokio::{
     time::sleep,
 };
 
+use super::patience::Patient;
+
 /// Where the system lets no more connections be taken, as where descriptors are short, some may have gone after this.
 const BREATH: Duration = Duration::from_millis(250);
+
+/// The most connections that speak HTTP at a time; WebSockets are limited on their own. More wait until one of these ends.
+pub const MAX_CONNECTIONS: usize = 256;
 
 /// Answers everybody until `stop`; then takes nobody any more, lets every request under way be answered and returns.
 ///
 /// A client that has not sent the head of its first request within `head_within`, or of the next one after an answer, is
-/// hung up on.
+/// hung up on, and so is one that reads nothing of an answer for `patience`.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     head_within: Duration,
+    patience: Duration,
     mut stop: oneshot::Receiver<()>,
 ) {
     let mut http = http1::Builder::new();
@@ -39,10 +45,13 @@ pub(crate) async fn serve(
         let accepted = tokio::select! {
             _ = &mut stop => break,
             Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => accepted,
         };
         match accepted {
             Ok((socket, _)) => {
+                // Small messages, sent when they are written: waiting to fill packets would only add delay.
+                let _ = socket.set_nodelay(true);
+                let socket = Patient::new(socket, patience);
                 connections.spawn(converse(socket, http.clone(), router.clone(), closing.subscribe()));
             }
             Err(error) if is_the_clients(&error) => {}
@@ -56,13 +65,11 @@ pub(crate) async fn serve(
 
 /// One connection, to its end. One that becomes a WebSocket goes on elsewhere.
 async fn converse(
-    socket: TcpStream,
+    socket: Patient<TcpStream>,
     http: http1::Builder,
     router: Router,
     mut closing: watch::Receiver<bool>,
 ) {
-    // Small messages, sent when they are written: waiting to fill packets would only add delay.
-    let _ = socket.set_nodelay(true);
     let service = TowerToHyperService::new(router);
     let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service).with_upgrades());
     let ended = tokio::select! {

@@ -32,8 +32,8 @@ use super::{
 
 /// Requests of one connection that may be under way at a time.
 const REQUESTS: usize = 32;
-/// A connection is given up after this many silent keepalive periods.
-const SILENT_PERIODS: u32 = 3;
+/// A connection is given up after this many silent keepalive periods, and a socket after as many without a byte read.
+pub(super) const SILENT_PERIODS: u32 = 3;
 /// How long a client that was told why its connection ends has to read it.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -76,7 +76,7 @@ where
         requests: Arc::new(Semaphore::new(REQUESTS)),
         stream: Mutex::new(None),
     });
-    let mut writer = tokio::spawn(queue.write_to(sink, app.keepalive * SILENT_PERIODS));
+    let mut writer = tokio::spawn(queue.write_to(sink));
     let mut closing = app.closing.subscribe();
     let end = tokio::select! {
         end = session.read(&mut source) => end,
@@ -153,6 +153,11 @@ impl Session {
                 Ok(Some(Ok(message))) => message,
                 Ok(Some(Err(error))) => return error.into(),
                 Ok(None) => return End::Gone,
+                // It answers pings when it has read what comes before them.
+                Err(_) if self.outbox.is_writing() => {
+                    heard = Instant::now();
+                    continue;
+                }
                 Err(_) if heard.elapsed() >= keepalive * SILENT_PERIODS => return End::Silent,
                 Err(_) => {
                     self.outbox.ping();
@@ -337,11 +342,12 @@ mod tests {
     use tokio_tungstenite::tungstenite::protocol::Role;
 
     use super::*;
-    use crate::server::ServerConfig;
+    use crate::server::{ServerConfig, patience::Patient};
 
     async fn connect(app: &Arc<App>) -> (WebSocketStream<DuplexStream>, JoinHandle<()>) {
         // Next to nothing is on its way unread.
         let (here, there) = duplex(1024);
+        let there = Patient::new(there, app.keepalive * SILENT_PERIODS);
         let socket = WebSocketStream::from_raw_socket(there, Role::Server, None).await;
         let app = Arc::clone(app);
         let served = tokio::spawn(async move { serve(socket, &app).await });
@@ -399,6 +405,29 @@ mod tests {
             }
         };
         assert!(matches!(end, None | Some(Err(_))), "{end:?}");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_a_large_answer_slowly_but_steadily_gets_all_of_it() {
+        let app = with_a_large_snapshot(Duration::from_millis(300));
+        let size = serde_json::to_string(&app.room.snapshot()).unwrap().len();
+        let (mut client, _served) = connect(&app).await;
+        let request = Request::new::<ClusterSnapshot>(Id::Number(1), &NoParams {}).unwrap();
+        client.send(Message::text(serde_json::to_string(&request).unwrap())).await.unwrap();
+        let (mut got, mut piece) = (0, vec![0; size / 30]);
+        // In all for longer than it may read nothing; how it is read makes no difference, so past the WebSocket.
+        while got < size {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let mut read = 0;
+            while read < piece.len() {
+                match client.get_mut().read(&mut piece[read..]).await.unwrap() {
+                    0 => break,
+                    len => read += len,
+                }
+            }
+            assert!(read > 0, "cut off after {got} of {size} bytes");
+            got += read;
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod headers;
 mod http;
 mod outbox;
 mod page;
+mod patience;
 mod room;
 mod subscription;
 mod telemetry;
@@ -42,6 +43,7 @@ use tokio::{
     time::timeout,
 };
 
+pub use accept::MAX_CONNECTIONS;
 pub use page::Page;
 
 use crate::{cluster::ClusterConfig, log::EventLog};
@@ -199,7 +201,9 @@ impl Server {
         let Self { listener, app, .. } = self;
         let (accept_no_more, stopped) = oneshot::channel::<()>();
         let router = http::router(Arc::clone(&app));
-        let mut serving = tokio::spawn(accept::serve(listener, router, app.request_head_timeout, stopped));
+        let patience = app.keepalive * connection::SILENT_PERIODS;
+        let mut serving =
+            tokio::spawn(accept::serve(listener, router, app.request_head_timeout, patience, stopped));
         tokio::select! {
             () = stop => {}
             ended = &mut serving => return ended.map_err(io::Error::other),

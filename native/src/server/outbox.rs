@@ -3,13 +3,13 @@
 //! Whoever has something to say waits here until the client has read enough, and
 //! nobody else waits with it.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use futures_util::{Sink, SinkExt};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    time::timeout,
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_tungstenite::tungstenite::{
     Message,
     protocol::{CloseFrame, frame::coding::CloseCode},
@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::{
 /// more, and for longer, than any queue should.
 const QUEUE: usize = 64;
 
-/// The client is gone, or has read nothing for so long that it is given up.
+/// The client is gone, or has read nothing for so long that its socket gave it up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Gone;
 
@@ -30,6 +30,8 @@ pub(crate) struct Outbox {
     /// One place: of the messages that hold a whole snapshot only one exists at a
     /// time, so that a client that does not read costs one snapshot, not many.
     bulky: Arc<Semaphore>,
+    /// Something waits for the client to read.
+    writing: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -44,11 +46,16 @@ pub(crate) type Held = Vec<OwnedSemaphorePermit>;
 
 /// The receiving end.
 #[derive(Debug)]
-pub(crate) struct Queue(mpsc::Receiver<Item>);
+pub(crate) struct Queue {
+    items: mpsc::Receiver<Item>,
+    writing: Arc<AtomicBool>,
+}
 
 pub(crate) fn outbox() -> (Outbox, Queue) {
-    let (queue, receiver) = mpsc::channel(QUEUE);
-    (Outbox { queue, bulky: Arc::new(Semaphore::new(1)) }, Queue(receiver))
+    let (queue, items) = mpsc::channel(QUEUE);
+    let writing = Arc::new(AtomicBool::new(false));
+    let bulky = Arc::new(Semaphore::new(1));
+    (Outbox { queue, bulky, writing: Arc::clone(&writing) }, Queue { items, writing })
 }
 
 impl Outbox {
@@ -71,6 +78,11 @@ impl Outbox {
         self.queue.closed().await;
     }
 
+    /// Whether something is on its way that the client has yet to read. Its socket sees to it that it does.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.writing.load(Ordering::Relaxed)
+    }
+
     /// Asks the client for a sign of life, if there is room. If there is none, the
     /// client has other things to read.
     pub(crate) fn ping(&self) {
@@ -84,28 +96,29 @@ impl Outbox {
 }
 
 impl Queue {
-    /// Writes what comes until told to close, until the client is gone, or until it
-    /// has taken nothing for `patience`. Gives the sink back.
-    pub(crate) async fn write_to<S: Sink<Message> + Unpin>(mut self, mut sink: S, patience: Duration) -> S {
-        while let Some(first) = self.0.recv().await {
+    /// Writes what comes until told to close or until the client is gone. Gives the sink back.
+    pub(crate) async fn write_to<S: Sink<Message> + Unpin>(mut self, mut sink: S) -> S {
+        while let Some(first) = self.items.recv().await {
+            self.writing.store(true, Ordering::Relaxed);
             let mut next = Some(first);
             // Everything that waits goes into one flush.
             while let Some(item) = next {
                 let done = matches!(item, Item::Close(..));
                 let (message, held) = item.into_message();
-                if in_time(patience, sink.feed(message)).await.is_err() {
+                if sink.feed(message).await.is_err() {
                     return sink;
                 }
                 drop(held);
                 if done {
-                    let _ = in_time(patience, sink.flush()).await;
+                    let _ = sink.flush().await;
                     return sink;
                 }
-                next = self.0.try_recv().ok();
+                next = self.items.try_recv().ok();
             }
-            if in_time(patience, sink.flush()).await.is_err() {
+            if sink.flush().await.is_err() {
                 return sink;
             }
+            self.writing.store(false, Ordering::Relaxed);
         }
         sink
     }
@@ -121,12 +134,5 @@ impl Item {
                 (Message::Close(Some(frame)), Held::new())
             }
         }
-    }
-}
-
-async fn in_time<E>(patience: Duration, work: impl Future<Output = Result<(), E>>) -> Result<(), Gone> {
-    match timeout(patience, work).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(Gone),
     }
 }

@@ -155,6 +155,8 @@ impl Room {
         let topology = params.topology.unwrap_or(self.template.topology);
         topology.validate().map_err(errors::no_topology)?;
         let (change, before) = self.change(|before| match before {
+            // Whoever closes the room waits for none but those that have begun.
+            _ if *self.closing.borrow() => Err(errors::not_running("the server goes down")),
             Some(_) if !params.replace => Err(errors::already_running()),
             _ => Ok(()),
         })?;
@@ -327,9 +329,14 @@ impl Room {
         self.sampling.abort();
         let leave = async {
             let mut stage = self.stage.subscribe();
-            // The sender lives in `self`, so waiting cannot fail.
-            let _ = stage.wait_for(|stage| !matches!(stage, Stage::Changing)).await;
-            let _ = self.shutdown().await;
+            loop {
+                // The sender lives in `self`, so waiting cannot fail.
+                let _ = stage.wait_for(|stage| !matches!(stage, Stage::Changing)).await;
+                // Somebody else may have been quicker, and is waited for as well.
+                if self.shutdown().await.is_ok() {
+                    break;
+                }
+            }
         };
         let _ = timeout(LEAVE_WITHIN, leave).await;
     }
@@ -420,4 +427,21 @@ fn spawned(command: CommandId, node: &ClusterNode, began: Instant) -> Spawned {
 
 pub(super) fn micros(began: Instant) -> u64 {
     u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_room_that_closes_lets_nobody_boot_any_more() {
+        let config = ClusterConfig::default();
+        let log = config.log();
+        let room = Room::new(config, log, 4);
+        room.closing.send_replace(true);
+        let booted = room.boot(BootParams { nodes: 1, replace: true, topology: None }).await;
+        let error = booted.expect_err("it closes");
+        assert!(error.message.contains("goes down"), "{error}");
+        assert!(matches!(&*room.stage.borrow(), Stage::Empty));
+    }
 }

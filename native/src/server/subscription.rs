@@ -33,11 +33,11 @@ pub(crate) async fn begin(
     held.push(outbox.bulk().await?);
     let log = Arc::clone(room.log());
     let resumed = params.resume.and_then(|at| Some((at.seq, log.resume(at.epoch, at.seq)?)));
-    let (seq, missed, events, snapshot) = if let Some((seq, (missed, events))) = resumed {
-        (seq, missed, events, None)
+    let (seq, events, snapshot) = if let Some((seq, events)) = resumed {
+        (seq, events, None)
     } else {
         let Subscription { snapshot, events } = log.subscribe();
-        (snapshot.seq, Vec::new(), events, Some(snapshot))
+        (snapshot.seq, events, Some(snapshot))
     };
     if let Some(id) = id {
         let subscribed = Subscribed { epoch: log.epoch(), seq, now_us: log.now_us(), snapshot };
@@ -48,7 +48,7 @@ pub(crate) async fn begin(
     let stream = Stream {
         outbox: outbox.clone(),
         prev: seq,
-        events: has(Topic::Cluster).then_some((missed, events)),
+        events: has(Topic::Cluster).then_some(events),
         gauges: has(Topic::Telemetry).then(|| Gauges::new(room.telemetry())),
         log,
     };
@@ -63,7 +63,7 @@ struct Stream {
     outbox: Outbox,
     /// The last event sent, or the one the client's snapshot ends with.
     prev: u64,
-    events: Option<(Vec<Arc<Event>>, EventReceiver)>,
+    events: Option<EventReceiver>,
     gauges: Option<Gauges>,
 }
 
@@ -98,15 +98,7 @@ enum Next {
 
 impl Stream {
     async fn run(mut self) -> Result<std::convert::Infallible, Gone> {
-        let mut live = match self.events.take() {
-            Some((missed, live)) => {
-                for event in missed {
-                    self.deliver(&event).await?;
-                }
-                Some(live)
-            }
-            None => None,
-        };
+        let mut live = self.events.take();
         loop {
             let outbox = self.outbox.clone();
             let next = tokio::select! {

@@ -14,11 +14,12 @@ impl Node {
         self.seen.gauge("first messages seen", each);
         self.stale.gauge("stale first messages", each);
         self.limits.gauges(each);
+        self.news.gauges(each);
         self.rejections.gauge(RejectReason::ALL.len(), each);
         self.everyone.gauges(each);
         let calls = self.calls.gauges(each);
-        // One per slot and per call, three per peer, three of the node's own.
-        each(Gauge::new("timers", timers.len(), slots.len() + calls + 3 * peers.len() + 3));
+        // One per slot and per call, three per peer, four of the node's own.
+        each(Gauge::new("timers", timers.len(), slots.len() + calls + 3 * peers.len() + 4));
         each(Gauge::new("paths", self.paths.len(), peers.len()));
         each(Gauge::new("datagrams to unwrap", self.inbox.len(), 0));
         for peer in peers.values() {

@@ -43,7 +43,7 @@ impl Node {
         for request in self.take_dials() {
             self.fail_dial(&request, DialError::Left);
         }
-        self.outbox.clear();
+        self.keep_last_words();
         self.withdraw(now);
         self.say_relayed_farewells();
         self.timers.clear_all();
@@ -55,6 +55,18 @@ impl Node {
     /// still has; nothing else will follow.
     pub fn has_left(&self) -> bool {
         self.left && self.farewells.waiting.is_empty()
+    }
+
+    /// Of what waits to be sent, drops handshakes. The rest are closes and answers to leaves, which nobody says again; those
+    /// to go over others are wrapped while there is still somebody to send them.
+    fn keep_last_words(&mut self) {
+        for (path, datagram) in std::mem::take(&mut self.outbox) {
+            match path {
+                _ if !matches!(Header::parse(&datagram), Ok(Header::Data { .. })) => {}
+                Path::Direct(_) => self.outbox.push_back((path, datagram)),
+                Path::Relayed(target) => self.send_relayed(target, &datagram),
+            }
+        }
     }
 
     /// Seals what waits for every peer, and keeps the sessions whose other end is to hear of the leave.
@@ -74,7 +86,9 @@ impl Node {
             for stream in peer.connection.streams.ids() {
                 self.on_stream_event(now, id, StreamEvent::Lost(stream));
             }
-            self.events.push_back(NodeEvent::SessionDown { peer: id, reason: SessionEnd::Closed });
+            if self.news.end(id) {
+                self.events.push_back(NodeEvent::SessionDown { peer: id, reason: SessionEnd::Closed });
+            }
         }
         // Whoever has message 3 holds a session already, though this end has not heard of it yet: untold, it would keep
         // that until it forgets.

@@ -2,8 +2,9 @@
 //!
 //! A message 1 that authenticates costs one authentication tag to find out and is no failure. Those that do not are
 //! counted against where they come from, in token buckets: one per address, and one per host, which then spares only
-//! addresses without a failure of their own. So a stranger cannot silence the honest nodes beside it, and neither can
-//! it make this node try its tags for ever.
+//! addresses without a failure of their own. So a stranger cannot silence the honest nodes beside it. What it can go on making
+//! this node do, from ever new addresses or from more of them than are remembered, is to try one tag for each datagram it
+//! sends, which costs little more than to receive it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,10 +22,10 @@ const PER_HOST: Rate = Rate { burst: 256, refill: Duration::from_millis(20), cap
 
 /// How fast sources may fail, and how many of them are remembered; beyond, the one that failed longest ago is not.
 #[derive(Debug, Clone, Copy)]
-struct Rate {
-    burst: u32,
-    refill: Duration,
-    capacity: usize,
+pub(super) struct Rate {
+    pub(super) burst: u32,
+    pub(super) refill: Duration,
+    pub(super) capacity: usize,
 }
 
 /// The sources that have failed of late.
@@ -62,34 +63,37 @@ impl Limits {
 #[cfg(feature = "floor")]
 impl Limits {
     pub(super) fn gauges(&self, each: &mut dyn FnMut(crate::audit::Gauge)) {
-        let held = self.addresses.full_at.len().max(self.addresses.by_time.len());
-        each(crate::audit::Gauge::new("addresses that failed", held, PER_ADDRESS.capacity));
-        let held = self.hosts.full_at.len().max(self.hosts.by_time.len());
-        each(crate::audit::Gauge::new("hosts that failed", held, PER_HOST.capacity));
+        each(crate::audit::Gauge::new("addresses that failed", self.addresses.len(), PER_ADDRESS.capacity));
+        each(crate::audit::Gauge::new("hosts that failed", self.hosts.len(), PER_HOST.capacity));
     }
 }
 
 /// Token buckets, each as the time at which it will be full again.
 #[derive(Debug)]
-struct Buckets<K> {
+pub(super) struct Buckets<K> {
     rate: Rate,
     full_at: BTreeMap<K, Instant>,
     by_time: BTreeSet<(Instant, K)>,
 }
 
 impl<K: Copy + Ord> Buckets<K> {
-    fn new(rate: Rate) -> Self {
+    pub(super) fn new(rate: Rate) -> Self {
         Self { rate, full_at: BTreeMap::new(), by_time: BTreeSet::new() }
     }
 
     /// How many tokens are missing, up to all.
-    fn debt(&self, now: Instant, key: K) -> u32 {
+    pub(super) fn debt(&self, now: Instant, key: K) -> u32 {
         let Some(full_at) = self.full_at.get(&key) else { return 0 };
         let missing = full_at.saturating_since(now).as_micros().div_ceil(self.rate.refill.as_micros());
         u32::try_from(missing).unwrap_or(u32::MAX).min(self.rate.burst)
     }
 
-    fn take(&mut self, now: Instant, key: K) {
+    #[cfg(feature = "floor")]
+    pub(super) fn len(&self) -> usize {
+        self.full_at.len().max(self.by_time.len())
+    }
+
+    pub(super) fn take(&mut self, now: Instant, key: K) {
         let before = self.full_at.remove(&key);
         if let Some(before) = before {
             self.by_time.remove(&(before, key));
@@ -144,6 +148,17 @@ mod tests {
         assert!(!limits.refuses(at(0), port(1)), "who has not failed is not to blame");
         assert!(!limits.refuses(at(0), Path::Direct(([127, 0, 0, 2], 1_000).into())));
         assert!(!limits.refuses(at(20), port(1_000)), "with time comes trust");
+    }
+
+    #[test]
+    fn whoever_rotates_over_more_addresses_than_are_remembered_is_tried_again() {
+        let mut limits = Limits::default();
+        let ports = 1..=u16::try_from(PER_ADDRESS.capacity).unwrap() + 1;
+        for (time, number) in (1..).zip(ports.clone().chain(ports)) {
+            let now = Instant::from_micros(time);
+            assert!(!limits.refuses(now, port(number)), "the price of not silencing the honest nodes there");
+            limits.count(now, port(number));
+        }
     }
 
     #[test]

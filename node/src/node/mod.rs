@@ -12,6 +12,7 @@ mod calling;
 mod dialing;
 mod leaving;
 mod limits;
+mod news;
 mod peers;
 mod rejections;
 mod rekeying;
@@ -41,6 +42,7 @@ use self::{
     dialing::{Dial, DialRequest, HalfOpen, Waiting},
     leaving::Farewells,
     limits::Limits,
+    news::News,
     peers::Peer,
     rejections::Rejections,
     spreading::Everyone,
@@ -103,7 +105,7 @@ pub struct Node {
     /// What is known from records.
     everyone: Everyone,
     timers: Timers,
-    /// Handshake datagrams to send.
+    /// Handshake datagrams and last words to send.
     outbox: VecDeque<(Path, Vec<u8>)>,
     /// Datagrams that came in over other nodes, from the node each is said to be of.
     inbox: VecDeque<(NodeId, Vec<u8>)>,
@@ -114,6 +116,7 @@ pub struct Node {
     events: VecDeque<NodeEvent>,
     received: Collector,
     rejections: Rejections,
+    news: News,
     /// The last time the node was told.
     clock: Instant,
     left: bool,
@@ -186,6 +189,7 @@ impl Node {
             events: VecDeque::new(),
             received: Collector::default(),
             rejections: Rejections::default(),
+            news: News::default(),
             clock: now.instant,
             left: false,
             farewells: Farewells::default(),
@@ -256,6 +260,7 @@ impl Node {
                 Timer::Rekey(peer) => self.on_rekey_due(now, peer),
                 Timer::Farewells => self.tell_farewells(now.instant),
                 Timer::Spreading => self.on_spreading_timeout(now),
+                Timer::News => self.tell_news(now.instant),
                 Timer::Rejections => {
                     self.rejections.tell(now.instant, &mut self.timers, &mut self.events);
                 }

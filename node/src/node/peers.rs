@@ -5,7 +5,11 @@ use std::time::Duration;
 use meshground_shared::{NodeId, RejectReason, SessionEnd};
 use rand_chacha::rand_core::RngCore;
 
-use super::{AFTERLIFE, Node, Slot, leaving::sealed_leave};
+use super::{
+    AFTERLIFE, Node, Slot,
+    leaving::sealed_leave,
+    news::{Before, Kind},
+};
 use crate::{
     config::LivenessConfig,
     connection::Connection,
@@ -147,6 +151,7 @@ impl Node {
         let was_direct = self.is_direct(id);
         let max_datagram = self.max_datagram(path);
         let mut news = true;
+        let before = if self.peers.contains_key(&id) { Before::There } else { Before::Nothing };
         if let Some(old) = self.current_session(id) {
             if !self.prevails(&session) {
                 return;
@@ -160,6 +165,7 @@ impl Node {
                 if let (Path::Direct(from), Path::Direct(to)) = (from, path)
                     && from != to
                     && !crossed
+                    && self.may_tell(now.instant, Kind::Path, id, Before::At(from))
                 {
                     self.events.push_back(NodeEvent::Roamed { peer: id, from, to });
                 }
@@ -185,7 +191,7 @@ impl Node {
         self.paths.insert((path, id));
         self.slots.insert(index, Slot::Session(Box::new(session)));
         self.schedule_rekey(now.instant, id, role);
-        if news {
+        if news && self.may_tell(now.instant, Kind::Session, id, before) {
             self.events.push_back(NodeEvent::SessionUp { peer: id, path, role });
         }
         match (was_direct && went_on, path.is_direct()) {
@@ -281,7 +287,8 @@ impl Node {
             elicits_ack |= frame.elicits_ack();
             if frame == Frame::Close {
                 self.on_close(index, id);
-                continue;
+                // Whatever session it was, it ends what follows it.
+                break;
             }
             if let Err(reason) = self.on_frame(now, id, &frame) {
                 // What stood before it has taken effect.
@@ -377,7 +384,9 @@ impl Node {
             session.path = from;
             self.paths.remove(&(Path::Direct(before), id));
             self.paths.insert((from, id));
-            self.events.push_back(NodeEvent::Roamed { peer: id, from: before, to });
+            if self.may_tell(self.clock, Kind::Path, id, Before::At(before)) {
+                self.events.push_back(NodeEvent::Roamed { peer: id, from: before, to });
+            }
         }
     }
 
@@ -500,6 +509,10 @@ impl Node {
 
     pub(super) fn remove_peer(&mut self, id: NodeId, reason: SessionEnd) {
         if !self.drop_peer(id) {
+            return;
+        }
+        // One whose beginning is not told has no end.
+        if !self.news.end(id) {
             return;
         }
         self.events.push_back(NodeEvent::SessionDown { peer: id, reason });

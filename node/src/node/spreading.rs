@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use meshground_shared::{Health, NodeId};
 
-use super::Node;
+use super::{
+    Node,
+    news::{Before, Kind},
+};
 use crate::{
     capability::{
         Capabilities, CapabilityIndex, Filter, Placement, PlacementError, PlacementStrategy, PlacementView,
@@ -309,7 +312,11 @@ impl Node {
                 everyone.route_change(now.instant);
             }
             Content::Capabilities(capabilities) => {
-                if everyone.index.insert(origin, capabilities) {
+                let before =
+                    if everyone.index.get(origin).is_some() { Before::There } else { Before::Nothing };
+                if everyone.index.insert(origin, capabilities)
+                    && self.may_tell(now.instant, Kind::Capabilities, origin, before)
+                {
                     self.events.push_back(NodeEvent::CapabilitiesChanged { node: origin });
                 }
             }
@@ -361,7 +368,9 @@ impl Node {
     }
 
     fn drop_capabilities(&mut self, node: NodeId) {
-        if self.everyone.index.remove(node) {
+        if self.everyone.index.remove(node)
+            && self.may_tell(self.clock, Kind::Capabilities, node, Before::There)
+        {
             self.events.push_back(NodeEvent::CapabilitiesExpired { node });
         }
     }

@@ -222,3 +222,70 @@ fn unfinished_requests_of_one_peer_do_not_stand_in_the_way_of_anothers() {
     let over = |event: &NodeEvent| matches!(event, NodeEvent::Call(crate::CallEvent::Ended { .. }));
     assert!(!net.events[2].iter().any(over), "{call:?} was refused");
 }
+
+#[test]
+fn a_close_that_was_not_sent_yet_still_goes_out_when_the_node_leaves() {
+    let mut net = Net::new(2, |_| {});
+    net.connect(0, 1);
+    let (now, peer, own) = (net.now, net.id(1), net.id(0));
+    net.nodes[0].disconnect(now, peer);
+    net.nodes[0].connect(now, address(1), None);
+    net.nodes[0].leave(now);
+    assert_eq!(net.nodes[0].outbox.len(), 1, "the close, and no handshake");
+    net.settle();
+    assert!(net.nodes[1].peer(own).is_none(), "the other end never heard of it");
+}
+
+#[test]
+fn a_close_of_a_session_that_was_replaced_ends_what_follows_it_and_nothing_else() {
+    let mut net = Net::new(2, |_| {});
+    net.connect(0, 1);
+    let (peer, own, former) = (net.id(1), net.id(0), net.nodes[1].peers[&net.id(0)].session);
+    // Long on its way.
+    let Some(Slot::Session(session)) = net.nodes[1].slots.get_mut(&former) else { panic!("it is in use") };
+    let mut datagram = Vec::new();
+    let frames = |out: &mut Vec<u8>| {
+        crate::packet::Frame::Message(b"before").encode(out);
+        crate::packet::Frame::Close.encode(out);
+        crate::packet::Frame::Message(b"after").encode(out);
+        Some(())
+    };
+    session.seal(&mut datagram, frames).unwrap();
+    let request = DialRequest::new(
+        dialing::Purpose::Renewal,
+        Path::Direct(address(1)),
+        Some(peer),
+        net.now.instant + Duration::from_secs(5),
+    );
+    let now = net.now;
+    net.nodes[0].begin_dial(now, request);
+    net.run(Duration::from_millis(10));
+    assert_eq!(net.nodes[1].peers[&own].replaced, [former]);
+    let now = net.now;
+    net.nodes[0].take_messages();
+    net.nodes[0].handle_datagram(now, address(1), &mut datagram);
+    assert_eq!(net.nodes[0].peers[&peer].traffic.messages_in, 1, "what stood before it, and no more");
+}
+
+#[test]
+fn a_peer_that_shakes_hands_again_and_again_does_not_fill_the_events() {
+    let mut net = Net::new(2, |_| {});
+    net.connect(0, 1);
+    let (peer, own) = (net.id(1), net.id(0));
+    for _ in 0..200 {
+        let now = net.now;
+        net.nodes[0].disconnect(now, peer);
+        net.nodes[0].connect(now, address(1), None);
+        net.settle();
+        net.pass(Duration::from_millis(1));
+    }
+    net.run(Duration::from_secs(1));
+    let (mut up, mut down) = (0, 0);
+    for event in &net.events[1] {
+        up += usize::from(matches!(event, NodeEvent::SessionUp { .. }));
+        down += usize::from(matches!(event, NodeEvent::SessionDown { .. }));
+    }
+    assert!((17..40).contains(&up), "{up} sessions told of");
+    assert_eq!(up, down + 1, "what is told fits what is there");
+    assert!(net.nodes[1].peer(own).is_some());
+}

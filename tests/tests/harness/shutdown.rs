@@ -139,3 +139,31 @@ fn handles_can_be_shared_between_threads() {
     shareable::<ClusterNode>();
     shareable::<meshground::Mesh>();
 }
+
+/// Run by the test below, in a process of its own.
+#[tokio::test]
+#[ignore = "only something for another test to look at"]
+async fn one_that_is_dropped() {
+    drop(boot(2).await);
+}
+
+/// Likewise.
+#[tokio::test]
+#[ignore = "only something for another test to look at"]
+async fn one_that_is_shut_down() {
+    let cluster = boot(2).await;
+    within("shutdown", cluster.shutdown()).await.unwrap();
+}
+
+#[test]
+fn a_cluster_that_is_dropped_without_a_shutdown_prints_a_hint() {
+    let printed_by = |test: &str| {
+        let mut run = std::process::Command::new(std::env::current_exe().unwrap());
+        let ran = run.args(["--ignored", "--exact", "--nocapture", test]).output().unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+        String::from_utf8(ran.stderr).unwrap()
+    };
+    let hint = "ClusterHarness::shutdown()";
+    assert_eq!(printed_by("shutdown::one_that_is_dropped").matches(hint).count(), 1);
+    assert_eq!(printed_by("shutdown::one_that_is_shut_down").matches(hint).count(), 0);
+}

@@ -117,3 +117,20 @@ async fn a_client_that_never_finishes_its_request_is_hung_up_on_and_no_other() {
     assert_eq!(health.status, 200, "others are answered");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn so_many_connections_are_taken_at_a_time_and_the_next_when_one_ends() {
+    let head_timeout = Duration::from_mins(10);
+    let server =
+        started(ServerConfig { request_head_timeout: head_timeout, ..ServerConfig::default() }).await;
+    let address = server.local_addr();
+    let mut idle = Vec::new();
+    for _ in 0..MAX_CONNECTIONS {
+        idle.push(in_time("a connection", TcpStream::connect(address)).await.unwrap());
+    }
+    let host = address.to_string();
+    let mut health = std::pin::pin!(get(address, "/healthz", &host, &[]));
+    assert!(tokio::time::timeout(Duration::from_millis(300), health.as_mut()).await.is_err(), "one too many");
+    idle.pop();
+    assert_eq!(in_time("an answer", health).await.status, 200);
+}

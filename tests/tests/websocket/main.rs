@@ -18,7 +18,7 @@ use std::{
 
 use meshground::{
     cluster::ClusterConfig,
-    server::{Page, RunningServer, Server, ServerConfig, ServerError},
+    server::{MAX_CONNECTIONS, Page, RunningServer, Server, ServerConfig, ServerError},
 };
 use meshground_node::LivenessConfig;
 use meshground_shared::{
