@@ -262,7 +262,7 @@ async fn a_peer_whose_requests_take_every_place_it_can_get_leaves_places_to_othe
         tokio::spawn(async move { a.call(peer, "sleep", "", FOR_EVER).await });
     }
     let refused = within("the first that finds no place", served.next()).await.unwrap();
-    assert_eq!((refused.call.peer, refused.outcome), (a.node_id(), Err(CallError::Overloaded)));
+    assert_eq!((refused.call.peer, &refused.outcome), (a.node_id(), &Err(CallError::Overloaded)));
     let answer = within("the answer", c.call(b.node_id(), "echo", "hello", FOR_EVER)).await;
     assert_eq!(answer, Ok(b"hello".to_vec()));
 }
