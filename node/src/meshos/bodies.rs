@@ -6,7 +6,10 @@ use super::{
     delivering::{Answer, Delivery},
     grouping::{
         forking::{ForkQuestion, StateQuestion},
-        standing::syncing::{Ack, Push},
+        standing::{
+            syncing::{Ack, Push},
+            taking::Question as PollQuestion,
+        },
     },
     migrating::Start,
 };
@@ -19,7 +22,7 @@ use crate::{
     compute::{
         Inventory, MigrateError,
         groups::{
-            ForkPoint,
+            ForkPoint, Holding,
             ledger::{self, Statement},
         },
         migration::{Advice, Offer, Replay, Replayed, Taken, Tell},
@@ -118,6 +121,6 @@ bodies! {
     "os.group.state answer", Option<Vec<u8>>, plain::<Option<Vec<u8>>>;
     "os.group.sync", Push, plain::<Push>;
     "os.group.sync answer", Ack, plain::<Ack>;
-    "os.group.poll", u64, plain::<u64>;
-    "os.group.poll answer", Option<(u64, u64)>, plain::<Option<(u64, u64)>>;
+    "os.group.poll", PollQuestion, plain::<PollQuestion>;
+    "os.group.poll answer", Holding, plain::<Holding>;
 }

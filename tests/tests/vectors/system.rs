@@ -29,6 +29,7 @@ fn said() -> Vec<(&'static str, Value)> {
         { "event": message, "receipt": receipt },
         { "event": { "Alarm": { "token": 8 } }, "receipt": null },
     ] });
+    let in_sync = json!({ "generation": 2, "version": 4, "by": 17, "members": { "18": 5 } });
     let admin = |says: Value| ("os.admin", json!({ "version": 1, "says": says }));
     vec![
         (
@@ -58,6 +59,7 @@ fn said() -> Vec<(&'static str, Value)> {
                             "source": 17, "signature": [hash, other] } },
                     "claim": { "term": 2, "node": 17 },
                     "begun": 0,
+                    "required": [1, 3, 103, 112, 117, 0, 0, 0, 0, 0],
                     "slots": [[1, 1], [2, 2], [1, 0]],
                 }],
                 "gone": [5, 6],
@@ -124,21 +126,23 @@ fn said() -> Vec<(&'static str, Value)> {
         ("os.group.state answer", json!([1, 2, 3])),
         (
             "os.group.sync",
-            json!({ "group": 1, "generation": 2, "life": 3, "before": [1, 9], "end": null, "what": { "Entries": {
+            json!({ "group": 1, "generation": 2, "life": 3, "before": [1, 9], "end": null, "in_sync": in_sync, "what": { "Entries": {
                 "first": 10, "entries": [{ "event": message, "receipt": receipt, "outcome": settled }] } } }),
         ),
         (
             "os.group.sync",
-            json!({ "group": 1, "generation": 2, "life": 3, "before": null, "end": 12,
+            json!({ "group": 1, "generation": 2, "life": 3, "before": null, "end": 12, "in_sync": null,
                 "what": { "Piece": { "at": 11, "len": 4, "offset": 2, "bytes": [1, 2] } } }),
         ),
         (
             "os.group.sync answer",
-            json!({ "Holds": { "have": 9, "base_at": 0, "offset": 0, "sealed": false } }),
+            json!({ "Holds": { "have": 9, "base_at": 0, "offset": 0, "sealed": false, "knows": 4, "life": 3 } }),
         ),
         ("os.group.sync answer", json!("Unwanted")),
-        ("os.group.poll", json!(1)),
-        ("os.group.poll answer", json!([2, 500])),
+        ("os.group.poll", json!([1, null])),
+        ("os.group.poll", json!([1, 3])),
+        ("os.group.poll answer", json!({ "life": 3, "upto": [2, 500], "in_sync": in_sync })),
+        ("os.group.poll answer", json!({ "life": 3, "upto": null, "in_sync": null })),
     ]
 }
 

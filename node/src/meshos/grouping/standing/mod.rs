@@ -1,7 +1,7 @@
 //! Standbys: one daemon works, and nothing it worked off is told before those who stand by have it too.
 
 pub(in crate::meshos) mod syncing;
-mod taking;
+pub(in crate::meshos) mod taking;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

@@ -32,7 +32,7 @@ use crate::{
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// What [`POLL`] asks: the group, and the generation under which whoever asks is to go on, if it is.
-type Question = (u64, Option<u64>);
+pub(in crate::meshos) type Question = (u64, Option<u64>);
 
 impl MeshOs {
     /// Hands the work of a standby group over to another of its nodes, or to the one that holds most. Everything worked
