@@ -23,7 +23,7 @@ use super::patience::Patient;
 /// Where the system lets no more connections be taken, as where descriptors are short, some may have gone after this.
 const BREATH: Duration = Duration::from_millis(250);
 
-/// The most connections that speak HTTP at a time; WebSockets are limited on their own. More wait until one of these ends.
+/// The most connections that speak HTTP at a time; `WebSockets` are limited on their own. More wait until one of these ends.
 pub const MAX_CONNECTIONS: usize = 256;
 
 /// Answers everybody until `stop`; then takes nobody any more, lets every request under way be answered and returns.

@@ -215,7 +215,7 @@ fn unfinished_requests_of_one_peer_do_not_stand_in_the_way_of_anothers() {
     }
     assert!(net.nodes[0].calls.incoming > 60 << 20, "{}", net.nodes[0].calls.incoming);
     let now = net.now;
-    let call = net.nodes[2].call(now, here, "echo", &[1; 100_000], None).unwrap();
+    let call = net.nodes[2].call(now, here, "echo", &vec![1; 100_000], None).unwrap();
     net.run(Duration::from_millis(100));
     let asked = |event: &NodeEvent| matches!(event, NodeEvent::Call(crate::CallEvent::Requested { .. }));
     assert!(net.events[0].iter().any(asked), "it never came to be asked");
