@@ -1,3 +1,5 @@
+use meshground_shared::DaemonHealth;
+
 use super::*;
 use crate::daemon::{DaemonError, DaemonOrder, EntityKeypair, Outputs, Sender};
 
