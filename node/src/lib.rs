@@ -61,9 +61,9 @@ pub use meshground_shared::{
     MigrationPhase, MigrationView, NodeId, PublicKey, RejectReason, Role, SessionEnd,
 };
 pub use meshos::{
-    Action, ActionRecord, Avoided, Commanded, DaemonState, Delivered, Dispatch, FailureRecord, GroupRequest,
-    HealthProbe, InventoryProbe, LocalityProbe, MaintenanceConfig, MeshOs, MeshOsConfig, MeshOsSnapshot,
-    MeshProbe, OsEvent, PeerState, Resources, Settlement, SpawnRequest, StateError, Ticket,
+    Action, ActionRecord, Avoided, Commanded, DaemonState, DaemonTiming, Delivered, Dispatch, FailureRecord,
+    GroupRequest, HealthProbe, InventoryProbe, LocalityProbe, MaintenanceConfig, MeshOs, MeshOsConfig,
+    MeshOsSnapshot, MeshProbe, OsEvent, PeerState, Resources, Settlement, SpawnRequest, StateError, Ticket,
 };
 pub use node::Node;
 pub use path::Path;

@@ -13,10 +13,13 @@ const LONGEST: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct Canary {
     health: DaemonHealth,
+    /// How busy it says it is, in thousandths.
+    saturation: u16,
 }
 
 impl Canary {
-    pub(super) const ABOUT: &str = "Goes wrong when told to: crash, panic, block MS (up to 10000), ill, or well. \
+    pub(super) const ABOUT: &str = "Goes wrong when told to: crash, panic, block MS (up to 10000), ill, well, or \
+                                    load PERCENT (how busy it says it is). \
                                     Replies \"alive\" to anything else. Takes no arguments.";
 
     pub(super) fn make(order: &DaemonOrder) -> Made {
@@ -40,6 +43,9 @@ impl MeshDaemon for Canary {
             (Some("block"), Some(Ok(millis))) => sleep(Duration::from_millis(millis).min(LONGEST)),
             (Some("ill"), _) => self.health = DaemonHealth::Unhealthy,
             (Some("well"), _) => self.health = DaemonHealth::Healthy,
+            (Some("load"), Some(Ok(percent))) => {
+                self.saturation = u16::try_from(percent.min(100) * 10).unwrap_or(1_000);
+            }
             _ => {}
         }
         outputs.reply("alive");
@@ -48,6 +54,10 @@ impl MeshDaemon for Canary {
 
     fn health(&self) -> DaemonHealth {
         self.health
+    }
+
+    fn saturation(&self) -> u16 {
+        self.saturation
     }
 }
 
@@ -65,6 +75,8 @@ mod tests {
         assert_eq!(bench.ask(canary, "block 1").await, ["alive"]);
         bench.ask(canary, "ill").await;
         assert_eq!(bench.runtime.daemons().await.unwrap()[0].health, DaemonHealth::Unhealthy);
+        bench.ask(canary, "load 70").await;
+        assert_eq!(bench.runtime.daemons().await.unwrap()[0].saturation, 700);
         for wrong in ["crash", "panic"] {
             let outcome = bench.runtime.deliver(canary, wrong, None).await;
             assert_eq!(outcome, Err(DaemonRuntimeError::Deliver(DeliverError::Crashed)));

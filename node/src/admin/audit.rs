@@ -10,10 +10,16 @@ use crate::time::WallTime;
 /// How many entries are kept.
 pub(super) const CAPACITY: usize = 1_024;
 
-/// The latest 1,024 decisions, numbered without gaps from 1.
+/// How many of those are kept besides that no operator signed: whoever is in the mesh can bring any number of them about.
+pub(super) const STRANGERS: usize = 64;
+
+/// The latest 1,024 decisions on what operators commanded, and the latest 64 on what somebody else did; numbered from 1 in
+/// the order in which they were made.
 #[derive(Debug, Clone, Default)]
 pub struct AuditTrail {
     entries: VecDeque<AuditEntry>,
+    /// The numbers of those that no operator signed, oldest first.
+    strangers: VecDeque<u64>,
     /// The number of the last entry there ever was.
     last: u64,
 }
@@ -45,7 +51,7 @@ pub enum Outcome {
 }
 
 impl AuditTrail {
-    /// Writes a decision down.
+    /// Writes a decision down, on a command of an operator or of `a_stranger`.
     pub(super) fn record(
         &mut self,
         now: WallTime,
@@ -53,6 +59,7 @@ impl AuditTrail {
         verb: Verb,
         operators: Vec<String>,
         decision: Decision,
+        a_stranger: bool,
     ) -> AuditEntry {
         self.last += 1;
         let entry = AuditEntry {
@@ -63,8 +70,19 @@ impl AuditTrail {
             operators,
             decision,
         };
-        if self.entries.len() == CAPACITY {
-            self.entries.pop_front();
+        if a_stranger {
+            if self.strangers.len() == STRANGERS
+                && let Some(oldest) = self.strangers.pop_front()
+            {
+                let place = self.entries.partition_point(|kept| kept.seq < oldest);
+                self.entries.remove(place);
+            }
+            self.strangers.push_back(self.last);
+        } else if self.entries.len() - self.strangers.len() == CAPACITY {
+            let is_stranger = |kept: &AuditEntry| self.strangers.binary_search(&kept.seq).is_ok();
+            if let Some(oldest) = self.entries.iter().position(|kept| !is_stranger(kept)) {
+                self.entries.remove(oldest);
+            }
         }
         self.entries.push_back(entry.clone());
         entry
@@ -81,11 +99,9 @@ impl AuditTrail {
     }
 
     /// Those after the one with number `seq`, oldest first; 0 for all. Whoever follows the trail asks again with the last number
-    /// seen. A first number greater than `seq + 1` says that those between are gone.
+    /// seen. Numbers that are left out between two say that those are gone.
     pub fn after(&self, seq: u64) -> impl DoubleEndedIterator<Item = &AuditEntry> + ExactSizeIterator {
-        let gone = self.last - self.entries.len() as u64;
-        let skip = usize::try_from(seq.saturating_sub(gone)).unwrap_or(usize::MAX);
-        self.entries.range(skip.min(self.entries.len())..)
+        self.entries.range(self.entries.partition_point(|entry| entry.seq <= seq)..)
     }
 
     /// The number of the latest entry, 0 before the first.
@@ -131,10 +147,10 @@ mod tests {
         let drain = Verb::Admin(AdminVerb::Drain { node: NodeId(1) });
         let thaw = Verb::Ice(IceVerb::ThawCluster);
         let (a, b) = ("a".to_owned(), "b".to_owned());
-        trail.record(WallTime(10), Nonce([1; 16]), drain.clone(), vec![a.clone()], Decision::Applied);
-        trail.record(WallTime(20), Nonce([2; 16]), thaw, vec![a, b], Decision::Applied);
+        trail.record(WallTime(10), Nonce([1; 16]), drain.clone(), vec![a.clone()], Decision::Applied, false);
+        trail.record(WallTime(20), Nonce([2; 16]), thaw, vec![a, b], Decision::Applied, false);
         let frozen = Decision::Rejected(Rejection::FreezeInEffect);
-        trail.record(WallTime(30), Nonce([3; 16]), drain, vec![], frozen);
+        trail.record(WallTime(30), Nonce([3; 16]), drain, vec![], frozen, false);
         trail
     }
 
@@ -176,11 +192,28 @@ mod tests {
         assert_eq!(seqs(trail.after(u64::MAX)), [0; 0]);
         for _ in 0..CAPACITY {
             let verb = Verb::Ice(IceVerb::ThawCluster);
-            trail.record(WallTime(40), Nonce([4; 16]), verb, vec![], Decision::Applied);
+            trail.record(WallTime(40), Nonce([4; 16]), verb, vec![], Decision::Applied, false);
         }
         assert_eq!(trail.iter().len(), CAPACITY);
         assert_eq!(trail.last_seq(), 1_027);
         assert_eq!(trail.after(0).next().map(|entry| entry.seq), Some(4));
         assert_eq!(seqs(trail.after(1_026)), [1_027]);
+    }
+
+    #[test]
+    fn what_strangers_make_up_pushes_out_nothing_that_an_operator_signed() {
+        let mut trail = trail();
+        let thaw = || Verb::Ice(IceVerb::ThawCluster);
+        let denied = Decision::Rejected(Rejection::NotAuthorized);
+        for _ in 0..2 * CAPACITY {
+            trail.record(WallTime(40), Nonce([5; 16]), thaw(), vec![], denied, true);
+        }
+        assert_eq!(trail.iter().len(), 3 + STRANGERS);
+        assert_eq!(seqs(trail.iter().take(4)), [1, 2, 3, 2_048 + 3 - 63]);
+        assert_eq!(trail.after(3).len(), STRANGERS);
+        for _ in 0..CAPACITY {
+            trail.record(WallTime(50), Nonce([6; 16]), thaw(), vec![], Decision::Applied, false);
+        }
+        assert_eq!(trail.iter().len(), CAPACITY + STRANGERS, "nor the other way round");
     }
 }

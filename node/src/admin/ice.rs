@@ -86,6 +86,7 @@ pub fn simulate(verb: &IceVerb, picture: &ClusterPicture) -> Option<BlastRadius>
         }
         IceVerb::ForceEvictReplica { group, index } => evict(picture, group, index, &mut radius)?,
         IceVerb::ForceRestartDaemon { daemon } => {
+            picture.daemons.get(&daemon).filter(|daemon| daemon.restartable)?;
             touch(picture, daemon, &mut radius)?;
             radius
                 .warnings
@@ -284,10 +285,12 @@ mod tests {
         }
         for (index, node) in [(0, 2), (1, 3)] {
             let member = Some(Member { group: GROUP, index });
-            let daemon = DaemonPicture { node: NodeId(node), member, healthy: true };
+            let daemon = DaemonPicture { node: NodeId(node), member, healthy: true, restartable: true };
             picture.daemons.insert(DaemonId(10 + u64::from(index)), daemon);
         }
-        picture.daemons.insert(LONER, DaemonPicture { node: NodeId(2), member: None, healthy: true });
+        picture
+            .daemons
+            .insert(LONER, DaemonPicture { node: NodeId(2), member: None, healthy: true, restartable: true });
         let members = vec![DaemonId(10), DaemonId(11), DaemonId(12)];
         picture.groups.insert(GROUP, GroupPicture { leader: NodeId(1), members });
         let (source, target) = (NodeId(2), NodeId(3));

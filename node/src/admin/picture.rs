@@ -44,6 +44,8 @@ pub struct DaemonPicture {
     pub member: Option<Member>,
     /// Whether it runs and is well.
     pub healthy: bool,
+    /// Whether something can make it anew, and it is not on its way out.
+    pub restartable: bool,
 }
 
 /// A group.

@@ -97,8 +97,20 @@ pub(crate) struct Instance {
     pub(super) alarms: BTreeMap<u64, Instant>,
     pub(super) congested: bool,
     pub(crate) tags: Vec<String>,
-    pub(crate) health: DaemonHealth,
-    pub(crate) saturation: u16,
+    pub(super) health: DaemonHealth,
+    pub(super) saturation: u16,
+    /// How it does is to be asked.
+    pub(super) asked: bool,
+    /// The last job that it was given.
+    pub(super) last_job: u64,
+    /// The last job that was seen when it was to be asked, and how often it was under way then.
+    pub(super) seen: (u64, u32),
+    /// It has been at the same job for long.
+    pub(super) stuck: bool,
+    /// It is to be made anew as soon as it can be.
+    pub(super) restart_wanted: bool,
+    /// When this incarnation came to this node.
+    pub(super) since: Instant,
     pub(crate) restarts: u32,
     pub(crate) processed: u64,
 }
@@ -116,6 +128,8 @@ pub(super) enum Planned {
     Again(Option<u64>),
     Control(Control),
     Snapshot,
+    /// To be asked how it does, and nothing else.
+    Look,
 }
 
 impl Instance {
@@ -152,6 +166,12 @@ impl Instance {
             tags: Vec::new(),
             health: DaemonHealth::Healthy,
             saturation: 0,
+            asked: false,
+            last_job: 0,
+            seen: (0, 0),
+            stuck: false,
+            restart_wanted: false,
+            since: now,
             restarts: 0,
             processed: 0,
         };
@@ -177,6 +197,32 @@ impl Instance {
     pub(super) fn is_taking_over(&self) -> bool {
         let takes_over = |planned: &Planned| matches!(planned, Planned::Restore | Planned::Again(_));
         self.job.as_ref().is_some_and(|(_, plan)| plan.iter().any(takes_over))
+    }
+
+    /// How it does: what it said last, or worse if it has not come back since it was given something to do.
+    pub(crate) fn health(&self) -> DaemonHealth {
+        match self.health {
+            DaemonHealth::Healthy if self.stuck => DaemonHealth::Degraded,
+            said => said,
+        }
+    }
+
+    /// How busy it is, in thousandths.
+    pub(crate) fn saturation(&self) -> u16 {
+        if self.stuck { 1_000 } else { self.saturation }
+    }
+
+    /// Whether it could be made anew at once.
+    pub(super) fn can_restart(&self) -> bool {
+        !matches!(self.lifecycle, Lifecycle::Stopping | Lifecycle::Migrating)
+            && !self.held
+            && !self.is_taking_over()
+    }
+
+    /// For how long this incarnation has been on this node, and in how long it is started again if it is down.
+    pub(crate) fn timing(&self, now: Instant) -> (Duration, Option<Duration>) {
+        let wait = |at: Instant| at.saturating_since(now);
+        (now.saturating_since(self.since), self.restart_at.map(wait))
     }
 
     /// Whether somebody waits for its state.
@@ -208,8 +254,8 @@ impl Instance {
             name: self.name.clone(),
             kind: self.kind.clone(),
             lifecycle: self.lifecycle,
-            health: self.health,
-            saturation: self.saturation,
+            health: self.health(),
+            saturation: self.saturation(),
             restarts: self.restarts,
             generation: self.generation,
             member: self.member.map(|place| Member { group: place.group, index: place.index }),

@@ -139,8 +139,8 @@ impl Inventory {
                 id: id.0,
                 generation: instance.generation,
                 lifecycle: instance.lifecycle,
-                health: instance.health,
-                saturation: u8::try_from(instance.saturation / 10).unwrap_or(100),
+                health: instance.health(),
+                saturation: u8::try_from(instance.saturation() / 10).unwrap_or(100),
                 restarts: instance.restarts,
                 member: instance.member.map(|place| (place.group.0, place.index)),
                 kind: kind.and_then(|kind| u16::try_from(kind).ok()),
@@ -174,6 +174,18 @@ impl Inventory {
             && inventory.moving.len() <= MAX_DAEMONS
             && inventory.kinds.iter().all(|kind| kind.len() <= crate::daemon::MAX_NAME);
         if sane { Ok(inventory) } else { Err(WireError) }
+    }
+
+    /// Whether it differs from another in figures only.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Stated, &Stated)| *a == Stated { saturation: a.saturation, ..b.clone() };
+        (self.life, self.maintenance, self.cordoned) == (other.life, other.maintenance, other.cordoned)
+            && self.kinds == other.kinds
+            && self.moving == other.moving
+            && self.standings.len() == other.standings.len()
+            && self.standings.iter().zip(&other.standings).all(|(a, b)| *a == Standing { end: a.end, ..*b })
+            && self.daemons.len() == other.daemons.len()
+            && self.daemons.iter().zip(&other.daemons).all(same)
     }
 
     /// Whether it takes anything new.
@@ -259,6 +271,19 @@ impl Directory {
     /// Where the newest incarnation of a daemon is.
     pub(crate) fn find(&self, daemon: DaemonId) -> Option<(NodeId, u64)> {
         self.places.get(&daemon)?.last().map(|&(generation, node)| (node, generation))
+    }
+
+    /// The other nodes than `this` that say they have a daemon, and what they say of it.
+    pub(crate) fn elsewhere(
+        &self,
+        daemon: DaemonId,
+        this: NodeId,
+    ) -> impl Iterator<Item = (NodeId, &Stated)> {
+        let places = self.places.get(&daemon).into_iter().flatten().filter(move |(_, node)| *node != this);
+        places.filter_map(move |(_, node)| {
+            let stated = self.get(*node)?.daemons.iter().find(|stated| stated.id() == daemon)?;
+            Some((*node, stated))
+        })
     }
 
     /// Who has a place in a group: the newest incarnation there is.

@@ -44,6 +44,8 @@ pub(crate) enum Task {
     Control(Control),
     /// Take its state.
     Snapshot,
+    /// Nothing: how it does is asked after every job.
+    Look,
 }
 
 /// What came of one thing.
@@ -173,7 +175,7 @@ impl Task {
             }
             Self::Event(event) => daemon.process(event, &mut outputs)?,
             Self::Control(control) => daemon.on_control(control, &mut outputs)?,
-            Self::Make(..) => {}
+            Self::Look | Self::Make(..) => {}
         }
         Ok(Outcome::Done(outputs.into_list()))
     }

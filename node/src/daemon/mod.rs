@@ -72,12 +72,12 @@ pub trait MeshDaemon: Send + 'static {
         Err(DaemonError::new("this daemon takes over no state"))
     }
 
-    /// How it does. Asked after every event.
+    /// How it does. Asked whenever it has done something, and each second in which it has not.
     fn health(&self) -> DaemonHealth {
         DaemonHealth::Healthy
     }
 
-    /// How busy it is, in thousandths. Asked after every event.
+    /// How busy it is, in thousandths. Asked whenever it has done something, and each second in which it has not.
     fn saturation(&self) -> u16 {
         0
     }

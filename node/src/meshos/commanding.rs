@@ -2,7 +2,7 @@
 
 use meshground_shared::{
     AdminVerb, AuditEntry, BlastRadius, CommandId, DaemonEnd, DaemonId, Decision, EventKind, Health, IceVerb,
-    Maintenance, MigrationId, MigrationView, NodeId, Verb,
+    Lifecycle, Maintenance, MigrationId, MigrationView, NodeId, Verb,
 };
 
 use super::{
@@ -91,7 +91,8 @@ impl MeshOs {
                 }
                 let member = daemon.member().map(|(group, index)| meshground_shared::Member { group, index });
                 let healthy = daemon.is_well();
-                picture.daemons.insert(daemon.id(), DaemonPicture { node: id, member, healthy });
+                let restartable = daemon.kind.is_some() && daemon.lifecycle != Lifecycle::Stopping;
+                picture.daemons.insert(daemon.id(), DaemonPicture { node: id, member, healthy, restartable });
             }
         }
         for group in self.groups() {
@@ -233,9 +234,16 @@ impl MeshOs {
         }
     }
 
-    fn restart_daemon(&mut self, now: Now, daemon: DaemonId, cause: Option<CommandId>) {
-        let Some(instance) = self.registry.get_mut(daemon).filter(|instance| !instance.held) else { return };
+    /// Has a daemon here made anew: now, or as soon as it neither moves nor takes over a state.
+    pub(super) fn restart_daemon(&mut self, now: Now, daemon: DaemonId, cause: Option<CommandId>) {
+        let Some(instance) = self.registry.get_mut(daemon) else { return };
         instance.cause = cause;
+        if self.registry.restart_later(daemon) {
+            // Up to the cutover it stays for that. From there on it may be the target's, which is told the same.
+            self.stop_moving(now.instant, daemon);
+            return;
+        }
+        let Some(instance) = self.registry.get(daemon) else { return };
         if instance.lifecycle.is_live() {
             // Others hold what it has done: one of them goes on with that, as after a crash.
             self.seal(now, daemon, DaemonEnd::Evicted);
@@ -245,7 +253,7 @@ impl MeshOs {
         }
         self.refit(daemon);
         if !self.registry.restart(now.instant, daemon) {
-            let why = "nothing makes it anew, or it was moving, stopping, or taking over a state";
+            let why = "nothing makes it anew, or it was stopping";
             self.record_failure(now, format!("daemon {daemon} was not restarted: {why}"));
         }
     }

@@ -1,17 +1,17 @@
 //! Starting and stopping daemons on this node, and saying what runs here.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use meshground_shared::{CommandId, DaemonEnd, DaemonId, DaemonView, EventKind, Lifecycle, Maintenance};
 
-use super::{Action, MeshOs, Settlement, Ticket};
+use super::{Action, DaemonTiming, MeshOs, Settlement, Ticket};
 use crate::{
     capability::Filter,
     compute::{Happening, Inventory, SpawnError, SpawnOrder},
     daemon::{Control, DaemonFactory, EntityKeypair, MAX_STATE, MeshDaemon},
     node::Node,
     record::Topic,
-    time::Now,
+    time::{Instant, Now},
 };
 
 /// Changes of the inventory within this are said together.
@@ -82,6 +82,16 @@ impl MeshOs {
     /// What runs on this node, by id.
     pub fn daemons(&self) -> impl Iterator<Item = DaemonView> {
         self.registry.iter().filter(|(_, instance)| !instance.held).map(|(_, instance)| instance.view())
+    }
+
+    /// The times of what runs on this node.
+    pub(super) fn timings(&self, now: Instant) -> BTreeMap<DaemonId, DaemonTiming> {
+        let here = self.registry.iter().filter(|(_, instance)| !instance.held);
+        here.map(|(id, instance)| {
+            let (age, restarts_in) = instance.timing(now);
+            (id, DaemonTiming { age, restarts_in })
+        })
+        .collect()
     }
 
     /// What the node must announce for a daemon here to be placed on it, as it says itself.
@@ -249,12 +259,19 @@ impl MeshOs {
             }
             Happening::Started { id, outcome } => {
                 self.learn_requirements(id);
+                if outcome.is_ok() {
+                    self.tell_drain(now.instant, id);
+                }
                 let outcome = outcome.map(|()| id).map_err(SpawnError::Failed);
                 for ticket in self.starting.remove(&id).into_iter().flatten() {
                     self.settled(ticket, Settlement::Spawned(outcome.clone()));
                 }
             }
             Happening::Held { id } => self.on_held(id),
+            Happening::RestartDue(id) => {
+                let cause = self.registry.get(id).and_then(|instance| instance.cause);
+                self.restart_daemon(now, id, cause);
+            }
             Happening::Settled { id } => self.pay(now, node, id),
             Happening::Sent { id, to, payload, token } => self.send_from(now.instant, id, to, payload, token),
             Happening::Worked { id, worked } => self.worked_off(now, node, id, *worked),

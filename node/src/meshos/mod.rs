@@ -15,6 +15,7 @@ mod config;
 mod daemons;
 mod delivering;
 mod desk;
+mod doubles;
 #[cfg(feature = "floor")]
 mod gauges;
 mod grouping;
@@ -48,7 +49,7 @@ pub use self::{
     grouping::GroupRequest,
     maintenance::MaintenanceConfig,
     probes::{HealthProbe, InventoryProbe, LocalityProbe, MeshProbe, Resources},
-    snapshot::{MeshOsSnapshot, PeerState},
+    snapshot::{DaemonTiming, MeshOsSnapshot, PeerState},
 };
 use self::{
     delivering::{ForWhom, Owed},
@@ -230,8 +231,13 @@ impl MeshOs {
             }
             NodeEvent::Said { node: who, topic: Topic::Inventory, body } => {
                 // One that cannot be read is taken for nothing said.
-                self.oversight.touch();
                 let inventory = Inventory::decode(body).ok().filter(|_| !body.is_empty());
+                if inventory.as_ref().zip(self.directory.get(*who)).is_some_and(|(new, old)| new.is_like(old))
+                {
+                    self.oversight.touch_figure();
+                } else {
+                    self.oversight.touch();
+                }
                 match &inventory {
                     Some(inventory) => self.meet(now, *who, inventory.life),
                     None => self.part(now, *who),

@@ -35,6 +35,9 @@ const TOGETHER_A_PEER: Duration = Duration::from_millis(2);
 /// How old figures in the snapshot get when nothing else changes.
 const REFRESH: Duration = Duration::from_secs(1);
 
+/// How often daemons that do nothing are asked how they do.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+
 /// How long a daemon that could not be moved away is left alone before it is tried again.
 const REST: Duration = Duration::from_secs(2);
 
@@ -63,6 +66,10 @@ pub(super) struct Oversight {
     /// Nodes that were silent at the last turn.
     silent: BTreeSet<NodeId>,
     tick_at: Instant,
+    /// When daemons are asked next how they do.
+    look_at: Instant,
+    /// Daemons here that run elsewhere too, and since when that is known.
+    pub(super) doubles: BTreeMap<DaemonId, Instant>,
     /// Something changed that is not only a figure.
     changed: bool,
     /// A figure changed.
@@ -89,6 +96,8 @@ impl Oversight {
             unreachable: BTreeSet::new(),
             silent: BTreeSet::new(),
             tick_at: now,
+            look_at: now + LOOK_AFTER,
+            doubles: BTreeMap::new(),
             changed: true,
             stale: false,
             refreshed: now,
@@ -190,6 +199,14 @@ impl MeshOs {
         }
     }
 
+    /// A daemon began while everything is to move away: it is told so as the others were.
+    pub(super) fn tell_drain(&mut self, now: Instant, daemon: DaemonId) {
+        let runs = self.registry.get(daemon).is_some_and(|it| it.lifecycle == Lifecycle::Running);
+        if let Some(grace) = self.oversight.service.drain_remaining(now).filter(|_| runs) {
+            self.registry.control(daemon, Control::DrainStart { grace });
+        }
+    }
+
     /// Says whether this node serves, if that has changed.
     fn tell_service(&mut self, now: Now) {
         let service = &self.oversight.service;
@@ -224,6 +241,11 @@ impl MeshOs {
         }
         self.oversight.resting.retain(|_, until| *until > now.instant);
         self.oversight.probes.poll(|| node.peers().collect());
+        if self.oversight.look_at <= now.instant {
+            self.oversight.look_at = now.instant + LOOK_AFTER;
+            self.registry.look_after();
+        }
+        self.mind_doubles(now, node);
 
         let left = self.registry.iter().count();
         let notice = self.oversight.service.step(now.instant, left, &self.config.maintenance);
@@ -442,6 +464,7 @@ impl MeshOs {
         }
         MeshOsSnapshot {
             daemons: self.daemons().collect(),
+            timings: self.timings(now.instant),
             groups: self.groups().collect(),
             migrations: self.migrations(now.instant).collect(),
             audit: self.last_audit(),

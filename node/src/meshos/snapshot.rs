@@ -25,6 +25,8 @@ pub struct MeshOsSnapshot {
     pub generation: u64,
     /// What runs on the node itself, by id.
     pub daemons: Vec<DaemonView>,
+    /// How long each of them has been there, and how long it takes yet.
+    pub timings: BTreeMap<DaemonId, DaemonTiming>,
     /// The other nodes, by id.
     pub peers: BTreeMap<NodeId, PeerState>,
     /// The groups it knows.
@@ -51,6 +53,16 @@ pub struct MeshOsSnapshot {
     pub audit: Vec<AuditEntry>,
     /// How often a probe panicked.
     pub probe_panics: u64,
+}
+
+/// A daemon's times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct DaemonTiming {
+    /// For how long this incarnation of it has been on the node, restarts after crashes included.
+    pub age: Duration,
+    /// In how long it is started again; none unless it is down and will be.
+    pub restarts_in: Option<Duration>,
 }
 
 /// Another node, as this one sees it.
@@ -81,6 +93,7 @@ impl MeshOsSnapshot {
             epoch,
             generation: 0,
             daemons: Vec::new(),
+            timings: BTreeMap::new(),
             peers: BTreeMap::new(),
             groups: Vec::new(),
             migrations: Vec::new(),

@@ -493,3 +493,48 @@ fn a_member_that_is_stopped_where_no_other_node_is_free_comes_back_where_it_was(
         assert_eq!(hosts(&network, daemon), [at], "there is no other place for it");
     }
 }
+
+/// A break-glass command that two operators sign, on what `at` sees.
+fn break_glass(network: &mut Network, at: usize, verb: &IceVerb) -> Option<SignedCommand> {
+    let (nonce, wall) = (nonce(network), network.now_at(at).wall);
+    let picture = network.act_os(at, |os, node, _| os.picture(node));
+    let simulated = IceProposal::new(verb.clone()).simulate(&picture)?;
+    Some(simulated.sign(wall, nonce, &demo(1)).cosign(&demo(2)))
+}
+
+#[test]
+fn a_daemon_that_is_restarted_by_force_while_it_moves_is_made_anew_wherever_it_is_then() {
+    each_seed(20, |seed| {
+        let mut network = mesh(seed, Faults { loss: 0.02, ..Faults::NONE }, 4);
+        let daemon = spawn(&mut network, 1, 7);
+        let text = "x".repeat(200_000);
+        let ticket = send(&mut network, 0, daemon, &text);
+        settled(&mut network, 0, ticket);
+        network.run_for(Duration::from_secs(1));
+        let restart = IceVerb::ForceRestartDaemon { daemon };
+        let target = network.id(2);
+        network.act_os(1, |os, node, now| os.migrate(now, node, daemon, target, None)).expect("tried");
+        let pause = network.below(60);
+        network.run_for(Duration::from_millis(pause));
+        let command = break_glass(&mut network, 0, &restart).expect("it is there");
+        let decision = submit(&mut network, 0, &command);
+        network.run_for(Duration::from_secs(10));
+        let at = hosts(&network, daemon);
+        assert_eq!(at.len(), 1, "after {pause} ms");
+        let kept = entries(&mut network, at[0], daemon).len();
+        // What the audit says is what was done: one that is made anew has forgotten what it knew.
+        assert_eq!(kept, usize::from(decision != Decision::Applied), "{decision:?} after {pause} ms");
+    });
+}
+
+#[test]
+fn what_nothing_can_make_anew_is_not_restarted_by_force() {
+    let mut network = mesh(1, Faults::NONE, 3);
+    let keypair = EntityKeypair::from_seed([3; 32]);
+    let daemon = keypair.origin_hash();
+    network
+        .act_os(1, |os, node, now| os.register_daemon(now, node, Box::new(Diary::default()), keypair, None))
+        .expect("it is tried");
+    network.run_for(Duration::from_secs(1));
+    assert!(break_glass(&mut network, 0, &IceVerb::ForceRestartDaemon { daemon }).is_none());
+}

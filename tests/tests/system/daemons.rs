@@ -217,3 +217,48 @@ fn one_that_begins_anew_elsewhere_is_found_though_its_former_node_is_not_forgott
     let ticket = send(&mut network, 1, daemon, "a");
     assert!(matches!(settled(&mut network, 1, ticket), Settlement::Delivered(Ok(_))));
 }
+
+#[test]
+fn of_one_identity_that_was_started_on_both_sides_of_a_cut_one_runs_when_that_is_healed() {
+    each_seed(10, |seed| {
+        let mut network = mesh(seed, Faults { loss: 0.02, ..Faults::NONE }, 4);
+        let addresses: Vec<_> = network.members.iter().map(|member| member.address).collect();
+        for (a, b) in [(0, 2), (0, 3), (1, 2), (1, 3)] {
+            network.cuts.extend([(addresses[a], addresses[b]), (addresses[b], addresses[a])]);
+        }
+        network.run_for(Duration::from_secs(5));
+        let daemon = spawn(&mut network, 0, 7);
+        assert_eq!(spawn(&mut network, 3, 7), daemon);
+        let running = |network: &Network| {
+            let runs = |number: &usize| lifecycle(network, *number, daemon) == Some(Lifecycle::Running);
+            (0..4).filter(runs).collect::<Vec<usize>>()
+        };
+        network.run_for(Duration::from_secs(10));
+        assert_eq!(running(&network), [0, 3], "nobody can know");
+        network.cuts.clear();
+        network.dial_all();
+        network.run_until(LIMIT, |network| running(network).len() == 1).expect("one stops");
+        let kept = if network.id(0) > network.id(3) { 0 } else { 3 };
+        network.run_for(LIMIT);
+        assert_eq!(running(&network), [kept], "and the other stays");
+        let failures = network.members[3 - kept].os.os.as_ref().unwrap().snapshot().failures.clone();
+        assert!(failures.iter().any(|failure| failure.what.contains("the same daemon runs on node")));
+        let ticket = send(&mut network, 1, daemon, "hello");
+        assert!(matches!(settled(&mut network, 1, ticket), Settlement::Delivered(Ok(_))));
+    });
+}
+
+#[test]
+fn a_snapshot_says_for_how_long_a_daemon_has_been_there_and_when_it_is_started_again() {
+    let mut network = mesh(1, Faults::NONE, 2);
+    let daemon = spawn(&mut network, 1, 7);
+    network.run_for(Duration::from_secs(5));
+    let timing = |network: &Network| network.members[1].os.os.as_ref().unwrap().snapshot().timings[&daemon];
+    let seen = timing(&network);
+    assert!(seen.age >= Duration::from_secs(3) && seen.restarts_in.is_none(), "{seen:?}");
+    let crash = send(&mut network, 1, daemon, "crash");
+    settled(&mut network, 1, crash);
+    network.run_for(Duration::from_millis(50));
+    let wait = timing(&network).restarts_in.expect("it is down");
+    assert!(wait <= Duration::from_millis(500) && wait > Duration::from_millis(200), "{wait:?}");
+}

@@ -9,7 +9,7 @@ use crate::{
     admin::{
         Nonce, SignedCommand,
         catching_up::Hearsay,
-        history::{Key, Known, Question, key_of, plausible},
+        history::{Key, Known, Question, is_final, key_of, plausible},
     },
     time::{Now, WallTime},
 };
@@ -127,7 +127,7 @@ impl AdminCommit {
         let operators = self.verifier.hear(now, &known);
         let Known { command, decision, decided, .. } = &known;
         let verb = command.verb().clone();
-        let entry = self.trail.record(*decided, command.nonce(), verb, operators, *decision);
+        let entry = self.trail.record(*decided, command.nonce(), verb, operators, *decision, false);
         self.entries.push_back(entry);
         self.history.note(known);
     }
@@ -183,8 +183,9 @@ impl AdminCommit {
         command: &SignedCommand,
         operators: Vec<String>,
         decision: Decision,
-        is_known: bool,
+        is_authentic: bool,
     ) {
+        let is_known = is_authentic && is_final(decision);
         let heard = is_known && self.was_heard(command, decision);
         if is_known {
             let known = Known { command: command.clone(), decision, decided: now, first_hand: true };
@@ -192,7 +193,7 @@ impl AdminCommit {
         }
         if !heard {
             let verb = command.verb().clone();
-            let entry = self.trail.record(now, command.nonce(), verb, operators, decision);
+            let entry = self.trail.record(now, command.nonce(), verb, operators, decision, !is_authentic);
             self.entries.push_back(entry);
         }
     }

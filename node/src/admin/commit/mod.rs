@@ -40,10 +40,7 @@ use self::{
     message::{Attempt, Member, Message},
     witness::Witness,
 };
-use super::{
-    AdminVerifier, AuditTrail, ClusterPicture, Nonce, Prepared, SignedCommand,
-    history::{History, is_final},
-};
+use super::{AdminVerifier, AuditTrail, ClusterPicture, Nonce, Prepared, SignedCommand, history::History};
 use crate::time::{Instant, Now};
 
 pub use hearing::{Standing, StandingState};
@@ -245,7 +242,7 @@ impl AdminCommit {
         each(Gauge::new("others' commands", self.pending.len(), member::MAX_PENDING));
         each(Gauge::new("rejections witnessed", self.witnessed.len(), witness::MAX_WITNESSED));
         each(Gauge::new("decisions", self.decided.len(), decided::CAPACITY));
-        each(Gauge::new("trail", self.trail.iter().len(), super::audit::CAPACITY));
+        each(Gauge::new("trail", self.trail.iter().len(), super::audit::CAPACITY + super::audit::STRANGERS));
         each(Gauge::new("history", self.history.len(), super::history::CAPACITY));
         each(Gauge::new("messages about commands to be sent", self.messages.len(), 0));
         each(Gauge::new("effects to be brought about", self.effects.len() + self.standings.len(), 0));
@@ -298,7 +295,7 @@ impl AdminCommit {
     fn reject(&mut self, now: Now, attempt: Attempt, command: &SignedCommand, reason: Rejection) {
         let (operators, is_authentic) = self.verifier.refuse(now.wall, command);
         let decision = Decision::Rejected(reason);
-        self.record(now, attempt, command, operators, decision, is_authentic && is_final(decision));
+        self.record(now, attempt, command, operators, decision, is_authentic);
     }
 
     fn record(
@@ -308,9 +305,9 @@ impl AdminCommit {
         command: &SignedCommand,
         operators: Vec<String>,
         decision: Decision,
-        is_known: bool,
+        is_authentic: bool,
     ) {
         self.decided.insert(attempt, decision);
-        self.write_down(now.wall, command, operators, decision, is_known);
+        self.write_down(now.wall, command, operators, decision, is_authentic);
     }
 }

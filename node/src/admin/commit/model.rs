@@ -343,7 +343,9 @@ impl World {
         let members: Vec<DaemonId> = (0..3).map(DaemonId).collect();
         for (index, daemon) in (0..).zip(&members) {
             let member = Some(Place { group: GroupId(1), index });
-            picture.daemons.insert(*daemon, DaemonPicture { node: id(0), member, healthy: true });
+            picture
+                .daemons
+                .insert(*daemon, DaemonPicture { node: id(0), member, healthy: true, restartable: true });
         }
         picture.groups.insert(GroupId(1), GroupPicture { leader: id(1), members });
         picture

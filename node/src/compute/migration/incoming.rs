@@ -23,6 +23,10 @@ const PARTS: u64 = 20;
 /// source that has given it away asks first.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// That it runs the daemon is told to a source of which nothing is heard for so long. What it comes to is remembered after
+/// that, so that one that is back yet is told when it asks.
+const LONG: Duration = Duration::from_mins(10);
+
 /// What a target wants.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Want {
@@ -230,6 +234,7 @@ impl Incoming {
     /// The daemon runs here from now on.
     pub(crate) fn go_live(&mut self, now: Instant) {
         self.stage = Stage::Live;
+        self.heard = now;
         // Said by the answer already; this is for when that is lost.
         self.told = Some(Stage::Live);
         self.tell_at = now + TELL_EVERY;
@@ -288,7 +293,7 @@ impl Incoming {
             _ if self.over => None,
             Stage::Fetching(_) => Some(self.heard + SILENCE + SILENCE / 2),
             Stage::Restoring | Stage::Restored | Stage::Failed(_) => Some(self.heard + PATIENCE),
-            Stage::Live => None,
+            Stage::Live => Some(self.heard + LONG),
         }
     }
 
@@ -398,12 +403,23 @@ mod tests {
         let mut incoming = restored();
         incoming.go_live(at(3));
         incoming.fail(at(4), "late".to_owned());
-        incoming.handle_timeout(at(10_000_000));
-        assert_eq!(incoming.next(at(10_000_000)), Some(Want::Tell(Stage::Live)));
-        incoming.advised(at(10_000_000), None);
-        assert_eq!(incoming.next(at(10_002_500)), Some(Want::Tell(Stage::Live)));
-        incoming.advised(at(10_002_500), Some(Advice::Over));
-        assert_eq!(incoming.next(at(10_002_500)), Some(Want::Forget), "the migration, not the daemon");
+        incoming.handle_timeout(at(500_000));
+        assert_eq!(incoming.next(at(500_000)), Some(Want::Tell(Stage::Live)));
+        incoming.advised(at(500_000), None);
+        assert_eq!(incoming.next(at(502_500)), Some(Want::Tell(Stage::Live)));
+        incoming.advised(at(502_500), Some(Advice::Over));
+        assert_eq!(incoming.next(at(502_500)), Some(Want::Forget), "the migration, not the daemon");
+    }
+
+    #[test]
+    fn a_source_that_never_comes_back_is_told_for_ten_minutes_and_the_daemon_stays() {
+        let mut incoming = restored();
+        incoming.go_live(at(3));
+        incoming.handle_timeout(at(600_002));
+        assert_eq!(incoming.next(at(600_002)), Some(Want::Tell(Stage::Live)));
+        incoming.advised(at(600_002), None);
+        incoming.handle_timeout(at(600_003));
+        assert_eq!(incoming.next(at(600_003)), Some(Want::Forget), "the migration, not the daemon");
     }
 
     #[test]

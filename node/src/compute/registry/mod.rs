@@ -28,6 +28,9 @@ pub const MAX_DAEMONS: usize = 256;
 /// The longest arguments of a daemon, in bytes.
 pub const MAX_ARGS: usize = 4_096;
 
+/// So many times in a row, a second apart, a daemon is seen at the same job before it is shown as too slow.
+const STUCK: u32 = 5;
+
 /// Why a daemon was not started. Nothing changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum SpawnError {
@@ -77,6 +80,8 @@ pub(crate) enum Happening {
     Announced,
     /// Its state, as it was asked for; none if it has none, or is down.
     State { id: DaemonId, luggage: Option<Box<Luggage>> },
+    /// It can be made anew now, as it was asked to be when it could not.
+    RestartDue(DaemonId),
     /// It crashed.
     Crashed { id: DaemonId, reason: String },
 }
@@ -240,6 +245,7 @@ impl Registry {
             instance.held = false;
             self.happenings.push_back(Happening::Changed(id));
             self.pump(id);
+            self.mind_restart(id);
         }
     }
 
@@ -351,10 +357,7 @@ impl Registry {
     /// its way here, elsewhere or to its end, or that is just taking over a state, as that would be lost.
     pub(crate) fn restart(&mut self, now: Instant, id: DaemonId) -> bool {
         let Some(instance) = self.instances.get_mut(&id) else { return false };
-        let stays = matches!(instance.lifecycle, Lifecycle::Stopping | Lifecycle::Migrating)
-            || instance.held
-            || instance.is_taking_over();
-        if instance.kind.is_none() || stays {
+        if instance.kind.is_none() || !instance.can_restart() {
             return false;
         }
         instance.daemon = None;
@@ -379,6 +382,46 @@ impl Registry {
         self.happenings.push_back(Happening::Changed(id));
         self.handle_timeout(now);
         true
+    }
+
+    /// Has a daemon made anew as soon as it can be, should that not be now: [`Happening::RestartDue`] follows then. Whether it
+    /// has to wait.
+    pub(crate) fn restart_later(&mut self, id: DaemonId) -> bool {
+        let Some(instance) = self.instances.get_mut(&id) else { return false };
+        let waits = !instance.can_restart() && instance.lifecycle != Lifecycle::Stopping;
+        instance.restart_wanted |= waits;
+        waits
+    }
+
+    /// Says so if a daemon is to be made anew and can be by now.
+    pub(super) fn mind_restart(&mut self, id: DaemonId) {
+        if let Some(instance) = self.instances.get_mut(&id)
+            && instance.restart_wanted
+            && instance.can_restart()
+        {
+            instance.restart_wanted = false;
+            self.happenings.push_back(Happening::RestartDue(id));
+        }
+    }
+
+    /// Has every daemon asked how it does that has done nothing since the last time; they say so whenever they have done
+    /// something. One that is at the same thing for [`STUCK`] times is seen to be.
+    pub(crate) fn look_after(&mut self) {
+        let ids: Vec<DaemonId> = self.instances.keys().copied().collect();
+        for id in ids {
+            let Some(instance) = self.instances.get_mut(&id) else { continue };
+            let at = instance.job.as_ref().map_or(instance.last_job, |(serial, _)| *serial);
+            let is_same = std::mem::replace(&mut instance.seen.0, at) == at;
+            if instance.job.is_some() {
+                instance.seen.1 = if is_same { instance.seen.1 + 1 } else { 0 };
+                if instance.seen.1 >= STUCK && !std::mem::replace(&mut instance.stuck, true) {
+                    self.happenings.push_back(Happening::Changed(id));
+                }
+            } else if is_same {
+                instance.asked = true;
+                self.pump(id);
+            }
+        }
     }
 
     /// Asks for a daemon's state, as of before the next event: [`Happening::State`] follows. With `moving`, it works off
@@ -417,6 +460,7 @@ impl Registry {
             (instance.snapshot, instance.sealed) = (false, false);
             self.happenings.push_back(Happening::Changed(id));
             self.pump(id);
+            self.mind_restart(id);
         }
     }
 

@@ -1,3 +1,5 @@
+use meshground_shared::DaemonHealth;
+
 use super::*;
 use crate::daemon::{DaemonError, DaemonOrder, EntityKeypair, Outputs, Sender};
 
@@ -156,4 +158,94 @@ fn one_that_is_closed_starts_nothing_and_drops_what_is_on_its_way() {
     registry.close();
     assert_eq!(registry.iter().count(), 0);
     assert!(matches!(registry.spawn(at(1), order(None, false), None), Err(SpawnError::Closed(_))));
+}
+
+/// Tells how it does out of what it shares with whoever tests it.
+struct Patient(Arc<std::sync::atomic::AtomicBool>);
+
+impl MeshDaemon for Patient {
+    fn name(&self) -> String {
+        "patient".to_owned()
+    }
+
+    fn process(&mut self, _: DaemonEvent, _: &mut Outputs) -> Result<(), DaemonError> {
+        Ok(())
+    }
+
+    fn health(&self) -> DaemonHealth {
+        let is_ill = self.0.load(std::sync::atomic::Ordering::Relaxed);
+        if is_ill { DaemonHealth::Unhealthy } else { DaemonHealth::Healthy }
+    }
+}
+
+fn patient() -> (Registry, DaemonId, Arc<std::sync::atomic::AtomicBool>) {
+    let ill = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let mut registry = Registry::new(NodeId(1));
+    let order = SpawnOrder {
+        keypair: EntityKeypair::from_seed([1; 32]),
+        kind: None,
+        args: String::new(),
+        member: None,
+        generation: 1,
+        cause: None,
+        luggage: None,
+        held: false,
+    };
+    let id = registry.spawn(at(0), order, Some(Box::new(Patient(Arc::clone(&ill))))).unwrap();
+    run(&mut registry);
+    (registry, id, ill)
+}
+
+#[test]
+fn an_idle_daemon_that_falls_ill_is_seen_to_be() {
+    let (mut registry, id, ill) = patient();
+    registry.look_after();
+    run(&mut registry);
+    ill.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(registry.get(id).unwrap().health(), DaemonHealth::Healthy);
+    registry.look_after();
+    run(&mut registry);
+    assert_eq!(registry.get(id).unwrap().health(), DaemonHealth::Unhealthy);
+}
+
+#[test]
+fn a_daemon_that_does_not_come_back_from_a_job_is_shown_as_degraded_and_full_until_it_does() {
+    let (mut registry, id, _) = patient();
+    deliver(&mut registry, id, 1);
+    let job = registry.poll_job().unwrap();
+    let shown = |registry: &Registry| {
+        let view = registry.get(id).unwrap().view();
+        (view.health, view.saturation)
+    };
+    for _ in 0..STUCK {
+        registry.look_after();
+        assert_eq!(shown(&registry), (DaemonHealth::Healthy, 0));
+    }
+    registry.look_after();
+    assert_eq!(shown(&registry), (DaemonHealth::Degraded, 1_000));
+    assert!(registry.poll_job().is_none(), "nothing more is asked of it");
+    registry.handle_job(at(9), job.run());
+    assert_eq!(shown(&registry), (DaemonHealth::Healthy, 0));
+}
+
+#[test]
+fn one_that_is_to_be_made_anew_while_it_moves_says_when_it_can_be() {
+    let (mut registry, id) = spawned(None, false);
+    run(&mut registry);
+    assert!(!registry.restart_later(id), "it can be now");
+    registry.take_state(id, true);
+    run(&mut registry);
+    assert!(!registry.restart(at(1), id));
+    assert!(registry.restart_later(id));
+    let due = |registry: &mut Registry| {
+        let mut due = false;
+        while let Some(happening) = registry.poll_happening() {
+            due |= matches!(happening, Happening::RestartDue(_));
+        }
+        due
+    };
+    assert!(!due(&mut registry));
+    registry.stay(id);
+    assert!(due(&mut registry));
+    assert!(registry.restart(at(1), id));
 }

@@ -94,10 +94,18 @@ impl Registry {
                 }
             }
         }
+        if std::mem::take(&mut instance.asked)
+            && tasks.is_empty()
+            && matches!(instance.lifecycle, Lifecycle::Running | Lifecycle::Draining)
+        {
+            plan.push(Planned::Look);
+            tasks.push(Task::Look);
+        }
         if tasks.is_empty() {
             return;
         }
         self.serial += 1;
+        instance.last_job = self.serial;
         instance.job = Some((self.serial, plan));
         self.jobs.push_back(Job::new(
             JobKey { daemon: id, serial: self.serial },
@@ -114,7 +122,7 @@ impl Registry {
         let Some((_, plan)) = instance.job.take_if(|(serial, _)| *serial == key.serial) else { return };
         let before = instance.view();
         instance.daemon = daemon;
-        (instance.health, instance.saturation) = (health, saturation);
+        (instance.health, instance.saturation, instance.stuck) = (health, saturation, false);
         let mut plan = plan.into_iter();
         let mut settled = false;
         let mut finished = false;
@@ -201,6 +209,7 @@ impl Registry {
                 self.happenings.push_back(Happening::Changed(id));
             }
         }
+        self.mind_restart(id);
         if stopping {
             self.stop(now, id, Duration::from_secs(1));
         }

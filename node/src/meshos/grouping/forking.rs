@@ -197,6 +197,8 @@ impl MeshOs {
     fn begin_forks(&mut self, now: Now, group: GroupId, outcome: Result<ForkPoint, String>) {
         let Some((ticket, mut entry)) = self.groups.forks.waiting.remove(&group) else { return };
         let error = match outcome {
+            // Frozen since it was asked for: nobody is placed.
+            _ if self.is_frozen() => GroupError::Frozen,
             Ok(point) => {
                 entry.spec.fork = Some(point);
                 if self.groups.ledger.add(group, entry) {

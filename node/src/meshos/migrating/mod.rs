@@ -74,13 +74,22 @@ pub(super) struct Start {
     cause: Option<CommandId>,
 }
 
+/// A migration that is over at its target.
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    id: MigrationId,
+    source: Option<NodeId>,
+    /// How many events followed the daemon, if it went live.
+    replayed: Option<u64>,
+}
+
 /// The migrations this node takes part in.
 #[derive(Debug, Default)]
 pub(super) struct Migrations {
     outgoing: BTreeMap<MigrationId, Outgoing>,
     incoming: BTreeMap<MigrationId, Incoming>,
     /// Those that are over, at their target, the latest last.
-    ended: VecDeque<MigrationId>,
+    ended: VecDeque<Ended>,
     waiting: Vec<(MigrationId, Waiter)>,
     /// Targets that fetch, and how far they are.
     serving: BTreeMap<CallId, (MigrationId, Pieces)>,
@@ -100,6 +109,12 @@ impl Migrations {
     /// The migration that takes this daemon away from here.
     fn leaving(&mut self, daemon: DaemonId) -> Option<&mut Outgoing> {
         self.outgoing.values_mut().find(|outgoing| outgoing.daemon == daemon)
+    }
+
+    /// Whether a migration takes this daemon away from here or brings it here.
+    pub(super) fn concerns(&self, daemon: DaemonId) -> bool {
+        self.outgoing.values().any(|outgoing| outgoing.daemon == daemon)
+            || self.incoming.values().any(|it| it.daemon == daemon && it.is_under_way())
     }
 
     /// The migration that brings this daemon here, until it runs.

@@ -98,6 +98,14 @@ impl MeshOs {
         Ok(())
     }
 
+    /// A daemon is not to move away from here now, if that can still be helped.
+    pub(in crate::meshos) fn stop_moving(&mut self, now: Instant, daemon: DaemonId) {
+        if let Some(outgoing) = self.migrations.leaving(daemon) {
+            // From the cutover on it is too late.
+            let _ = outgoing.cancel(now);
+        }
+    }
+
     /// Calls off a migration of which this node is the source, even after the cutover: then the daemon goes on here as
     /// of before, as a later incarnation, and the target drops its own as soon as it hears of that. What the target may
     /// have worked off is lost.

@@ -4,7 +4,7 @@ use meshground_shared::{DaemonEnd, DaemonId, MigrationId};
 
 use super::{
     super::{MeshOs, desk::Asked},
-    AboutMigration, FETCH, MAX_ENDED, TELL, read, say,
+    AboutMigration, Ended, FETCH, MAX_ENDED, TELL, read, say,
 };
 use crate::{
     compute::{
@@ -72,11 +72,14 @@ impl MeshOs {
     }
 
     fn forget(&mut self, id: MigrationId) {
-        self.migrations.incoming.remove(&id);
+        let incoming = self.migrations.incoming.remove(&id);
         if self.migrations.ended.len() >= MAX_ENDED {
             self.migrations.ended.pop_front();
         }
-        self.migrations.ended.push_back(id);
+        let source = incoming.as_ref().map(|incoming| incoming.source);
+        let live = incoming.filter(Incoming::is_live);
+        let replayed = live.map(|incoming| incoming.replayed());
+        self.migrations.ended.push_back(Ended { id, source, replayed });
     }
 
     /// Never runs what one brought, unless it runs already.
@@ -108,7 +111,7 @@ impl MeshOs {
             let same = known.source == call.peer && known.offer == offer;
             return if same && known.is_under_way() { Ok(()) } else { other("the target has dropped it") };
         }
-        if self.migrations.ended.contains(&id) {
+        if self.migrations.ended.iter().any(|ended| ended.id == id) {
             return other("the target has dropped it");
         }
         let (kind, member) = (offer.kind.clone(), offer.member);
@@ -189,7 +192,13 @@ impl MeshOs {
     }
 
     fn take_replay(&mut self, now: Instant, call: CallId, replay: Replay) -> Replayed {
-        let incoming = self.migrations.incoming.get_mut(&MigrationId(replay.migration));
+        let id = MigrationId(replay.migration);
+        // The source was away for long: the daemon is none of its own any more.
+        let ended = self.migrations.ended.iter().find(|ended| ended.id == id);
+        if let Some(replayed) = ended.filter(|it| it.source == Some(call.peer)).and_then(|it| it.replayed) {
+            return Replayed::Upto(replayed);
+        }
+        let incoming = self.migrations.incoming.get_mut(&id);
         let Some(incoming) = incoming.filter(|incoming| incoming.source == call.peer) else {
             return Replayed::Unknown;
         };

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use meshground_node::{DaemonId, GroupError, GroupRequest, MeshOs};
-use meshground_shared::GroupKind;
+use meshground_node::{
+    DaemonId, GroupError, GroupRequest, MeshOs,
+    admin::{IceProposal, Nonce},
+};
+use meshground_shared::{GroupKind, IceVerb};
 use meshground_tests::sim::{Faults, Network, each_seed};
 
 use super::{group_outcome, heals, mesh, really, request, running, try_group, view};
@@ -90,4 +93,29 @@ fn nothing_is_left_of_forks_of_a_daemon_that_is_not_there_or_has_no_say() {
     let refused = try_group(&mut network, 0, forks(2, parent));
     assert!(matches!(&refused, Err(GroupError::TimedOut(why)) if why.contains("state")), "{refused:?}");
     assert_eq!(network.members[0].os.os.as_ref().unwrap().groups().count(), 0);
+}
+
+#[test]
+fn a_freeze_before_the_parent_has_answered_keeps_forks_from_starting() {
+    let mut network = mesh(1, Faults::NONE, 3);
+    let parent = crate::spawn(&mut network, 1, 7);
+    network.run_for(Duration::from_secs(1));
+    let ticket = network
+        .act_os(0, |os, node, now| os.spawn_group(now, node, forks(2, parent)))
+        .expect("not frozen yet");
+    let verb = IceVerb::FreezeCluster { ttl_ms: 60_000 };
+    let wall = network.now_at(0).wall;
+    let picture = network.act_os(0, |os, node, _| os.picture(node));
+    let freeze = IceProposal::new(verb).simulate(&picture).expect("possible").unsigned(wall, Nonce([1; 16]));
+    // It is quicker than the answer, which is held up.
+    let address = network.members[1].address;
+    network.cuts.extend([(address, network.members[0].address)]);
+    network.act_os(2, |os, node, now| os.submit(now, node, &freeze));
+    network.run_until(crate::LIMIT, |network| {
+        network.members[0].os.os.as_ref().unwrap().snapshot().freeze_remaining.is_some()
+    });
+    network.cuts.clear();
+    assert_eq!(group_outcome(&mut network, 0, ticket), Err(GroupError::Frozen));
+    network.run_for(Duration::from_secs(5));
+    assert!(network.members.iter().all(|member| member.os.os.as_ref().unwrap().groups().count() == 0));
 }
