@@ -158,9 +158,11 @@ impl MeshOs {
         waited: Duration,
     ) -> bool {
         let local = self.local;
-        // One that holds nothing begins from nothing, or not at all.
-        let Some(journal) = self.groups.standbys.journals.get(&group) else { return true };
-        if journal.is_handed_over(local) || journal.base().is_none() {
+        let journal = self.groups.standbys.journals.get(&group);
+        let Some(journal) = journal.filter(|journal| journal.base().is_some()) else {
+            return self.may_begin_anew(now, node, group, generation);
+        };
+        if journal.is_handed_over(local) {
             return true;
         }
         let life = self.directory.get(journal.source).map(|inventory| inventory.life);
@@ -185,8 +187,37 @@ impl MeshOs {
             // Otherwise whoever looks after the group finds somebody else.
             return taking.census.holders().all(|(_, theirs)| Some(theirs) <= upto);
         }
+        self.claim(now, node, group, missing);
+        false
+    }
+
+    /// Whether this node, which holds nothing of a group, may begin its daemon from nothing: there was none yet, or all have
+    /// been asked and none holds anything. It may have held something when it was chosen, and crashed since.
+    fn may_begin_anew(&mut self, now: Now, node: &mut Node, group: GroupId, generation: u64) -> bool {
+        let begun = self.groups.ledger.get(group).map_or(0, |entry| entry.begun);
+        if begun == 0 || generation <= begun {
+            return true;
+        }
+        let own = self.holding(group);
+        let Some(taking) = self.groups.standbys.taking.get_mut(&group) else { return false };
+        taking.census.say(self.local, own);
+        let parted = &self.groups.standbys.parted;
+        let all = self.groups.presence.keys().copied();
+        let missing: BTreeSet<NodeId> =
+            all.filter(|of| !taking.census.has(*of) && !parted.contains(of)).collect();
+        if missing.is_empty() {
+            return taking.census.holders().next().is_none();
+        }
+        self.claim(now, node, group, missing);
+        false
+    }
+
+    /// Asks these what they hold of a group that this node is to go on with, and to listen to nobody before it.
+    fn claim(&mut self, now: Now, node: &mut Node, group: GroupId, whom: BTreeSet<NodeId>) {
+        let Some(taking) = self.groups.standbys.taking.get_mut(&group) else { return };
+        let generation = taking.generation;
         let mut questions = Vec::new();
-        for of in missing {
+        for of in whom {
             let is_due = taking.asked.get(&of).is_none_or(|at| now.instant.saturating_since(*at) >= AGAIN);
             if is_due {
                 taking.asked.insert(of, now.instant);
@@ -198,7 +229,6 @@ impl MeshOs {
             let asked = Asked::Claim { group, of, generation };
             self.ask(now, node, of, POLL, wire::encode(&question), asked);
         }
-        false
     }
 
     /// Somebody says what it holds of a group that this node is to go on with.
