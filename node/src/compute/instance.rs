@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     groups::InSync,
-    inbox::{Inbox, Receipt},
+    inbox::{Inbox, Receipt, SenderKey, Settled},
 };
 use crate::{
     capability::Filter,
@@ -78,6 +78,9 @@ pub(crate) struct Instance {
     /// Others stand by for it: what it works off is [told](super::Happening::Worked), and takes effect when they have
     /// it too.
     pub(super) stands: bool,
+    /// Not all that it went on from is known to be held by those who stand by: nobody is told what came of anything yet,
+    /// also not of what the incarnation before worked off.
+    pub(super) hushed: bool,
     /// Who was in sync with the incarnation it goes on from.
     pub(crate) in_sync: Vec<InSync>,
     /// What it has to work off once more, in silence, when it has begun.
@@ -151,6 +154,7 @@ impl Instance {
             job: None,
             inbox: Inbox::default(),
             stands: false,
+            hushed: false,
             in_sync: Vec::new(),
             again: Vec::new(),
             controls: Vec::new(),
@@ -179,6 +183,7 @@ impl Instance {
             instance.restore = Some(luggage.state);
             instance.processed = luggage.processed;
             instance.inbox = luggage.inbox;
+            instance.hushed = !luggage.in_sync.is_empty();
             instance.in_sync = luggage.in_sync;
             instance.alarms = luggage
                 .alarms
@@ -240,6 +245,11 @@ impl Instance {
             alarms: self.alarms.iter().map(|(&token, &at)| (token, wait(at))).collect(),
             in_sync: Vec::new(),
         }
+    }
+
+    /// What came of a sender's events, if all of them are settled and that may be told.
+    pub(crate) fn outcomes(&self, sender: SenderKey, first: u64, count: usize) -> Option<Vec<Settled>> {
+        if self.hushed { None } else { self.inbox.outcomes(sender, first, count) }
     }
 
     /// Has it take over this state when it is made again.

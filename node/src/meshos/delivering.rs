@@ -258,7 +258,7 @@ impl MeshOs {
         self.owed = others;
         let owed: Vec<Owed> = owed;
         for Owed { call, sender, first, count, .. } in owed {
-            let said = match instance.inbox.outcomes(sender, first, count) {
+            let said = match instance.outcomes(sender, first, count) {
                 Some(outcomes) => Answer::Settled(fitting(outcomes)),
                 None => Answer::Gone,
             };
@@ -266,7 +266,7 @@ impl MeshOs {
         }
         if let Some((first, count)) = self.here.remove(&daemon) {
             let sender = SenderKey { node: self.local, life: self.life };
-            match instance.inbox.outcomes(sender, first, count) {
+            match instance.outcomes(sender, first, count) {
                 Some(outcomes) => self.deliveries.arrived(daemon, outcomes),
                 None => self.deliveries.failed(now.instant, daemon),
             }

@@ -121,8 +121,13 @@ async fn a_command_that_fails_half_way_names_itself_in_its_error() {
     let params = BootParams { nodes: 2, replace: false, topology: None };
     let error = client.call::<ClusterBoot>(&params).await.unwrap_err();
     let command = error.data.command.expect("it had begun");
-    let (all, _) = server.log().resume(server.log().epoch(), 0).expect("the log keeps all of it");
-    let failed = all.iter().find(|event| matches!(event.kind, EventKind::ClusterFailed { .. })).unwrap();
+    let mut all = server.log().resume(server.log().epoch(), 0).expect("the log keeps all of it");
+    let failed = loop {
+        let event = all.try_recv().expect("nothing is missed").expect("it is there");
+        if matches!(event.kind, EventKind::ClusterFailed { .. }) {
+            break event;
+        }
+    };
     assert_eq!(failed.cause, Some(command));
     server.stop().await;
 }

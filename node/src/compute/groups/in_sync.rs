@@ -79,6 +79,12 @@ impl Guard {
         self.chain.last().filter(|set| set.generation == self.generation)
     }
 
+    /// What a standby is to be told: whoever is left out keeps what it has until those that are not hold it.
+    pub(crate) fn told_to(&self, node: NodeId) -> Option<&InSync> {
+        let told = self.told()?;
+        if told.has(node) { Some(told) } else { self.chain.first().filter(|_| self.holds) }
+    }
+
     /// All that may be in force.
     pub(crate) fn chain(&self) -> &[InSync] {
         &self.chain
@@ -132,14 +138,14 @@ impl Guard {
         }
     }
 
-    /// The last event that all have who have to; none as long as no set is in force.
-    pub(crate) fn confirmed(&self, followers: &BTreeMap<NodeId, Follower>) -> u64 {
-        let Some(set) = self.chain.first().filter(|_| self.holds) else { return 0 };
+    /// The last event that all have who have to; `None` as long as no set is in force or one of it has nothing.
+    pub(crate) fn confirmed(&self, followers: &BTreeMap<NodeId, Follower>) -> Option<u64> {
+        let set = self.chain.first().filter(|_| self.holds)?;
         let have = |(node, life)| {
             let follower = followers.get(&node).filter(|follower| follower.life == life);
-            follower.and_then(|follower| follower.have).unwrap_or(0)
+            follower.and_then(|follower| follower.have)
         };
-        set.members().map(have).min().unwrap_or(0)
+        set.members().map(have).min().flatten()
     }
 }
 
@@ -175,10 +181,11 @@ impl Census {
     }
 
     /// Who may hold something that was told of, or know who does, and has not been asked; `hosts` are those that are to
-    /// hold something. Of those that are `gone` nothing can come any more.
+    /// hold something, `all` the nodes there are. Of those that are `gone` nothing can come any more.
     pub(crate) fn missing(
         &self,
         hosts: &BTreeSet<NodeId>,
+        all: &BTreeSet<NodeId>,
         gone: impl Fn(NodeId) -> bool,
     ) -> BTreeSet<NodeId> {
         let mut missing = BTreeSet::new();
@@ -197,9 +204,10 @@ impl Census {
                 None => _ = missing.insert(node),
             }
         }
-        let by = NodeId(latest.by);
-        if forgot && !self.said.contains_key(&by) && !gone(by) {
-            missing.insert(by);
+        if forgot {
+            // It may have been the only one of these that knew of a later set: anybody may be in that.
+            let others = all.iter().copied().chain([NodeId(latest.by)]);
+            missing.extend(others.filter(|node| !self.said.contains_key(node) && !gone(*node)));
         }
         missing
     }
@@ -240,12 +248,12 @@ mod tests {
         guard.propose(lives(&[1, 2]), &Lives::new(), |_, _| false);
         let mut followers = BTreeMap::from([(NodeId(1), follower(1, 5)), (NodeId(2), follower(0, 5))]);
         guard.heard(&followers);
-        assert_eq!(guard.confirmed(&followers), 0);
+        assert_eq!(guard.confirmed(&followers), None);
         followers.insert(NodeId(2), follower(1, 3));
         guard.heard(&followers);
-        assert_eq!(guard.confirmed(&followers), 3);
+        assert_eq!(guard.confirmed(&followers), Some(3));
         followers.insert(NodeId(2), Follower { life: 2, ..follower(1, 9) });
-        assert_eq!(guard.confirmed(&followers), 0, "it began anew, and may have forgotten who is in sync");
+        assert_eq!(guard.confirmed(&followers), None, "it began anew, and may have forgotten who is in sync");
     }
 
     #[test]
@@ -269,14 +277,20 @@ mod tests {
         let mut later = in_force(&[1, 2]);
         later.propose(lives(&[2]), &Lives::new(), |_, _| false);
         let holding = |guard: &Guard| Holding { life: 1, upto: Some((1, 3)), in_sync: guard.told().cloned() };
+        let none = BTreeSet::new();
+        let all = BTreeSet::from([NodeId(1), NodeId(2), NodeId(4)]);
         let missing =
-            |census: &Census| census.missing(&BTreeSet::new(), |_| false).into_iter().collect::<Vec<_>>();
+            |census: &Census| census.missing(&none, &all, |_| false).into_iter().collect::<Vec<_>>();
         let mut census = Census::default();
         census.say(NodeId(1), holding(&guard));
         assert_eq!(missing(&census), [NodeId(2)]);
-        assert!(census.missing(&BTreeSet::new(), |_| true).is_empty());
+        assert!(census.missing(&none, &all, |_| true).is_empty());
         census.say(NodeId(2), Holding { life: 2, upto: None, in_sync: None });
-        assert_eq!(missing(&census), [NodeId(9)], "one forgot what it heard, so whoever named it has to say");
+        assert_eq!(
+            missing(&census),
+            [NodeId(4), NodeId(9)],
+            "one forgot who came after it, so all have to say"
+        );
         census.say(NodeId(2), holding(&later));
         assert_eq!(missing(&census), []);
         let mut census = Census::default();
@@ -287,7 +301,7 @@ mod tests {
         census.say(NodeId(2), holding(&guard));
         assert_eq!(missing(&census), []);
         let hosts = BTreeSet::from([NodeId(1), NodeId(3)]);
-        let missing = census.missing(&hosts, |_| false);
+        let missing = census.missing(&hosts, &all, |_| false);
         assert_eq!(missing, BTreeSet::from([NodeId(3)]), "it may know who is in sync with the second");
     }
 }

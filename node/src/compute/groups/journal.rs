@@ -44,6 +44,9 @@ pub(crate) struct Journal {
     pub(crate) sealed: bool,
     /// The incarnation that this one went on from, and after which of its events.
     pub(crate) before: Option<(u64, u64)>,
+    /// The last incarnation of which it held all that it went on from; 0 for none. What is held as long as it lacks some
+    /// of that is a beginning of what that incarnation did.
+    rooted: u64,
     /// How many events the state has seen, and the state with what belongs to it.
     base: Option<(u64, Arc<[u8]>)>,
     /// The events since, with their sizes; the first is the `first`-th.
@@ -85,6 +88,7 @@ impl Journal {
             life,
             sealed: false,
             before: None,
+            rooted: 0,
             base: None,
             tail: VecDeque::new(),
             first: 1,
@@ -97,6 +101,7 @@ impl Journal {
 
     /// The incarnation that goes on from this one runs here now.
     pub(crate) fn go_on(&mut self, generation: u64, source: NodeId, life: u64) {
+        self.root();
         self.before = Some((self.generation, self.end()));
         (self.generation, self.source, self.life) = (generation, source, life);
         self.sealed = false;
@@ -111,6 +116,7 @@ impl Journal {
         if generation <= self.generation || !shares {
             return;
         }
+        self.root();
         while self.end() > last
             && let Some((_, size)) = self.tail.pop_back()
         {
@@ -120,12 +126,52 @@ impl Journal {
         self.before = Some(before);
     }
 
-    /// What is held, for a comparison: the incarnation and the last event. One that lacks what its incarnation went on
-    /// from counts less than any that does not.
+    /// Whether it has all that its incarnation went on from.
+    fn is_whole(&self) -> bool {
+        self.base.is_some() && self.before.is_none_or(|(_, last)| self.end() >= last)
+    }
+
+    fn root(&mut self) {
+        if self.is_whole() {
+            self.rooted = self.generation;
+        }
+    }
+
+    /// What is held, for a comparison: the incarnation and the last event. One that lacks some of what its incarnation went
+    /// on from counts as one of those before, whose events it holds.
     pub(crate) fn holds(&self) -> Option<(u64, u64)> {
         self.base()?;
-        let is_whole = self.before.is_none_or(|(_, last)| self.end() >= last);
-        Some((if is_whole { self.generation } else { 0 }, self.end()))
+        Some((if self.is_whole() { self.generation } else { self.rooted }, self.end()))
+    }
+
+    /// Whether the state lacks some of what its incarnation went on from. Whoever holds something else cannot go on with
+    /// it without losing that.
+    pub(crate) fn needs_own_state(&self) -> bool {
+        self.before.is_some_and(|(_, last)| self.base.as_ref().is_none_or(|(at, _)| *at < last))
+    }
+
+    /// Lets go of what is held. Who was in sync stays known, as somebody may come to ask who does not know it, and so does
+    /// to whom this node has promised to listen.
+    pub(crate) fn forget(&mut self) {
+        let (in_sync, fence) = (self.in_sync.take(), self.fence);
+        *self = Self { in_sync, fence, ..Self::new(self.generation, self.source, self.life) };
+    }
+
+    /// Begins another in its place. What was promised and heard stays.
+    pub(crate) fn begin_anew(&mut self, generation: u64, source: NodeId, life: u64) {
+        self.forget();
+        (self.generation, self.source, self.life) = (generation, source, life);
+    }
+
+    /// Whether it says something that others may have to know even if it holds nothing.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.in_sync.is_some() || self.fence.0 > 0
+    }
+
+    /// Whether all that the one before it did is here, and nobody else has asked in order to go on with it.
+    pub(crate) fn is_handed_over(&self, to: NodeId) -> bool {
+        let (asked, by) = self.fence;
+        self.sealed && (asked <= self.generation || by == to)
     }
 
     /// What is held, for whoever goes on with it.
@@ -214,8 +260,18 @@ impl Journal {
     }
 
     /// Takes a piece of a state. Until it is complete what is here stays as it is. Returns how much of it is here.
-    pub(crate) fn take_piece(&mut self, generation: u64, source: NodeId, life: u64, piece: Piece) -> u64 {
+    /// What is here is given up only for what has all that its incarnation went on from, which is up to the event `least`.
+    pub(crate) fn take_piece(
+        &mut self,
+        (generation, source, life): (u64, NodeId, u64),
+        least: u64,
+        piece: Piece,
+    ) -> u64 {
         let Piece { at, len, offset, bytes } = piece;
+        let is_other = generation > self.generation || self.base.is_none();
+        if self.base.as_ref().is_some_and(|(has, _)| at < if is_other { least } else { *has }) {
+            return 0;
+        }
         if len > 2 * MAX_STATE as u64 || at > MAX_EVENTS {
             return 0;
         }
@@ -233,9 +289,9 @@ impl Journal {
         }
         let state: Arc<[u8]> = std::mem::take(&mut partial.got).into();
         self.partial = None;
-        if generation > self.generation || self.base.is_none() {
-            let (in_sync, fence) = (self.in_sync.take(), self.fence);
-            *self = Self { first: at + 1, in_sync, fence, ..Self::new(generation, source, life) };
+        if is_other {
+            self.begin_anew(generation, source, life);
+            self.first = at + 1;
         }
         self.rebase(at, state);
         got
@@ -274,6 +330,8 @@ pub(crate) struct Follower {
     pub(crate) is_asking: bool,
     /// The latest set of those in sync that it has heard of, of this incarnation; 0 for none.
     pub(crate) knows: u64,
+    /// It was in sync, and is to hear when it is no more.
+    pub(crate) was_in_sync: bool,
     /// The node's life, as it last said.
     pub(crate) life: u64,
     /// It keeps up, so that it had better be in sync.
@@ -298,6 +356,7 @@ impl Follower {
             base_at: 0,
             offset: 0,
             knows: 0,
+            was_in_sync: false,
             life: 0,
             is_asking: false,
             counts: false,
@@ -340,7 +399,7 @@ mod tests {
         let mut standby = Journal::new(0, NodeId(0), 0);
         let mut offset = 0;
         while standby.base().is_none() {
-            let next = standby.take_piece(3, NodeId(1), 9, piece(&active, offset, 2));
+            let next = standby.take_piece((3, NodeId(1), 9), 0, piece(&active, offset, 2));
             offset = usize::try_from(next).unwrap();
         }
         assert_eq!((standby.generation, standby.end()), (3, 1));
@@ -363,7 +422,7 @@ mod tests {
         let len = bytes.len() as u64;
         for at in [u64::MAX, u64::MAX - 1] {
             let piece = Piece { at, len, offset: 0, bytes: bytes.clone() };
-            assert_eq!(journal.take_piece(u64::MAX, NodeId(2), 9, piece), 0);
+            assert_eq!(journal.take_piece((u64::MAX, NodeId(2), 9), 0, piece), 0);
         }
         assert_eq!((journal.generation, journal.end()), (1, 4));
     }
@@ -375,9 +434,9 @@ mod tests {
         old.append(entry(5));
         let mut new = Journal::new(2, NodeId(2), 9);
         new.rebase(2, state(2));
-        old.take_piece(2, NodeId(2), 9, piece(&new, 0, 2));
+        old.take_piece((2, NodeId(2), 9), 0, piece(&new, 0, 2));
         assert_eq!((old.generation, old.end()), (1, 5));
-        old.take_piece(2, NodeId(2), 9, piece(&new, 2, 1_000));
+        old.take_piece((2, NodeId(2), 9), 0, piece(&new, 2, 1_000));
         assert_eq!((old.generation, old.end()), (2, 2));
     }
 }

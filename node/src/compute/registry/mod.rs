@@ -207,6 +207,13 @@ impl Registry {
         }
     }
 
+    /// Nobody is told what came of anything at a daemon, until this is taken back.
+    pub(crate) fn hush(&mut self, id: DaemonId, hushed: bool) {
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.hushed = hushed;
+        }
+    }
+
     /// When a daemon begins, it first works these off once more, in silence.
     pub(crate) fn work_again(&mut self, id: DaemonId, events: Vec<DaemonEvent>) {
         if let Some(instance) = self.instances.get_mut(&id) {
@@ -281,7 +288,7 @@ impl Registry {
         first: u64,
         count: usize,
     ) -> Option<Vec<Settled>> {
-        self.instances.get(&id)?.inbox.outcomes(sender, first, count)
+        self.instances.get(&id)?.outcomes(sender, first, count)
     }
 
     /// Tells a daemon something, ahead of what waits for it.

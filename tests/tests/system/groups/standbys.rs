@@ -268,7 +268,6 @@ fn part(network: &mut Network, group: GroupId) {
 }
 
 #[test]
-#[ignore = "seed 34 still loses acknowledged events; see ARCHITECTURE.md, what is not there yet"]
 fn nothing_that_was_acknowledged_is_lost_over_crashes_and_partitions() {
     each_seed(40, |seed| {
         let mut network = mesh(seed, Faults { loss: 0.05, ..BAD }, 5);

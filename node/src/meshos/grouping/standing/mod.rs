@@ -41,6 +41,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A standby that lacks no more events than this has caught up, and is waited for.
 const NEAR: u64 = 256;
 
+/// All nodes must have been here for so long before one that works goes by what it knows alone.
+const REUNITED: Duration = Duration::from_secs(1);
+
 /// So many nodes that are gone are remembered.
 const MAX_PARTED: usize = 4_096;
 
@@ -80,6 +83,8 @@ struct Active {
     generation: u64,
     /// What was worked off and is not told yet, by number.
     unsynced: VecDeque<(u64, WorkedOff)>,
+    /// Nobody is told anything before those who stand by have it up to here.
+    hushed: Option<u64>,
     followers: BTreeMap<NodeId, Follower>,
     /// Which of them have to have an event before it is told of.
     guard: Guard,
@@ -140,11 +145,16 @@ impl MeshOs {
             let Some(active) = standbys.actives.get_mut(&group) else { continue };
             let presence = &self.groups.presence;
             let is_here = |host: &NodeId| presence.get(host).is_some_and(|presence| presence.is_here);
-            let told = active.guard.told().map_or(0, |told| told.version_of(active.generation));
             // Whoever was in sync keeps what it has until it hears that it is no more.
+            let parted = &standbys.parted;
             active.followers.retain(|host, follower| {
-                let unaware = follower.have.is_some() && follower.knows < told && is_here(host);
-                hosts.contains(host) || active.guard.has(*host) || unaware
+                let is_in_sync = active.guard.has(*host);
+                follower.was_in_sync |= is_in_sync;
+                let told = active.guard.told_to(*host).map_or(0, |told| told.version_of(active.generation));
+                let is_unaware = follower.knows < told && !follower.has_resigned;
+                let is_awaited = follower.was_in_sync && !parted.contains(host);
+                let owes = is_unaware && (is_awaited || (follower.have.is_some() && is_here(host)));
+                hosts.contains(host) || is_in_sync || owes
             });
             for host in hosts.iter().copied().chain(active.guard.members()) {
                 active.followers.entry(host).or_insert_with(|| Follower::new(now.instant));
@@ -154,8 +164,10 @@ impl MeshOs {
                     follower.counts = false;
                 }
             }
-            let wants_state =
-                standbys.journals.get(&group).is_some_and(|journal| !journal.sealed && journal.is_long());
+            let wants_state = standbys
+                .journals
+                .get(&group)
+                .is_some_and(|journal| !journal.sealed && (journal.is_long() || journal.needs_own_state()));
             if wants_state && !active.is_asking_state {
                 let daemon = active.daemon;
                 active.is_asking_state = self.registry.take_state(daemon, false);
@@ -177,11 +189,14 @@ impl MeshOs {
         });
         // Somebody may need what was in sync, also where it is not to be any more.
         let is_needed = |group: &GroupId, journal: &Journal| {
-            let entry = ledger.get(*group).filter(|entry| entry.slot(0).generation <= journal.generation);
-            entry.is_some() && journal.in_sync.as_ref().is_some_and(|in_sync| in_sync.has(local))
+            ledger.get(*group).is_some() && journal.in_sync.as_ref().is_some_and(|it| it.has(local))
         };
         standbys.journals.retain(|group, journal| {
-            is_mine(group) || standbys.actives.contains_key(group) || is_needed(group, journal)
+            let keeps = is_mine(group) || standbys.actives.contains_key(group) || is_needed(group, journal);
+            if !keeps && journal.base().is_some() {
+                journal.forget();
+            }
+            keeps || (ledger.get(*group).is_some() && journal.is_bound())
         });
         standbys.taking.retain(|group, _| is_mine(group));
         standbys.polls.retain(|group, _| ledger.get(*group).is_some());

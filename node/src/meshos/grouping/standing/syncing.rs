@@ -10,7 +10,7 @@ use super::{
         MeshOs,
         desk::{Asked, SYNC, answer},
     },
-    NEAR, PAUSE, PIECE,
+    NEAR, PAUSE, PIECE, REUNITED,
 };
 use crate::{
     compute::{
@@ -19,7 +19,7 @@ use crate::{
     },
     node::Node,
     rpc::{CallError, CallId},
-    time::Now,
+    time::{Instant, Now},
     wire,
 };
 
@@ -114,7 +114,7 @@ impl MeshOs {
 
     /// Sends every standby what it lacks, and tells what all of them have.
     pub(super) fn sync(&mut self, now: Now, node: &mut Node, group: GroupId) {
-        self.name_in_sync(group);
+        self.name_in_sync(now.instant, group);
         let mut pushes = Vec::new();
         let life = self.life;
         let standbys = &mut self.groups.standbys;
@@ -124,7 +124,7 @@ impl MeshOs {
                 continue;
             }
             let is_here = self.groups.presence.get(&host).is_some_and(|presence| presence.is_here);
-            let told = active.guard.told();
+            let told = active.guard.told_to(host);
             let Some(what) = next_push(journal, follower, told).filter(|_| is_here && !follower.is_asking)
             else {
                 if !follower.is_asking {
@@ -146,7 +146,7 @@ impl MeshOs {
     }
 
     /// Says which standbys have to have what is told of from now on, as far as that may change.
-    fn name_in_sync(&mut self, group: GroupId) {
+    fn name_in_sync(&mut self, now: Instant, group: GroupId) {
         let Some(entry) = self.groups.ledger.get(group) else { return };
         let hosts: BTreeSet<NodeId> = entry.hosts().map(|(_, host)| host).collect();
         let standbys = &mut self.groups.standbys;
@@ -169,10 +169,16 @@ impl MeshOs {
             }
         }
         let (followers, parted) = (&active.followers, &standbys.parted);
+        // As long as somebody is away it may have taken over, having asked those who forgot that since.
+        let presence = &self.groups.presence;
+        let all_here = presence.iter().all(|(node, it)| {
+            let has_come = it.is_here && now.saturating_since(it.since) >= REUNITED;
+            has_come || *node == self.local || parted.contains(node)
+        });
         let is_gone = |node: NodeId, life: u64| {
             let follower = followers.get(&node);
             let forgot = |it: &Follower| it.has_resigned || (it.life != life && it.life != 0);
-            parted.contains(&node) || follower.is_some_and(forgot)
+            parted.contains(&node) || (all_here && follower.is_some_and(forgot))
         };
         active.guard.propose(ready, &lasting, is_gone);
         journal.note(active.guard.told().cloned());
@@ -183,13 +189,17 @@ impl MeshOs {
         let alone = self.groups.ledger.get(group).is_some_and(|entry| entry.spec.desired == 1);
         let Some((active, journal)) = self.groups.standbys.active(group) else { return };
         active.guard.heard(&active.followers);
-        let confirmed = if alone { journal.end() } else { active.guard.confirmed(&active.followers) };
+        let confirmed = if alone { Some(journal.end()) } else { active.guard.confirmed(&active.followers) };
+        let Some(confirmed) = confirmed else { return };
         let daemon = active.daemon;
+        let is_due = active.hushed.take_if(|until| *until <= confirmed).is_some();
         let mut told = Vec::new();
         while active.unsynced.front().is_some_and(|(number, _)| *number <= confirmed) {
             told.extend(active.unsynced.pop_front().map(|(_, worked)| worked));
         }
-        if told.is_empty() {
+        if is_due {
+            self.registry.hush(daemon, false);
+        } else if told.is_empty() {
             return;
         }
         for WorkedOff { entry, sends } in told {
@@ -227,7 +237,7 @@ impl MeshOs {
         if is_older {
             return answer(now, node, call, &wire::encode(&Ack::Unwanted));
         }
-        if !is_mine && known.is_none() {
+        if !is_mine && known.is_none_or(|journal| journal.base().is_none()) {
             return answer(now, node, call, &wire::encode(&Ack::Nothing));
         }
         let journal = self.groups.standbys.journals.entry(group);
@@ -239,7 +249,8 @@ impl MeshOs {
         let mut offset = 0;
         match what {
             What::Piece(piece) => {
-                offset = journal.take_piece(generation, call.peer, life, piece);
+                let least = goes_on.map_or(0, |(_, last)| last);
+                offset = journal.take_piece((generation, call.peer, life), least, piece);
                 if journal.generation == generation {
                     journal.before = goes_on;
                 }

@@ -134,7 +134,9 @@ impl MeshOs {
         self.registry.release(id);
         let (local, life) = (self.local, self.life);
         if is_fresh {
-            self.groups.standbys.journals.insert(group, Journal::new(slot.generation, local, life));
+            let journal = self.groups.standbys.journals.entry(group);
+            let journal = journal.or_insert_with(|| Journal::new(0, local, life));
+            journal.begin_anew(slot.generation, local, life);
         } else if let Some(journal) = self.groups.standbys.journals.get_mut(&group) {
             journal.go_on(slot.generation, local, life);
         }
@@ -156,9 +158,11 @@ impl MeshOs {
         waited: Duration,
     ) -> bool {
         let local = self.local;
-        // One that holds nothing begins from nothing, or not at all.
-        let Some(journal) = self.groups.standbys.journals.get(&group) else { return true };
-        if journal.sealed || journal.base().is_none() {
+        let journal = self.groups.standbys.journals.get(&group);
+        let Some(journal) = journal.filter(|journal| journal.base().is_some()) else {
+            return self.may_begin_anew(now, node, group, generation);
+        };
+        if journal.is_handed_over(local) {
             return true;
         }
         let life = self.directory.get(journal.source).map(|inventory| inventory.life);
@@ -177,13 +181,43 @@ impl MeshOs {
         let hosts = entry.iter().flat_map(|entry| entry.hosts()).filter(|(index, _)| *index > 0);
         let hosts: BTreeSet<NodeId> = hosts.map(|(_, host)| host).collect();
         let parted = &self.groups.standbys.parted;
-        let missing = taking.census.missing(&hosts, |node| parted.contains(&node));
+        let all = self.groups.presence.keys().copied().collect();
+        let missing = taking.census.missing(&hosts, &all, |node| parted.contains(&node));
         if missing.is_empty() {
             // Otherwise whoever looks after the group finds somebody else.
             return taking.census.holders().all(|(_, theirs)| Some(theirs) <= upto);
         }
+        self.claim(now, node, group, missing);
+        false
+    }
+
+    /// Whether this node, which holds nothing of a group, may begin its daemon from nothing: there was none yet, or all have
+    /// been asked and none holds anything. It may have held something when it was chosen, and crashed since.
+    fn may_begin_anew(&mut self, now: Now, node: &mut Node, group: GroupId, generation: u64) -> bool {
+        let begun = self.groups.ledger.get(group).map_or(0, |entry| entry.begun);
+        if begun == 0 || generation <= begun {
+            return true;
+        }
+        let own = self.holding(group);
+        let Some(taking) = self.groups.standbys.taking.get_mut(&group) else { return false };
+        taking.census.say(self.local, own);
+        let parted = &self.groups.standbys.parted;
+        let all = self.groups.presence.keys().copied();
+        let missing: BTreeSet<NodeId> =
+            all.filter(|of| !taking.census.has(*of) && !parted.contains(of)).collect();
+        if missing.is_empty() {
+            return taking.census.holders().next().is_none();
+        }
+        self.claim(now, node, group, missing);
+        false
+    }
+
+    /// Asks these what they hold of a group that this node is to go on with, and to listen to nobody before it.
+    fn claim(&mut self, now: Now, node: &mut Node, group: GroupId, whom: BTreeSet<NodeId>) {
+        let Some(taking) = self.groups.standbys.taking.get_mut(&group) else { return };
+        let generation = taking.generation;
         let mut questions = Vec::new();
-        for of in missing {
+        for of in whom {
             let is_due = taking.asked.get(&of).is_none_or(|at| now.instant.saturating_since(*at) >= AGAIN);
             if is_due {
                 taking.asked.insert(of, now.instant);
@@ -195,7 +229,6 @@ impl MeshOs {
             let asked = Asked::Claim { group, of, generation };
             self.ask(now, node, of, POLL, wire::encode(&question), asked);
         }
-        false
     }
 
     /// Somebody says what it holds of a group that this node is to go on with.
@@ -222,11 +255,15 @@ impl MeshOs {
     ) {
         let hosts = entry.hosts().map(|(_, host)| host).filter(|host| *host != self.local);
         let followers = hosts.map(|host| (host, Follower::new(now))).collect();
-        let generation = self.groups.standbys.journals.get(&group).map_or(0, |journal| journal.generation);
+        let journal = self.groups.standbys.journals.get(&group);
+        let generation = journal.map_or(0, |journal| journal.generation);
+        // Some of what it went on from may be known to nobody else, and none of that may be told.
+        self.registry.hush(daemon, true);
         let active = Active {
             daemon,
             generation,
             unsynced: VecDeque::new(),
+            hushed: Some(journal.map_or(0, Journal::end)),
             followers,
             guard: Guard::new(generation, self.local, before),
             is_asking_state: false,
@@ -257,7 +294,10 @@ impl MeshOs {
         in_sync.sort_unstable();
         in_sync.dedup();
         let unsynced = last.filter(|active| active.daemon == id).map(|active| active.unsynced);
-        let mut journal = Journal::new(generation, self.local, self.life);
+        let journal = self.groups.standbys.journals.remove(&group);
+        let mut journal = journal.unwrap_or_else(|| Journal::new(generation, self.local, self.life));
+        journal.begin_anew(generation, self.local, self.life);
+        journal.note(in_sync.last().cloned());
         let unsynced = unsynced.into_iter().flatten().map(|(_, worked)| {
             journal.append(worked.entry.clone());
             (journal.end(), worked)
@@ -316,7 +356,8 @@ impl MeshOs {
             return Ok(());
         }
         let parted = &self.groups.standbys.parted;
-        let mut missing = poll.census.missing(&hosts, |node| parted.contains(&node));
+        let all = self.groups.presence.keys().copied().collect();
+        let mut missing = poll.census.missing(&hosts, &all, |node| parted.contains(&node));
         if missing.is_empty() && poll.census.holders().next().is_none() {
             // Whoever holds something need not be known here as one that is to.
             let all = self.groups.presence.keys().copied();
