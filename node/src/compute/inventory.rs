@@ -221,6 +221,11 @@ pub(crate) struct Known {
 }
 
 impl Directory {
+    /// Of how many nodes something is known.
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// A node says this now, or nothing any more.
     pub(crate) fn set(&mut self, node: NodeId, inventory: Option<Inventory>) {
         if let Some(Known { inventory: before, .. }) = self.nodes.remove(&node) {

@@ -257,7 +257,7 @@ impl MeshOs {
                 | NodeEvent::RouteChanged { .. }
                 | NodeEvent::Said { .. }
         ) {
-            self.groups.stir();
+            self.groups.stir_together(now.instant, self.directory.len());
         }
         self.settle(now, node);
         Some(event)

@@ -69,9 +69,19 @@ pub(crate) struct Entry {
 impl Entry {
     /// One without places yet.
     pub(crate) fn new(spec: Spec, claim: Claim) -> Self {
-        let mut entry = Self { spec, claim, begun: 0, required: None, slots: Vec::new(), ids: Vec::new() };
-        entry.name_members();
-        entry
+        Self::told(spec, claim).named()
+    }
+
+    /// One that somebody tells of, whose members have no names yet: each costs a pair of keys, and most of what is told is
+    /// known already.
+    pub(super) fn told(spec: Spec, claim: Claim) -> Self {
+        Self { spec, claim, begun: 0, required: None, slots: Vec::new(), ids: Vec::new() }
+    }
+
+    /// The same with names.
+    pub(super) fn named(mut self) -> Self {
+        self.name_members();
+        self
     }
 
     /// The places it is to have.

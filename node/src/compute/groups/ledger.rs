@@ -169,7 +169,7 @@ impl Ledger {
             if let Some(known) = self.groups.get_mut(id) {
                 known.merge(entry);
             } else if self.groups.len() < MAX_HELD {
-                self.groups.insert(*id, entry.clone());
+                self.groups.insert(*id, entry.clone().named());
             }
         }
         self.said.insert(from, entries);
@@ -279,7 +279,7 @@ fn read(body: &[u8]) -> Result<Read, WireError> {
         if !is_sound {
             return Err(WireError);
         }
-        let mut entry = Entry::new(spec, claim);
+        let mut entry = Entry::told(spec, claim);
         entry.begun = begun;
         entry.required = Required::read(required)?;
         for (index, (generation, host)) in (0..).zip(slots) {

@@ -40,6 +40,10 @@ const GRACE: Duration = Duration::from_millis(300);
 /// And so long if it was never reached from here, as when this node has just begun.
 const FIRST_GRACE: Duration = Duration::from_secs(3);
 
+/// What others say of their daemons, and who comes and goes, is looked at within this for each node known: a look goes over
+/// all of them.
+const LOOK_A_NODE: Duration = Duration::from_micros(200);
+
 /// Where a node is, as far as this one can tell.
 #[derive(Debug, Clone, Copy)]
 struct Presence {
@@ -89,6 +93,7 @@ pub(super) struct Groups {
     /// Something changed.
     dirty: bool,
     look_at: Option<Instant>,
+    looked: Option<Instant>,
 }
 
 impl Groups {
@@ -103,6 +108,18 @@ impl Groups {
     /// Something that groups depend on may have changed.
     pub(super) fn stir(&mut self) {
         self.dirty |= !self.ledger.is_empty() || !self.pending.is_empty();
+    }
+
+    /// Something changed that groups depend on as one of `nodes` does: at once if that is the first for a while, together
+    /// with what else changes otherwise.
+    pub(super) fn stir_together(&mut self, now: Instant, nodes: usize) {
+        let pause = LOOK_A_NODE.saturating_mul(u32::try_from(nodes).unwrap_or(u32::MAX));
+        let due = self.looked.map_or(now, |looked| looked + pause);
+        if due <= now {
+            self.stir();
+        } else if !self.ledger.is_empty() || !self.pending.is_empty() {
+            self.look_at = Some(self.look_at.map_or(due, |at| at.min(due)));
+        }
     }
 
     /// A member has moved, or will not.
@@ -153,6 +170,7 @@ impl MeshOs {
     pub(super) fn look_at_groups(&mut self, now: Now, node: &mut Node) {
         self.groups.dirty = false;
         self.groups.look_at = None;
+        self.groups.looked = Some(now.instant);
         if self.groups.ledger.is_empty() && self.groups.pending.is_empty() {
             return;
         }
