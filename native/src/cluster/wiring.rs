@@ -69,7 +69,7 @@ impl State {
     pub(super) fn wire(&mut self, is_newcomer: impl Fn(usize) -> bool, cause: Option<CommandId>) -> Wiring {
         let before = self.rewire();
         let mut wiring = Wiring { dials: Vec::new(), news: Pairs::default() };
-        let mut dials: Vec<Vec<(usize, (SocketAddr, NodeId))>> = Vec::new();
+        let mut dials: Vec<Vec<(SocketAddr, NodeId)>> = Vec::new();
         let mut links = Vec::new();
         for (one, other) in self.links.iter() {
             if !self.is_running(one) || !self.is_running(other) || self.is_held(one, other) {
@@ -87,8 +87,7 @@ impl State {
             if dials.len() <= from.node.index {
                 dials.resize_with(from.node.index + 1, Vec::new);
             }
-            let peer = (to.node.local_addr(), to.node.node_id());
-            dials[from.node.index].push((to.node.index, peer));
+            dials[from.node.index].push((to.node.local_addr(), to.node.node_id()));
             if newcomers == (false, false) {
                 links.push((a.node.node_id(), b.node.node_id()));
             }
@@ -101,12 +100,7 @@ impl State {
         }
         wiring.dials = (self.members.values())
             .filter_map(|member| {
-                let index = member.node.index;
-                let mut peers = std::mem::take(dials.get_mut(index)?);
-                // Each begins with those that come after itself, or everybody would dial the same few at a time.
-                let first = peers.partition_point(|(to, _)| *to < index);
-                peers.rotate_left(first);
-                let peers: Vec<_> = peers.into_iter().map(|(_, peer)| peer).collect();
+                let peers = std::mem::take(dials.get_mut(member.node.index)?);
                 (!peers.is_empty()).then(|| (member.node.mesh.clone(), peers))
             })
             .collect();

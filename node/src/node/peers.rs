@@ -208,27 +208,9 @@ impl Node {
 
     /// Judges lives as suits so many peers. Those that are about to be dialed count already, and as many again: where a big
     /// mesh comes up, about as many dial a node as it dials, and heartbeats at the pace of the small mesh it is yet would
-    /// take the time that handshakes need. For the same reason they have but a part of the budget until then.
+    /// take the time that handshakes need.
     pub(super) fn set_pace(&mut self) {
-        let (config, waiting) = (&self.config.liveness, self.queued_dials.len());
-        let pace = match waiting {
-            0 => config.for_peers(self.peers.len()),
-            _ => config.eased(self.peers.len() + 2 * waiting),
-        };
-        let before = std::mem::replace(&mut self.pace, pace);
-        let was_eased = before.budget < self.config.liveness.budget;
-        if waiting == 0 && was_eased && self.pace.heartbeat < before.heartbeat {
-            self.quicken();
-        }
-    }
-
-    /// The pace has become that of a mesh that stands.
-    fn quicken(&mut self) {
-        for (&id, peer) in &mut self.peers {
-            let share = f64::from(self.rng.next_u32()) / f64::from(u32::MAX);
-            peer.liveness.quicken(self.clock, &self.pace, share);
-            self.timers.set(Timer::Peer(id), peer.liveness.next_check(&self.pace));
-        }
+        self.pace = self.config.liveness.for_peers(self.peers.len() + 2 * self.queued_dials.len());
     }
 
     fn new_connection(&self, now: Instant, peer: NodeId, connection_id: u64) -> Connection {

@@ -17,7 +17,7 @@ use crate::{
     identity::Identity,
     packet::Frame,
     record::{Content, Key, MAX_BODY, Outgoing, Publisher, RecordError, RecordKind, Spreading, Taken, Topic},
-    route::{Announcement, Delay, PATIENCE, Route, RouteTable, SETTLED},
+    route::{Announcement, Delay, PATIENCE, Route, RouteTable},
     time::{Instant, Now},
     timers::Timer,
 };
@@ -29,17 +29,11 @@ const ROUTES_SETTLE: Duration = Duration::from_millis(20);
 /// While more links are about to come up, how often to look whether that is over.
 const GATHERING_PAUSE: Duration = Duration::from_millis(50);
 
-/// Handshakes under way lead to links as long as one came up within a second, or within this for each peer where there are many.
-const GATHERING_A_PEER: Duration = Duration::from_millis(20);
-
 /// Where everyone is linked with everyone, a node with more links than this takes its time to announce them.
 const FEW_LINKS: usize = 8;
 
 /// And so much more of it for each of its peers, at most: else all of them would announce at once.
 const LEISURE: Duration = Duration::from_millis(8);
-
-/// Links of a big mesh have settled only after this for each of them: where few are missing yet, they come seldom.
-const SETTLING: Duration = Duration::from_millis(25);
 
 /// A distance that no node is at.
 const UNKNOWN: u16 = 0;
@@ -91,9 +85,8 @@ impl Everyone {
             && others().all(|other| self.routes.is_direct(other))
             && self.routes.announcements().all(|(_, theirs)| theirs.len() >= links);
         let share = f64::from(u16::try_from(local.0 >> 48).expect("sixteen bits")) / f64::from(u16::MAX);
-        let links = u32::try_from(links).unwrap_or(u32::MAX);
-        let longer = SETTLING.saturating_mul(links).saturating_sub(SETTLED);
-        settled.then(|| longer + LEISURE.saturating_mul(links).mul_f64(share))
+        let most = LEISURE * u32::try_from(links).unwrap_or(u32::MAX);
+        settled.then(|| most.mul_f64(share))
     }
 
     #[cfg(feature = "floor")]
@@ -226,9 +219,7 @@ impl Node {
     /// to know each other at once, whatever is said about links meanwhile is soon wrong, and whoever seems to be far away
     /// is soon near; and all of it would be said to everyone, by everyone, about everyone.
     fn is_gathering(&self, now: Instant) -> bool {
-        let peers = u32::try_from(self.peers.len()).unwrap_or(u32::MAX);
-        let patience = PATIENCE.max(GATHERING_A_PEER.saturating_mul(peers));
-        let lately = self.everyone.linked.is_some_and(|linked| now < linked + patience);
+        let lately = self.everyone.linked.is_some_and(|linked| now < linked + PATIENCE);
         lately && self.shakes_hands()
     }
 

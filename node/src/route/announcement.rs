@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long links must have been settled where nobody waits to hear of them.
-pub(crate) const SETTLED: Duration = Duration::from_secs(2);
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// The next announcement of this node's links.
 #[derive(Debug, Default)]

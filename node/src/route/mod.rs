@@ -4,7 +4,7 @@ mod announcement;
 mod links;
 mod table;
 
-pub(crate) use announcement::{Announcement, Delay, PATIENCE, SETTLED};
+pub(crate) use announcement::{Announcement, Delay, PATIENCE};
 pub(crate) use links::Links;
 pub use table::Route;
 pub(crate) use table::RouteTable;

@@ -14,9 +14,6 @@ use crate::{config::LivenessConfig, time::Instant};
 /// would hardly ever see that one has died.
 const EXCUSES: u32 = 3;
 
-/// What part of the budget heartbeats have while dials wait for their turn, as a divisor.
-const EASE: u32 = 4;
-
 impl LivenessConfig {
     /// The figures a node with this many peers goes by.
     ///
@@ -38,13 +35,6 @@ impl LivenessConfig {
             forget: self.forget.max(unreachable.saturating_mul(2)),
             budget: self.budget,
         }
-    }
-}
-
-impl LivenessConfig {
-    /// The figures while dials wait for their turn, within a part of the budget: handshakes need the time.
-    pub(crate) fn eased(&self, peers: usize) -> Self {
-        Self { budget: (self.budget / EASE).max(1), ..self.clone() }.for_peers(peers)
     }
 }
 
@@ -180,22 +170,6 @@ impl Liveness {
         }
         self.excused += 1;
         self.last_heard = (self.last_heard + pause).min(now);
-    }
-
-    /// Verdicts come sooner from now on, and pings go out sooner. The peer could not know, so its silence so far is excused as
-    /// if this node had stood still; `share`, between 0 and 1, says when within the next heartbeat it is pinged.
-    pub(crate) fn quicken(&mut self, now: Instant, config: &LivenessConfig, share: f64) {
-        if self.health != Health::Healthy || self.excused == EXCUSES {
-            return;
-        }
-        self.excuse(self.silence(now), now);
-        if self.last_ping.is_some() {
-            // All at once, the pings of a big mesh would be a burst.
-            self.last_ping = Some(now);
-            self.interval = config.heartbeat.mul_f64(0.8 + 0.2 * share);
-            let ago = u64::try_from(self.interval.mul_f64(share).as_micros()).unwrap_or(u64::MAX);
-            self.last_sent = Instant::from_micros(now.as_micros().saturating_sub(ago));
-        }
     }
 
     /// Looks at the clock.
@@ -361,32 +335,6 @@ mod tests {
         live.excuse(Duration::from_mins(1), at(60_100));
         assert_eq!(live.check(at(60_100), &config).changed_from, None);
         assert_eq!(live.silence(at(60_100)), Duration::from_millis(100));
-    }
-
-    #[test]
-    fn whoever_is_judged_sooner_from_now_on_is_not_suspected_for_what_it_could_not_know() {
-        let base = LivenessConfig::default();
-        let (eased, config) = (base.eased(255), base.for_peers(255));
-        assert!(eased.heartbeat > config.unreachable, "{eased:?}");
-        let mut shares = Vec::new();
-        for share in [0.0, 0.5, 1.0] {
-            let mut live = Liveness::new(at(0), &eased);
-            live.pinged(at(0), &eased, 1.0);
-            live.heard(at(1));
-            let now = at(1) + config.unreachable;
-            live.quicken(now, &config, share);
-            assert_eq!(live.check(now, &config).changed_from, None);
-            // Others keep it from being the one that was silent longest, and it is still pinged in time.
-            let due = live.next_check(&config);
-            live.sent(due);
-            assert!(live.next_check(&config) < now + config.suspect, "{share}");
-            shares.push(due);
-            let dead = now + config.unreachable;
-            assert_eq!(live.check(dead, &config).changed_from, Some(Health::Healthy), "and it is not spared");
-            assert_eq!(live.health(), Health::Unreachable);
-        }
-        shares.dedup();
-        assert_eq!(shares.len(), 3, "they are not pinged at one time");
     }
 
     #[test]
