@@ -15,9 +15,9 @@ use super::MeshError;
 /// held back. What the node keeps itself comes on top.
 pub const STREAM_BUFFER: usize = 256 << 10;
 
-/// How many streams of peers wait to be accepted. Beyond, the last of whoever has most of them waiting is reset with
-/// [`REFUSED`].
-pub const ACCEPT_QUEUE: usize = 1_024;
+/// How many streams of peers wait to be accepted: as many as one peer may have open. Beyond, the last of whoever has most of
+/// them waiting is reset with [`REFUSED`].
+pub const ACCEPT_QUEUE: usize = 4_096;
 
 /// The code with which a stream is given up that nobody accepts.
 pub const REFUSED: u64 = 2;
@@ -36,19 +36,37 @@ pub(crate) struct Desk {
 struct Registry {
     ready: Vec<Arc<Shared>>,
     arrived: VecDeque<Arc<Shared>>,
+    /// How many of these are whose.
+    arrived_of: BTreeMap<NodeId, usize>,
     down: bool,
 }
 
 impl Registry {
-    /// Takes the last stream of the peer that has most of them waiting out of the queue; of equals, the one that came last.
+    fn push(&mut self, stream: Arc<Shared>) {
+        *self.arrived_of.entry(stream.peer).or_default() += 1;
+        self.arrived.push_back(stream);
+    }
+
+    fn pop(&mut self) -> Option<Arc<Shared>> {
+        self.remove(0)
+    }
+
+    /// Takes the last stream of the peer that has most of them waiting out of the queue.
     fn drop_greedy(&mut self) -> Option<Arc<Shared>> {
-        let mut waiting: BTreeMap<NodeId, (usize, usize)> = BTreeMap::new();
-        for (place, stream) in self.arrived.iter().enumerate() {
-            let (count, last) = waiting.entry(stream.peer).or_default();
-            (*count, *last) = (*count + 1, place);
+        let (&greedy, _) = self.arrived_of.iter().max_by_key(|(_, count)| **count)?;
+        let last = self.arrived.iter().rposition(|stream| stream.peer == greedy)?;
+        self.remove(last)
+    }
+
+    fn remove(&mut self, place: usize) -> Option<Arc<Shared>> {
+        let stream = self.arrived.remove(place)?;
+        if let Some(count) = self.arrived_of.get_mut(&stream.peer) {
+            *count -= 1;
+            if *count == 0 {
+                self.arrived_of.remove(&stream.peer);
+            }
         }
-        let (_, last) = waiting.into_values().max()?;
-        self.arrived.remove(last)
+        Some(stream)
     }
 }
 
@@ -108,7 +126,7 @@ impl Desk {
     /// A peer opened a stream. Returns the one there is no room for, if any.
     pub(crate) fn arrive(&self, stream: &Arc<Shared>) -> Option<Arc<Shared>> {
         let mut registry = lock(&self.registry);
-        registry.arrived.push_back(Arc::clone(stream));
+        registry.push(Arc::clone(stream));
         let refused = if registry.arrived.len() > ACCEPT_QUEUE { registry.drop_greedy() } else { None };
         drop(registry);
         self.arrival.notify_one();
@@ -121,6 +139,7 @@ impl Desk {
         registry.down = true;
         registry.ready.clear();
         registry.arrived.clear();
+        registry.arrived_of.clear();
         drop(registry);
         self.arrival.notify_waiters();
     }
@@ -132,7 +151,7 @@ impl Desk {
             arrival.as_mut().enable();
             {
                 let mut registry = lock(&self.registry);
-                if let Some(shared) = registry.arrived.pop_front() {
+                if let Some(shared) = registry.pop() {
                     // Whoever else waits may find the next.
                     self.arrival.notify_one();
                     return Some(Stream::new(shared, Arc::clone(self)));
