@@ -35,6 +35,13 @@ const FEW_LINKS: usize = 8;
 /// And so much more of it for each of its peers, at most: else all of them would announce at once.
 const LEISURE: Duration = Duration::from_millis(8);
 
+/// For each peer so many times as much as this many peers go into its number: everybody's list to everybody is as many
+/// datagrams as the square of the nodes, and they are to be as many a second whatever that is.
+const MANY_LINKS: usize = 64;
+
+/// But no more of it than this.
+const MOST_LEISURE: Duration = Duration::from_secs(30);
+
 /// A distance that no node is at.
 const UNKNOWN: u16 = 0;
 
@@ -83,10 +90,10 @@ impl Everyone {
         let others = || self.spreading.origins().filter(|origin| *origin != local);
         let settled = links > FEW_LINKS
             && others().all(|other| self.routes.is_direct(other))
-            && self.routes.announcements().all(|(_, theirs)| theirs.len() >= links);
+            && self.routes.announcements().all(|(_, theirs)| is_nearly(theirs.len(), links));
         let share = f64::from(u16::try_from(local.0 >> 48).expect("sixteen bits")) / f64::from(u16::MAX);
-        let most = LEISURE * u32::try_from(links).unwrap_or(u32::MAX);
-        settled.then(|| most.mul_f64(share))
+        let most = LEISURE * u32::try_from(links * links.max(MANY_LINKS) / MANY_LINKS).unwrap_or(u32::MAX);
+        settled.then(|| most.min(MOST_LEISURE).mul_f64(share))
     }
 
     #[cfg(feature = "floor")]
@@ -100,7 +107,7 @@ impl Everyone {
     /// A record of `origin` is news: is somebody not linked with everyone, who waits to hear of this node's links?
     fn reconsider(&mut self, origin: NodeId) {
         let links = self.routes.direct_count();
-        let fewer = self.routes.announced(origin).is_some_and(|theirs| theirs.len() < links);
+        let fewer = self.routes.announced(origin).is_some_and(|theirs| !is_nearly(theirs.len(), links));
         if fewer || !self.routes.is_direct(origin) {
             self.announcement.reconsider();
         }
@@ -110,6 +117,12 @@ impl Everyone {
         let peers = u32::try_from(self.routes.direct_count()).unwrap_or(u32::MAX);
         self.tell.get_or_insert(now + ROUTES_SETTLE + Duration::from_millis(1) * peers);
     }
+}
+
+/// Whether somebody with so many links has about as many as another. Of two that lack few, a list or two tell how they reach
+/// each other; had everybody to say at once who its links are, whenever one has fewer, a booting mesh would drown in it.
+fn is_nearly(theirs: usize, links: usize) -> bool {
+    4 * theirs >= 3 * links
 }
 
 impl Node {
