@@ -119,10 +119,11 @@ impl Everyone {
     }
 }
 
-/// Whether somebody with so many links has about as many as another. Of two that lack few, a list or two tell how they reach
-/// each other; had everybody to say at once who its links are, whenever one has fewer, a booting mesh would drown in it.
+/// Whether somebody with so many links has as many as another; where those are many, about as many. Of two that lack few, a
+/// list or two tell how they reach each other; had everybody to say at once who its links are, whenever one has fewer, a
+/// booting mesh would drown in it.
 fn is_nearly(theirs: usize, links: usize) -> bool {
-    4 * theirs >= 3 * links
+    if links > FEW_LINKS { 4 * theirs >= 3 * links } else { theirs >= links }
 }
 
 impl Node {
