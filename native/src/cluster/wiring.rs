@@ -295,12 +295,8 @@ impl ClusterHarness {
             self.drop_surplus().await?;
             self.get_acquainted(None).await?;
             // A node goes by lists of links, and so has a way over a link that was dropped until it hears of that.
-            while surplus {
-                tokio::time::sleep(HEARSAY).await;
-                if self.shared().state().is_acquainted() {
-                    break;
-                }
-                self.get_acquainted(None).await?;
+            if surplus {
+                self.hear_out().await?;
             }
             Ok(())
         };
@@ -310,6 +306,17 @@ impl ClusterHarness {
             }
             error => error,
         })
+    }
+
+    /// Waits until all know of each other and nobody hears otherwise for a while.
+    async fn hear_out(&self) -> Result<(), ClusterError> {
+        loop {
+            tokio::time::sleep(HEARSAY).await;
+            if self.shared().state().is_acquainted() {
+                return Ok(());
+            }
+            self.get_acquainted(None).await?;
+        }
     }
 
     /// Drops every session that the topology does not name, and waits for that.
