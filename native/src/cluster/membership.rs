@@ -105,8 +105,7 @@ impl ClusterHarness {
         }
         self.let_go_of(id).await?;
         self.settle(wiring.news, None).await?;
-        self.drop_surplus().await?;
-        self.get_acquainted(None).await
+        self.tidy_up("the node is gone").await
     }
 
     /// Makes the node vanish without a word, also a paused one; its peers find out by silence. It stays a member and

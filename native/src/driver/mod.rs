@@ -7,6 +7,8 @@ mod arena;
 mod calls;
 mod clock;
 mod egress;
+mod farewell;
+mod publishing;
 mod pump;
 mod reach;
 mod socket;
@@ -23,7 +25,7 @@ use std::{
     time::{Duration, Instant as StdInstant},
 };
 
-use meshground_node::{DialError, DialId, JobDone, Node, NodeEvent, PeerView, RejectReason, StreamEvent};
+use meshground_node::{DialError, DialId, JobDone, Node, NodeEvent, PeerView, RejectReason};
 use meshground_shared::{CommandId, EventKind, NodeId};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
@@ -55,15 +57,9 @@ const ROUNDS: usize = 8;
 /// The most commands carried out at one wake-up.
 const COMMAND_BATCH: usize = 64;
 
-/// Room for so many events is kept between two wake-ups.
-const EVENTS_KEPT: usize = 32;
-
 /// A timer may wait this long for the socket to be read empty: what lies there may be the very packet whose absence
 /// the timer would act upon. Beyond, a flood must not stop the clock.
 const TIMER_PATIENCE: Duration = Duration::from_millis(50);
-
-/// How long a leaving node tries to get its announcements out.
-const FAREWELL: Duration = Duration::from_millis(500);
 
 /// How much longer than their grace a leaving node waits for its daemons to be down.
 const BEYOND_GRACE: Duration = Duration::from_millis(500);
@@ -478,126 +474,6 @@ impl Driver {
             }
         }
         true
-    }
-
-    /// Publishes the view if it changed, then hands out the events that changed it. Whether there were any.
-    fn publish(&mut self) -> bool {
-        let mut happened = false;
-        while let Some(event) = self.node.poll_event() {
-            happened = true;
-            self.events.extend(match &mut self.system {
-                Some(system) => system.hear(&mut self.node, event),
-                None => Some(event),
-            });
-        }
-        if !self.events.is_empty() {
-            self.publish_events();
-        }
-        self.tell_parted();
-        if let Some(system) = &mut self.system {
-            system.let_out(self.observer.as_deref_mut());
-        }
-        happened
-    }
-
-    fn publish_events(&mut self) {
-        self.view.update(self.events.iter().filter_map(|event| match *event {
-            NodeEvent::SessionUp { peer, .. }
-            | NodeEvent::SessionDown { peer, .. }
-            | NodeEvent::Roamed { peer, .. }
-            | NodeEvent::Health { peer, .. } => Some((peer, self.node.peer(peer))),
-            _ => None,
-        }));
-        for event in &self.events {
-            match event {
-                NodeEvent::SessionUp { peer, .. } => self.pump.session_up(*peer),
-                NodeEvent::SessionDown { peer, .. } => {
-                    self.pump.session_down(*peer);
-                    self.streams.session_down(*peer);
-                }
-                NodeEvent::Writable { peer } => self.pump.writable(*peer),
-                _ => {}
-            }
-        }
-        if let Some(observer) = &mut self.observer {
-            observer.observe(&self.events);
-        }
-        for event in self.events.drain(..) {
-            let Self { node, reach, streams, calls, dials, .. } = self;
-            match event {
-                NodeEvent::Dialed { dial, peer } => {
-                    if let Some(reply) = dials.remove(&dial) {
-                        let _ = reply.send(Ok(peer));
-                    }
-                    reach.dial_ended(node, dial);
-                }
-                NodeEvent::DialFailed { dial, error, .. } => {
-                    if let Some(reply) = dials.remove(&dial) {
-                        let _ = reply.send(Err(error));
-                    }
-                    if let Some(peer) = reach.dial_ended(node, dial) {
-                        streams.session_down(peer);
-                        calls.unreachable(peer);
-                    }
-                }
-                NodeEvent::SessionUp { peer, .. } => {
-                    reach.session_up(peer);
-                    streams.session_up(node, reach, peer);
-                    calls.resume(node, reach, peer);
-                }
-                NodeEvent::SessionDown { peer, .. } => calls.resume(node, reach, peer),
-                NodeEvent::Stream { peer, event } => {
-                    let may_open = event == StreamEvent::MayOpen;
-                    streams.on_event(node, reach, peer, event);
-                    if may_open {
-                        calls.resume(node, reach, peer);
-                    }
-                }
-                NodeEvent::Call(event) => calls.on_event(node, event),
-                _ => {}
-            }
-        }
-        self.events.shrink_to(EVENTS_KEPT);
-    }
-
-    /// Tells those who ended sessions that these are over, now that everybody else has been told.
-    fn tell_parted(&mut self) {
-        for reply in self.parted.drain(..) {
-            // One that nobody waits for any more is no error.
-            let _ = reply.send(());
-        }
-    }
-
-    /// Sends what callers had handed over, then takes leave.
-    async fn say_farewell(&mut self) {
-        if let Some(observer) = &mut self.observer {
-            observer.leaving();
-        }
-        let end = Instant::now() + FAREWELL;
-        let _ = timeout_at(end, self.drain(|node| node.queued() == 0)).await;
-        self.node.leave(now());
-        self.publish();
-        let _ = timeout_at(end, self.drain(Node::has_left)).await;
-    }
-
-    /// Sends until the node is done and nothing is left. Goes on reading meanwhile: how much may go depends on what has arrived.
-    async fn drain(&mut self, is_done: fn(&Node) -> bool) {
-        loop {
-            self.work_off();
-            let is_blocked = self.egress.is_blocked();
-            let held = self.egress.shaper.as_ref().and_then(|shaper| shaper.next_due());
-            if self.pump.is_idle() && is_done(&self.node) && !is_blocked && held.is_none() {
-                return;
-            }
-            let due =
-                self.node.poll_timeout().into_iter().chain(held).min().map(|due| std_instant(due).into());
-            tokio::select! {
-                outcome = self.socket.ready(is_blocked) => if outcome.is_err() { return },
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
-            }
-            let emptied = self.receive();
-            self.tick(emptied);
-        }
     }
 }
 

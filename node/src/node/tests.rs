@@ -79,6 +79,15 @@ impl Net {
         self.run(Duration::from_millis(10));
     }
 
+    /// Has a node begin to renew the keys of its session with another.
+    fn renew(&mut self, from: usize, to: u8) {
+        let (now, peer) = (self.now, self.id(to.into()));
+        let path = Path::Direct(address(to));
+        let patience = now.instant + Duration::from_secs(5);
+        let request = DialRequest::new(dialing::Purpose::Renewal, path, Some(peer), patience);
+        self.nodes[from].begin_dial(now, request);
+    }
+
     fn id(&self, number: usize) -> NodeId {
         self.nodes[number].id()
     }
@@ -127,14 +136,7 @@ fn handshakes_again_and_again_take_bounded_memory() {
     for _ in 0..100 {
         // As somebody would who renews its keys without end.
         net.pass(Duration::from_millis(1));
-        let request = DialRequest::new(
-            dialing::Purpose::Renewal,
-            Path::Direct(address(1)),
-            Some(peer),
-            net.now.instant + Duration::from_secs(5),
-        );
-        let now = net.now;
-        net.nodes[0].begin_dial(now, request);
+        net.renew(0, 1);
         net.settle();
         most = most.max(net.nodes[1].slots.len());
     }
@@ -251,14 +253,7 @@ fn a_close_of_a_session_that_was_replaced_ends_what_follows_it_and_nothing_else(
         Some(())
     };
     session.seal(&mut datagram, frames).unwrap();
-    let request = DialRequest::new(
-        dialing::Purpose::Renewal,
-        Path::Direct(address(1)),
-        Some(peer),
-        net.now.instant + Duration::from_secs(5),
-    );
-    let now = net.now;
-    net.nodes[0].begin_dial(now, request);
+    net.renew(0, 1);
     net.run(Duration::from_millis(10));
     assert_eq!(net.nodes[1].peers[&own].replaced, [former]);
     let now = net.now;

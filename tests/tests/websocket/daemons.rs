@@ -37,6 +37,19 @@ fn to_call(from: NodeId, to: NodeId, method: &str) -> CallParams {
     CallParams { from, to, method: method.to_owned(), body: "hello".to_owned(), deadline_ms: 10_000 }
 }
 
+/// What to ask for a group of two by, of daemons of a bundled kind.
+fn two_of(kind: GroupKind, daemon: &str, anchor: NodeId) -> GroupSpawnParams {
+    GroupSpawnParams {
+        kind,
+        daemon: daemon.to_owned(),
+        count: 2,
+        name: None,
+        anchor: Some(anchor),
+        parent: None,
+        args: String::new(),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_daemon_is_spawned_fed_from_anywhere_and_stopped_and_every_event_names_its_cause() {
     let server = server().await;
@@ -262,15 +275,7 @@ async fn forks_go_on_from_what_their_parent_had_and_go_their_own_ways() {
     let parent = spawn(&mut client, nodes[2], "counter", "from=40").await.unwrap().daemon;
     // By the anchor, which knows by then where it runs.
     deliver(&mut client, parent, "add 2", Some(nodes[0])).await.unwrap();
-    let params = GroupSpawnParams {
-        kind: GroupKind::Fork,
-        daemon: "counter".to_owned(),
-        count: 2,
-        name: None,
-        anchor: Some(nodes[0]),
-        parent: Some(parent),
-        args: String::new(),
-    };
+    let params = GroupSpawnParams { parent: Some(parent), ..two_of(GroupKind::Fork, "counter", nodes[0]) };
     let spawned = client.call::<GroupSpawn>(&params).await.unwrap();
     let [first, second] = [0, 1].map(|place: usize| spawned.members[place].daemon);
     assert_eq!(deliver(&mut client, first, "add 1", None).await.unwrap().outputs, ["43"]);
@@ -347,15 +352,7 @@ async fn a_standby_is_promoted_and_goes_on_with_what_was_done() {
     let server = server().await;
     let mut client = Client::connect(server.local_addr()).await;
     let nodes = boot(&mut client, 3).await.nodes;
-    let params = GroupSpawnParams {
-        kind: GroupKind::Standby,
-        daemon: "counter".to_owned(),
-        count: 2,
-        name: None,
-        anchor: Some(nodes[0]),
-        parent: None,
-        args: String::new(),
-    };
+    let params = two_of(GroupKind::Standby, "counter", nodes[0]);
     let GroupSpawned { group, .. } = client.call::<GroupSpawn>(&params).await.unwrap();
     let now = client.call::<ClusterSnapshot>(&NoParams {}).await.unwrap();
     let before = now.groups[&group].clone();
@@ -378,15 +375,8 @@ async fn a_group_is_made_scaled_and_stopped() {
     let server = server().await;
     let mut client = Client::connect(server.local_addr()).await;
     let nodes = boot(&mut client, 3).await.nodes;
-    let good = GroupSpawnParams {
-        kind: GroupKind::Replica,
-        daemon: "echo".to_owned(),
-        count: 2,
-        name: Some("choir".to_owned()),
-        anchor: Some(nodes[1]),
-        parent: None,
-        args: String::new(),
-    };
+    let good =
+        GroupSpawnParams { name: Some("choir".to_owned()), ..two_of(GroupKind::Replica, "echo", nodes[1]) };
     let spawned = client.call::<GroupSpawn>(&good).await.unwrap();
     assert!(spawned.members.len() == 2 && spawned.members.iter().all(|member| member.running));
     let now = client.call::<ClusterSnapshot>(&NoParams {}).await.unwrap();

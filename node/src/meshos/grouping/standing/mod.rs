@@ -69,6 +69,14 @@ impl Standbys {
         (journal.generation == active.generation).then_some((active, journal))
     }
 
+    /// The group whose daemon this is, and its journal, if that goes on here.
+    fn worked_by(&mut self, daemon: DaemonId) -> Option<(GroupId, &mut Active, &mut Journal)> {
+        let (&group, active) = self.actives.iter_mut().find(|(_, active)| active.daemon == daemon)?;
+        let journal = self.journals.get_mut(&group)?;
+        let goes_on = !journal.sealed && journal.generation == active.generation;
+        goes_on.then_some((group, active, journal))
+    }
+
     /// When something is to be sent again.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let followers = self.actives.values().flat_map(|active| active.followers.values());

@@ -64,16 +64,7 @@ impl MeshOs {
         id: DaemonId,
         worked: WorkedOff,
     ) {
-        let standbys = &mut self.groups.standbys;
-        let found = standbys.actives.iter_mut().find(|(_, active)| active.daemon == id);
-        let Some((&group, active)) = found else { return };
-        let Some(journal) = standbys
-            .journals
-            .get_mut(&group)
-            .filter(|journal| !journal.sealed && journal.generation == active.generation)
-        else {
-            return;
-        };
+        let Some((group, active, journal)) = self.groups.standbys.worked_by(id) else { return };
         journal.append(worked.entry.clone());
         active.unsynced.push_back((journal.end(), worked));
         self.sync(now, node, group);
@@ -87,16 +78,7 @@ impl MeshOs {
         id: DaemonId,
         luggage: Option<&Luggage>,
     ) {
-        let standbys = &mut self.groups.standbys;
-        let found = standbys.actives.iter_mut().find(|(_, active)| active.daemon == id);
-        let Some((&group, active)) = found else { return };
-        let Some(journal) = standbys
-            .journals
-            .get_mut(&group)
-            .filter(|journal| !journal.sealed && journal.generation == active.generation)
-        else {
-            return;
-        };
+        let Some((group, active, journal)) = self.groups.standbys.worked_by(id) else { return };
         active.is_asking_state = false;
         let Some(luggage) = luggage else { return };
         let mut luggage = luggage.clone();
