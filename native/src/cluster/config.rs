@@ -44,8 +44,7 @@ pub struct ClusterConfig {
     /// [`converged`](super::ClusterHarness::converged) waits without any, and how long
     /// [`shutdown_node`](super::ClusterHarness::shutdown_node) waits for the others to let go.
     pub mesh_session_stable_timeout: Duration,
-    /// The third budget, 3 s by default: the time from there until the event log's snapshot shows the same. The log
-    /// folds each event as it is written, so this is over before it begins; kept by name.
+    /// The third budget, 3 s by default: the time from there until every running node's own snapshot shows the same.
     pub meshos_snapshot_stable_timeout: Duration,
     /// How often each node looks over what runs on it, 100 ms by default. What changes in between takes effect at once;
     /// this is for what only time changes.

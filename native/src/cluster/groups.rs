@@ -110,8 +110,8 @@ impl Group {
 
 impl ClusterHarness {
     /// Makes a group of daemons that all do the same, on as many nodes; returns when every one of them runs. `factory` is
-    /// registered on every running member as `kind`, unless there is one of that name: then that one makes them. The
-    /// member with the index `anchor` looks after the group, for as long as it runs.
+    /// registered as `kind` on every member, those that start later included, unless there is one of that name: then that
+    /// one makes them. The member with the index `anchor` looks after the group, for as long as it runs.
     ///
     /// # Errors
     /// `Invariant` when no such member runs; `Spawn`, with the anchor's index, when the group does not come about:
@@ -169,21 +169,7 @@ impl ClusterHarness {
         let node = node.ok_or_else(|| ClusterError::Invariant(format!("no member {anchor} runs")))?;
         let failed =
             |error: DaemonRuntimeError| ClusterError::Spawn { node_index: anchor, reason: error.to_string() };
-        for node in &nodes {
-            let runtime = node.daemon_runtime();
-            let registered = tokio::select! {
-                registered = runtime.register_factory(kind, Arc::clone(&factory)) => registered,
-                // It is passed over.
-                () = node.mesh.until_paused(true) => Ok(()),
-            };
-            match registered {
-                // It may have gone down meanwhile.
-                Ok(())
-                | Err(DaemonRuntimeError::FactoryAlreadyRegistered(_) | DaemonRuntimeError::ShuttingDown) => {
-                }
-                Err(error) => return Err(failed(error)),
-            }
-        }
+        self.offer(node, kind, factory).await.map_err(failed)?;
         self.offers_known(node, kind).await;
         let request = GroupRequest {
             kind: group,

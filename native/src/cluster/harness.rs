@@ -152,8 +152,13 @@ impl ClusterHarness {
         };
         let meshes_with_full_peers = state.running().filter(|member| mesh_is_full(&member.node)).count();
         let runtimes_with_full_peers = self.shared().log.with_snapshot(|snapshot| {
-            let is_full =
-                |node: &ClusterNode| others(node).all(|other| shows_healthy(snapshot, node.node_id(), other));
+            let is_full = |node: &ClusterNode| {
+                // The log shows what happened at once, the node itself what it goes by.
+                let own = node.daemon_runtime().system();
+                others(node).all(|other| {
+                    shows_healthy(snapshot, node.node_id(), other) && own.sees_healthy(other.node_id())
+                })
+            };
             state.running().filter(|member| is_full(&member.node)).count()
         });
         let running = || state.running().map(|member| member.node.index);
@@ -250,7 +255,7 @@ impl ClusterHarness {
     // Waiting.
 
     /// Waits until every link that the topology names between running members has a confirmed session at both ends,
-    /// which see each other Healthy, and the log's snapshot shows that; and until the capability index of each running
+    /// which see each other Healthy, and the log's snapshot and their own show that; and until the capability index of each running
     /// member knows every other, and has a way to it, as far as links of running members that are not cut connect them.
     ///
     /// # Errors
@@ -269,7 +274,7 @@ impl ClusterHarness {
             }
             Look::Waiting { progress: state.tally().healthy + state.acquaintances() }
         });
-        seen.await.unwrap_or_else(|| {
+        let seen = seen.await.unwrap_or_else(|| {
             let state = shared.state();
             if state.is_converged() && !state.is_acquainted() {
                 let missing = state.describe_strangers();
@@ -277,7 +282,12 @@ impl ClusterHarness {
             }
             let missing = state.describe_unseen(state.links.iter());
             Err(timeout(format!("not all running nodes see each other Healthy: {missing}"), budget))
-        })
+        });
+        seen?;
+        let links: Vec<_> = shared.state().links.iter().collect();
+        let ended =
+            |state: &super::state::State| (state.phase != Phase::Up).then_some(ClusterError::Shutdown);
+        self.mutually_seen(links.into_iter(), ended).await
     }
 
     // Ending.

@@ -171,6 +171,9 @@ impl ClusterHarness {
     /// when it went down meanwhile. `Shutdown`.
     pub async fn resume_node(&self, id: NodeId) -> Result<(), ClusterError> {
         self.turn(id, NodeState::Paused, "resumed", Mesh::begin_resume).await?;
+        if let Some(node) = self.node(id) {
+            self.offer_kept(&node).await;
+        }
         self.redial();
         Ok(())
     }
@@ -320,6 +323,9 @@ impl ClusterHarness {
             for (kind, factory) in daemons::bundled() {
                 builder = builder.factory(kind, factory);
             }
+        }
+        for (kind, factory) in shared.factories.all() {
+            builder = builder.factory(kind, factory);
         }
         let mesh = builder
             .config(config)

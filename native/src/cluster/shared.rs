@@ -20,6 +20,7 @@ use tokio::{
 
 use super::{
     ClusterConfig,
+    factories::Factories,
     state::{Member, Phase, State},
 };
 use crate::{driver::Observer, log::EventLog, mesh::Mesh};
@@ -42,6 +43,8 @@ pub(super) struct Shared {
     pub(super) booted: usize,
     pub(super) log: Arc<EventLog>,
     state: Mutex<State>,
+    /// What groups brought along.
+    pub(super) factories: Factories,
     /// Says that the state has changed.
     changed: watch::Sender<()>,
     /// Held by whoever starts nodes, so that one that fails does not fail another.
@@ -66,6 +69,7 @@ impl Shared {
             booted,
             log,
             state: Mutex::new(state),
+            factories: Factories::default(),
             changed: watch::Sender::new(()),
             starting: tokio::sync::Mutex::new(()),
         })

@@ -252,19 +252,7 @@ impl ClusterHarness {
         })?;
         self.get_acquainted(attempt).await?;
 
-        let budget = config.meshos_snapshot_stable_timeout;
-        let folded = shared.watch(budget, |state| {
-            if let Some(error) = interrupted(state) {
-                return Look::Done(Err(error));
-            }
-            if shared.is_folded(state, pairs.iter()) {
-                return Look::Done(Ok(()));
-            }
-            Look::Waiting { progress: 0 }
-        });
-        folded.await.unwrap_or_else(|| {
-            Err(timeout("the event log's snapshot does not show every node Healthy".to_owned(), budget))
-        })
+        self.mutually_seen(pairs.iter(), interrupted).await
     }
 
     /// Waits until all whom links of running members connect know what each other can do, and have ways to each other.

@@ -140,6 +140,20 @@ impl DaemonRuntime {
         self.daemons.view.load_full()
     }
 
+    /// Returns when [`system`](Self::system) shows something. Never of a node that stands still or is down and shows it
+    /// not.
+    pub(crate) async fn until_seen(&self, shows: impl Fn(&MeshOsSnapshot) -> bool) {
+        let mut viewed = self.viewed();
+        if !shows(&self.system()) {
+            // It may have happened, and wait to be published together with other things. On an error, nothing will.
+            let _ = self.act(|os, node| os.refresh(now(), node)).await;
+        }
+        while !shows(&self.system()) {
+            // The sender lives in `self`.
+            let _ = viewed.changed().await;
+        }
+    }
+
     /// Tells whenever [`system`](Self::system) is another, from now on.
     pub(super) fn viewed(&self) -> watch::Receiver<()> {
         self.daemons.viewed.subscribe()

@@ -419,11 +419,20 @@ impl MeshOs {
     pub(super) fn publish(&mut self, now: Now, node: &Node) {
         let age = now.instant.saturating_since(self.oversight.refreshed);
         let is_due = age >= self.oversight.together();
-        let changed = self.oversight.changed && is_due;
-        let stale = self.oversight.stale && is_due;
-        if !changed && !stale && age < REFRESH {
-            return;
+        if (is_due && (self.oversight.changed || self.oversight.stale)) || age >= REFRESH {
+            self.publish_now(now, node);
         }
+    }
+
+    /// Publishes what changed, however little time ago something else was published: for those who cannot wait.
+    pub fn refresh(&mut self, now: Now, node: &Node) {
+        if self.oversight.changed || self.oversight.stale {
+            self.publish_now(now, node);
+        }
+    }
+
+    fn publish_now(&mut self, now: Now, node: &Node) {
+        let changed = self.oversight.changed;
         (self.oversight.changed, self.oversight.stale) = (false, false);
         self.oversight.refreshed = now.instant;
         let generation = self.oversight.snapshot.generation + u64::from(changed);

@@ -110,6 +110,11 @@ impl MeshOsSnapshot {
         }
     }
 
+    /// Whether it sees this node Healthy.
+    pub fn sees_healthy(&self, peer: NodeId) -> bool {
+        self.peers.get(&peer).is_some_and(|peer| peer.health == Some(Health::Healthy))
+    }
+
     /// How many other nodes it sees Healthy.
     pub fn healthy_peers(&self) -> usize {
         self.peers.values().filter(|peer| peer.health == Some(Health::Healthy)).count()

@@ -5,7 +5,7 @@ use meshground::{
     daemons::bundled,
     meshos::random_keypair,
 };
-use meshground_node::{DaemonFactory, DaemonId, PickStrategy};
+use meshground_node::{DaemonFactory, DaemonId, DaemonOrder, PickStrategy};
 use meshground_shared::{GroupHealth, GroupKind, GroupView};
 
 use super::*;
@@ -163,5 +163,40 @@ async fn a_standby_goes_on_with_everything_when_it_is_promoted() {
     assert_ne!(working(&group.view().unwrap()), working(&before));
     let replicas = replicas(&cluster, 0, "echo", GroupConfig::default()).await;
     assert!(within("a refusal", replicas.promote()).await.is_err(), "nobody stands by there");
+    cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_start_or_go_on_later_make_what_a_group_brought_along() {
+    let cluster = boot(4).await;
+    let paused = cluster.nth(3).unwrap().node_id();
+    within("a pause", cluster.pause_node(paused)).await.unwrap();
+    let own = Arc::new(|order: &DaemonOrder| factory("echo").make(order));
+    let group = cluster.spawn_replica_group(0, "own", own, GroupConfig::default());
+    let group = within("a group", group).await.unwrap();
+    let is_whole = |snapshot: &Snapshot| {
+        snapshot.groups.get(&group.id()).is_some_and(|group| group.health == GroupHealth::Healthy)
+    };
+    let degraded = |snapshot: &Snapshot| !is_whole(snapshot);
+
+    // Restarted, it takes its place again: there is no fourth that could.
+    let crashed = cluster.nth(1).unwrap().node_id();
+    within("a crash", cluster.crash_node(crashed)).await.unwrap();
+    until(&cluster, "one is missing", degraded).await;
+    within("a restart", cluster.restart_node(crashed)).await.unwrap();
+    until(&cluster, "the restarted node makes one", is_whole).await;
+
+    // So does one that stood still when the group came.
+    within("a crash", cluster.crash_node(crashed)).await.unwrap();
+    until(&cluster, "one is missing again", degraded).await;
+    within("the other goes on", cluster.resume_node(paused)).await.unwrap();
+    until(&cluster, "the resumed node makes one", is_whole).await;
+
+    // And one that is new.
+    within("another crash", cluster.crash_node(paused)).await.unwrap();
+    until(&cluster, "one is missing once more", degraded).await;
+    let added = within("an addition", cluster.add_node()).await.unwrap();
+    until(&cluster, "the added node makes one", is_whole).await;
+    assert!(hosts(&group).contains(&added.node_id()));
     cluster.shutdown().await.unwrap();
 }

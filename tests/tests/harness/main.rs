@@ -114,6 +114,9 @@ fn assert_converged(cluster: &ClusterHarness, n: usize) {
             "all others and never itself"
         );
         assert!(shown.peers.values().all(|peer| peer.health == Health::Healthy));
+        let own = node.sdk().runtime().snapshot();
+        assert!(others.iter().all(|&other| own.sees_healthy(other)), "its own snapshot shows it too");
+        assert!(!own.peers.contains_key(&id), "and never itself");
     }
     assert_eq!(cluster.health(), full(n));
     assert!(cluster.health().fully_converged());
