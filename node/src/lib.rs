@@ -63,7 +63,7 @@ pub use meshground_shared::{
 pub use meshos::{
     Action, ActionRecord, Avoided, Commanded, DaemonState, DaemonTiming, Delivered, Dispatch, FailureRecord,
     GroupRequest, HealthProbe, InventoryProbe, LocalityProbe, MaintenanceConfig, MeshOs, MeshOsConfig,
-    MeshOsSnapshot, MeshProbe, OsEvent, PeerState, Resources, Settlement, SpawnRequest, StateError, Ticket,
+    MeshOsSnapshot, OsEvent, PeerState, Resources, Settlement, SpawnRequest, StateError, Ticket,
 };
 pub use node::Node;
 pub use path::Path;

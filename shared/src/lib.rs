@@ -11,6 +11,7 @@
 //! - [`daemon`], [`group`], [`migration`]: what runs on nodes, what belongs together, what moves.
 //! - [`admin`]: signed commands and what became of them.
 //! - [`snapshot`]: what a cluster looks like; a [`Snapshot`] is the fold of its events.
+//! - [`view`]: the system through one node's eyes.
 //! - [`telemetry`]: gauges (round-trip times, counters, how busy daemons are), coalesced and opt-in.
 //! - [`rpc`]: the JSON-RPC 2.0 envelope, the methods and the errors.
 
@@ -27,6 +28,7 @@ pub mod rpc;
 pub mod snapshot;
 pub mod telemetry;
 pub mod topology;
+pub mod view;
 
 pub use admin::{AdminVerb, AuditEntry, BlastRadius, Decision, IceVerb, Maintenance, Rejection, Verb};
 pub use daemon::{DaemonEnd, DaemonHealth, DaemonView, Lifecycle, LogLevel, Member};
@@ -38,3 +40,6 @@ pub use migration::{MigrationPhase, MigrationView};
 pub use snapshot::{ClusterPhase, Edge, MigrationSnapshot, NodeSnapshot, NodeState, PeerSnapshot, Snapshot};
 pub use telemetry::{DaemonSample, LinkSample, Telemetry, Traffic, TrafficSample};
 pub use topology::{Links, Topology, TopologyError};
+pub use view::{
+    AvoidedNode, NodeView, OwnDaemon, PeerSeen, Remark, ResourcesView, StatedDaemon, StatedMigration,
+};

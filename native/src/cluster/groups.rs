@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use meshground_node::{DaemonFactory, DaemonId, GroupId, GroupRequest, PickStrategy};
+use meshground_node::{DaemonFactory, DaemonId, GroupId, GroupRequest, Lineage, PickStrategy};
 use meshground_shared::{GroupHealth, GroupKind, GroupView, NodeId, NodeState};
 use tokio::time::timeout;
 
@@ -91,6 +91,15 @@ impl Group {
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown) when no node runs.
     pub async fn pick(&self, strategy: PickStrategy) -> Result<Option<DaemonId>, DaemonRuntimeError> {
         self.runtime()?.pick_member(self.id, strategy).await
+    }
+
+    /// The proof of whom its member at this place was made; none unless it is a fork, and known to the node that is asked.
+    /// Whoever has the proof can [verify](Lineage::verify) it.
+    ///
+    /// # Errors
+    /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown) when no node runs.
+    pub async fn lineage(&self, index: u32) -> Result<Option<Lineage>, DaemonRuntimeError> {
+        self.runtime()?.lineage(self.id, index).await
     }
 
     /// Ends it; returns when its members are gone.

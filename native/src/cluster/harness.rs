@@ -1,15 +1,15 @@
 //! The cluster itself.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use meshground_node::{Path, PeerView};
+use meshground_node::{MeshOsSnapshot, Path, PeerView};
 use meshground_shared::{
-    CommandId, DaemonSample, EventKind, Health, LinkSample, NodeId, NodeState, Snapshot, Traffic,
-    TrafficSample,
+    CommandId, DaemonSample, EventKind, Health, LinkSample, MigrationView, NodeId, NodeState, Snapshot,
+    Traffic, TrafficSample,
 };
 
 use super::{
@@ -19,7 +19,10 @@ use super::{
     state::Phase,
     wiring::timeout,
 };
-use crate::log::{EventLog, Subscription};
+use crate::{
+    log::{EventLog, Subscription},
+    meshos::MigrationSnapshotSource,
+};
 
 /// A running cluster: real nodes, each with its own UDP socket on loopback, its own keys and its own task.
 ///
@@ -184,6 +187,13 @@ impl ClusterHarness {
     /// Where things stand: the event log's fold.
     pub fn snapshot(&self) -> Snapshot {
         self.shared().log.snapshot()
+    }
+
+    /// The system through each running member's eyes, by index: what it knows of the others, what it did and found. Each is
+    /// as of that node's last change or the last second; they need not agree.
+    pub fn views(&self) -> BTreeMap<usize, Arc<MeshOsSnapshot>> {
+        let state = self.shared().state();
+        state.running().map(|member| (member.node.index, member.node.daemon_runtime().system())).collect()
     }
 
     /// The round-trip times every running member has measured, as of now.
@@ -354,4 +364,14 @@ fn traffic(node: NodeId, peer: &PeerView) -> TrafficSample {
 /// A number of nodes or an index, as it travels.
 pub(super) fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+/// Those of the whole cluster, as the event log has them.
+impl MigrationSnapshotSource for ClusterHarness {
+    fn migrations(&self) -> Vec<MigrationView> {
+        self.shared().log.with_snapshot(|snapshot| {
+            let all = snapshot.migrations.values().map(|migration| &migration.view);
+            all.filter(|view| !view.phase.is_over()).cloned().collect()
+        })
+    }
 }

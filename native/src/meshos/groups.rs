@@ -1,7 +1,8 @@
 //! Groups, asked for at one node.
 
 use meshground_node::{
-    DaemonId, GroupError, GroupId, GroupRequest, MeshOs, Node, NodeId, PickStrategy, Settlement, Ticket,
+    DaemonId, GroupError, GroupId, GroupRequest, Lineage, MeshOs, Node, NodeId, PickStrategy, Settlement,
+    Ticket,
 };
 
 use super::{DaemonRuntime, DaemonRuntimeError, runtime::settle};
@@ -58,6 +59,14 @@ impl DaemonRuntime {
         strategy: PickStrategy,
     ) -> Result<Option<DaemonId>, DaemonRuntimeError> {
         self.act(move |os, _| os.pick_member(group, strategy)).await
+    }
+
+    /// The proof of whom a fork was made, by its place in its group; none if this node knows of no such fork.
+    ///
+    /// # Errors
+    /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
+    pub async fn lineage(&self, group: GroupId, index: u32) -> Result<Option<Lineage>, DaemonRuntimeError> {
+        self.act(move |os, _| os.lineage(group, index)).await
     }
 
     /// The nodes of which this one knows that they make daemons of a kind, by id.

@@ -8,14 +8,21 @@ mod commanding;
 mod error;
 mod groups;
 mod handle;
+mod migrations;
+mod probes;
 mod runtime;
 mod sdk;
+#[cfg(feature = "server")]
+mod view;
 
+#[cfg(feature = "server")]
+pub(crate) use self::view::view_of;
 pub(crate) use self::{apart::factory, runtime::Daemons};
 pub use self::{
     commanding::wall_time,
     error::DaemonRuntimeError,
     handle::MeshOsDaemonHandle,
+    migrations::MigrationSnapshotSource,
     runtime::{DaemonRuntime, RuntimeState, random_keypair},
     sdk::{MeshOsDaemonSdk, MeshOsRuntime},
 };

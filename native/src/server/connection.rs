@@ -238,6 +238,7 @@ impl Session {
             Call::NodeRestart(params) => reply(id, room.restart_node(params).await),
             Call::NodePause(params) => reply(id, room.pause_node(params.node).await),
             Call::NodeResume(params) => reply(id, room.resume_node(params.node).await),
+            Call::NodeView(params) => reply(id, room.node_view(params.node)),
             Call::Topology(params) => reply(id, room.set_topology(params).await),
             Call::FaultSet(params) => reply(id, room.set_fault(&params)),
             Call::FaultPartition(params) => reply(id, room.partition(&params)),

@@ -6,10 +6,10 @@ use meshground_shared::rpc::{
     DaemonSpawnParams, DaemonStop, DaemonStopParams, DeliverParams, ErrorCode, EventsSubscribe,
     ExecuteParams, FaultClear, FaultList, FaultParams, FaultPartition, FaultSet, GroupParams, GroupPromote,
     GroupScale, GroupSpawn, GroupSpawnParams, GroupStop, IceExecute, IceExecuteParams, IceSimulate, Id,
-    METHODS, Method, MigrateParams, MigrationCancel, MigrationStart, NodeCrash, NodeParams, NodePause,
-    NodeRestart, NodeResume, NodeShutdown, NodeSpawn, PartitionParams, Response, RestartParams, RpcCall,
-    RpcError, ScaleParams, SessionHello, SimulateParams, SubmitParams, SubscribeParams, TopologyParams,
-    Version,
+    METHODS, Method, MigrateParams, MigrationCancel, MigrationStart, NodeCrash, NodeLook, NodeParams,
+    NodePause, NodeRestart, NodeResume, NodeShutdown, NodeSpawn, PartitionParams, Response, RestartParams,
+    RpcCall, RpcError, ScaleParams, SessionHello, SimulateParams, SubmitParams, SubscribeParams,
+    TopologyParams, Version,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -43,6 +43,7 @@ pub(crate) enum Call {
     NodeRestart(RestartParams),
     NodePause(NodeParams),
     NodeResume(NodeParams),
+    NodeView(NodeParams),
     FaultSet(FaultParams),
     FaultPartition(PartitionParams),
     FaultClear(ClearParams),
@@ -154,6 +155,7 @@ fn call(method: &str, given: Value) -> Result<Call, RpcError> {
         NodeRestart::NAME => params::<NodeRestart>(given).map(Call::NodeRestart),
         NodePause::NAME => params::<NodePause>(given).map(Call::NodePause),
         NodeResume::NAME => params::<NodeResume>(given).map(Call::NodeResume),
+        NodeLook::NAME => params::<NodeLook>(given).map(Call::NodeView),
         FaultSet::NAME => params::<FaultSet>(given).map(Call::FaultSet),
         FaultPartition::NAME => params::<FaultPartition>(given).map(Call::FaultPartition),
         FaultClear::NAME => params::<FaultClear>(given).map(Call::FaultClear),
@@ -212,7 +214,7 @@ fn usage(method: &str) -> &'static str {
             "Give {\"topology\": \"full\"}, or \"ring\", \"star\", \"line\", {\"tree\": {\"arity\": 2}} or \
              {\"random_regular\": {\"degree\": 4, \"seed\": 1}}."
         }
-        NodeShutdown::NAME | NodeCrash::NAME | NodePause::NAME | NodeResume::NAME => {
+        NodeShutdown::NAME | NodeCrash::NAME | NodePause::NAME | NodeResume::NAME | NodeLook::NAME => {
             "Give {\"node\": \"16 lower-case hexadecimal digits\"}, an id out of cluster.snapshot."
         }
         NodeRestart::NAME => {

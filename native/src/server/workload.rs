@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use meshground_node::{DeliverError, GroupError, GroupRequest, MAX_METHOD, SpawnError};
 use meshground_shared::{
-    CallOutcome, CommandId, DaemonId, EventKind, GroupId, MigrationPhase, NodeId, NodeState,
+    CallOutcome, CommandId, DaemonId, EventKind, GroupId, MigrationPhase, NodeId, NodeState, NodeView,
     rpc::{
         CallParams, Called, CancelParams, DaemonSpawnParams, DaemonSpawned, DaemonStopParams, DeliverParams,
         Delivered, Done, GroupParams, GroupSpawnParams, GroupSpawned, KindInfo, Kinds, MAX_ARGS_BYTES,
@@ -23,7 +23,7 @@ use crate::{
     daemons,
     log::Subscription,
     mesh::CallOptions,
-    meshos::{DaemonRuntime, DaemonRuntimeError, random_keypair},
+    meshos::{DaemonRuntime, DaemonRuntimeError, random_keypair, view_of},
     random,
 };
 
@@ -34,6 +34,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MAX_REASON: usize = 1_024;
 
 impl Room {
+    /// The system through one node's eyes.
+    pub(crate) fn node_view(&self, node: NodeId) -> Result<NodeView, RpcError> {
+        let harness = self.harness()?;
+        let member = harness.node(node).ok_or_else(|| errors::node_not_found(node))?;
+        Ok(view_of(&member.daemon_runtime().system()))
+    }
+
     /// The factories that nodes have.
     pub(crate) async fn daemon_kinds(&self) -> Result<Kinds, RpcError> {
         let node = self.harness().ok().and_then(|harness| {

@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use meshground_shared::{DaemonHealth, DaemonId, GroupId, Lifecycle, Maintenance, MigrationPhase, NodeId};
+use meshground_shared::{
+    DaemonHealth, DaemonId, GroupId, Lifecycle, Maintenance, Member, MigrationId, MigrationPhase, NodeId,
+    StatedDaemon, StatedMigration,
+};
 use serde::{Deserialize, Serialize};
 
 use super::registry::{MAX_DAEMONS, Registry};
@@ -122,10 +125,34 @@ impl Stated {
         self.member.map(|(group, index)| (GroupId(group), index))
     }
 
+    /// For others to see.
+    fn view(&self) -> StatedDaemon {
+        StatedDaemon {
+            lifecycle: self.lifecycle,
+            health: self.health,
+            saturation: u16::from(self.saturation) * 10,
+            restarts: self.restarts,
+            member: self.member().map(|(group, index)| Member { group, index }),
+        }
+    }
+
     /// Whether it does its work.
     pub(crate) fn is_well(&self) -> bool {
         matches!(self.lifecycle, Lifecycle::Running | Lifecycle::Draining)
             && self.health != DaemonHealth::Unhealthy
+    }
+}
+
+impl Moving {
+    /// For others to see.
+    fn view(&self) -> StatedMigration {
+        let Self { migration, daemon, target, phase } = *self;
+        StatedMigration {
+            id: MigrationId(migration),
+            daemon: DaemonId(daemon),
+            target: NodeId(target),
+            phase,
+        }
     }
 }
 
@@ -217,7 +244,9 @@ pub(crate) struct Directory {
 pub(crate) struct Known {
     pub(crate) inventory: Inventory,
     /// What it says runs there, for all who look at it.
-    pub(crate) daemons: Arc<BTreeMap<DaemonId, Lifecycle>>,
+    pub(crate) daemons: Arc<BTreeMap<DaemonId, StatedDaemon>>,
+    /// And what it says is on its way from there.
+    pub(crate) moving: Arc<[StatedMigration]>,
 }
 
 impl Directory {
@@ -243,8 +272,9 @@ impl Directory {
                 self.places.entry(daemon.id()).or_default().insert((daemon.generation, node));
             }
             inventory.kinds = self.share(inventory.kinds);
-            let daemons = inventory.daemons.iter().map(|daemon| (daemon.id(), daemon.lifecycle)).collect();
-            self.nodes.insert(node, Known { inventory, daemons: Arc::new(daemons) });
+            let daemons = inventory.daemons.iter().map(|daemon| (daemon.id(), daemon.view())).collect();
+            let moving = inventory.moving.iter().map(Moving::view).collect();
+            self.nodes.insert(node, Known { inventory, daemons: Arc::new(daemons), moving });
         }
     }
 

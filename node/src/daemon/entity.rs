@@ -4,6 +4,7 @@ use std::fmt;
 
 use ed25519_dalek::{Signer, SigningKey};
 use meshground_shared::DaemonId;
+use rand_chacha::rand_core::{CryptoRng, RngCore};
 
 use crate::identity::{keyed_hash, verify};
 
@@ -25,6 +26,13 @@ impl EntityKeypair {
     pub fn from_seed(seed: [u8; 32]) -> Self {
         let public = signing_key(&seed).verifying_key().to_bytes();
         Self { seed, id: daemon_id(&public), public }
+    }
+
+    /// The keys of a new daemon.
+    pub fn generate(rng: &mut (impl RngCore + CryptoRng)) -> Self {
+        let mut seed = [0; 32];
+        rng.fill_bytes(&mut seed);
+        Self::from_seed(seed)
     }
 
     /// The keys of a group's member: always the same ones for one place in one group.

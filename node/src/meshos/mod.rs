@@ -48,7 +48,7 @@ pub use self::{
     delivering::Delivered,
     grouping::GroupRequest,
     maintenance::MaintenanceConfig,
-    probes::{HealthProbe, InventoryProbe, LocalityProbe, MeshProbe, Resources},
+    probes::{HealthProbe, InventoryProbe, LocalityProbe, Resources},
     snapshot::{DaemonTiming, MeshOsSnapshot, PeerState},
 };
 use self::{

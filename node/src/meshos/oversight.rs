@@ -152,6 +152,12 @@ impl MeshOs {
         self.oversight.probes.set_health(probe);
     }
 
+    /// Asks the mesh itself again how far away other nodes are and how they do, as at first.
+    pub fn install_mesh_probes(&mut self) {
+        self.oversight.probes.ask_mesh();
+        self.oversight.touch();
+    }
+
     /// Asks this probe how the machine does.
     pub fn install_inventory_probe(&mut self, probe: Box<dyn InventoryProbe>) {
         self.oversight.probes.set_inventory(probe);

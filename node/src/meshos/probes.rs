@@ -37,22 +37,6 @@ pub struct Resources {
     pub memory: u16,
 }
 
-/// The probes that ask the mesh itself: what its sessions measured, and what its failure detector found.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct MeshProbe;
-
-impl LocalityProbe for MeshProbe {
-    fn round_trips(&mut self, peers: &[PeerView]) -> BTreeMap<NodeId, Duration> {
-        peers.iter().filter_map(|peer| Some((peer.id, peer.rtt?))).collect()
-    }
-}
-
-impl HealthProbe for MeshProbe {
-    fn verdicts(&mut self, peers: &[PeerView]) -> BTreeMap<NodeId, Health> {
-        peers.iter().map(|peer| (peer.id, peer.health)).collect()
-    }
-}
-
 /// The probes of one node, and what they said last. Where nothing else was installed, the mesh itself is asked when
 /// something is to be known: to copy every turn what it has to say on every peer would cost the most of a turn.
 #[derive(Default)]
@@ -74,6 +58,13 @@ impl Probes {
 
     pub(crate) fn set_health(&mut self, probe: Box<dyn HealthProbe>) {
         self.health = Some(probe);
+    }
+
+    /// Asks no others about the network any more.
+    pub(crate) fn ask_mesh(&mut self) {
+        (self.locality, self.health) = (None, None);
+        self.round_trips.clear();
+        self.verdicts.clear();
     }
 
     pub(crate) fn set_inventory(&mut self, probe: Box<dyn InventoryProbe>) {

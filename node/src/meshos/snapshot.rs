@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use meshground_shared::{
-    AuditEntry, DaemonId, DaemonView, GroupView, Health, Lifecycle, Maintenance, MigrationView, NodeId,
+    AuditEntry, DaemonId, DaemonView, GroupView, Health, Maintenance, MigrationView, NodeId, StatedDaemon,
+    StatedMigration,
 };
 
 use super::{
@@ -80,7 +81,9 @@ pub struct PeerState {
     /// How its machine does, as it says.
     pub resources: Resources,
     /// What runs on it, as it says. All snapshots until it says something else share this.
-    pub daemons: Arc<BTreeMap<DaemonId, Lifecycle>>,
+    pub daemons: Arc<BTreeMap<DaemonId, StatedDaemon>>,
+    /// What is on its way from it, as it says; shared likewise.
+    pub moving: Arc<[StatedMigration]>,
     /// The kinds of daemons it can make; shared likewise.
     pub kinds: Arc<[String]>,
 }
@@ -124,12 +127,13 @@ impl MeshOsSnapshot {
 impl PeerState {
     /// A node, as it says it is.
     pub(super) fn of(known: &Known) -> Self {
-        let Known { inventory, daemons } = known;
+        let Known { inventory, daemons, moving } = known;
         Self {
             maintenance: inventory.maintenance,
             cordoned: inventory.cordoned,
             resources: Resources { cpu: inventory.cpu, memory: inventory.memory },
             daemons: Arc::clone(daemons),
+            moving: Arc::clone(moving),
             kinds: inventory.kinds.shared(),
             ..Self::default()
         }

@@ -20,10 +20,10 @@ pub use method::{
     GroupPromote, GroupScale, GroupSpawn, GroupSpawnParams, GroupSpawned, GroupStop, Hello, IceExecute,
     IceExecuteParams, IceSimulate, KindInfo, Kinds, Limits, MAX_ARGS_BYTES, MAX_BODY_BYTES, MAX_DEADLINE_MS,
     MAX_GRACE_MS, MAX_GROUP_NAME_BYTES, MAX_PAYLOAD_BYTES, METHODS, Method, MigrateParams, MigrationCancel,
-    MigrationStart, MigrationStarted, NoParams, NodeAudit, NodeCrash, NodeDecision, NodeParams, NodePause,
-    NodeRestart, NodeResume, NodeShutdown, NodeSpawn, PartitionParams, RestartParams, Resume, RpcCall,
-    ScaleParams, ServerInfo, SessionHello, SimulateParams, Simulated, Spawned, SubmitParams, SubscribeParams,
-    Subscribed, Topic, TopologyParams,
+    MigrationStart, MigrationStarted, NoParams, NodeAudit, NodeCrash, NodeDecision, NodeLook, NodeParams,
+    NodePause, NodeRestart, NodeResume, NodeShutdown, NodeSpawn, PartitionParams, RestartParams, Resume,
+    RpcCall, ScaleParams, ServerInfo, SessionHello, SimulateParams, Simulated, Spawned, SubmitParams,
+    SubscribeParams, Subscribed, Topic, TopologyParams,
 };
 
 use crate::{event::Event, snapshot::Snapshot, telemetry::Telemetry};

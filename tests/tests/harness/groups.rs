@@ -75,6 +75,9 @@ async fn forks_go_on_from_their_parents_state_without_it() {
     assert_eq!((view.kind, view.health), (GroupKind::Fork, GroupHealth::Healthy));
     let [first, second] = [0, 1].map(|place: usize| view.members[place].daemon);
     assert_eq!(told(&cluster, first, "add 1").await, "43");
+    let lineage = within("a proof", forks.lineage(1)).await.unwrap().expect("it is a fork");
+    assert_eq!((lineage.verify(), lineage.parent, lineage.child()), (Ok(()), parent, second));
+    assert_eq!(within("no proof", forks.lineage(2)).await.unwrap(), None, "there are two");
     cluster.crash_node(host.node_id()).await.unwrap();
     assert_eq!(
         (told(&cluster, first, "get").await, told(&cluster, second, "get").await),

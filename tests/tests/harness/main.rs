@@ -7,6 +7,7 @@ mod chaos;
 mod commanding;
 mod daemons;
 mod errors;
+mod eyes;
 mod faults;
 mod groups;
 mod log;

@@ -63,6 +63,16 @@ async fn sixty_four_mebibytes_move_over_a_link_that_loses_every_twentieth_datagr
     let (runtime, begun) = (source.daemon_runtime(), Instant::now());
     let migration = within("the beginning", runtime.begin_migration(member.daemon, target.node_id())).await;
     let migration = migration.unwrap();
+    // Both that node and the cluster say that it is on its way; over such a link it is for long.
+    let listed = |source: &dyn MigrationSnapshotSource| {
+        source.migrations().iter().any(|view| view.id == migration && view.target == target.node_id())
+    };
+    let known = async {
+        while !listed(&runtime) || !listed(&cluster) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within("a migration under way", known).await;
     // What comes meanwhile waits, and follows.
     let others = target.daemon_runtime();
     let asked = tokio::spawn(async move { others.deliver(member.daemon, "meanwhile", Some(BOUND)).await });
@@ -82,6 +92,7 @@ async fn sixty_four_mebibytes_move_over_a_link_that_loses_every_twentieth_datagr
     assert!(view.bytes_total >= MAX_STATE as u64);
     let replies =
         tokio::time::timeout(BOUND, asked).await.expect("within the bound").unwrap().unwrap().replies;
+    assert!(!listed(&cluster), "what is over is not under way");
     assert_eq!(replies, [format!("meanwhile {MAX_STATE}").into_bytes()], "every byte is as it was");
     cluster.shutdown().await.unwrap();
 }

@@ -8,7 +8,8 @@ use meshground_shared::{
         DaemonSpawned, DaemonStop, DaemonStopParams, DeliverParams, Delivered, FaultClear, FaultParams,
         FaultSet, GroupParams, GroupPromote, GroupScale, GroupSpawn, GroupSpawnParams, GroupSpawned,
         GroupStop, MAX_ARGS_BYTES, MAX_BODY_BYTES, MAX_DEADLINE_MS, MAX_GRACE_MS, MAX_PAYLOAD_BYTES,
-        MigrateParams, MigrationCancel, MigrationStart, NodePause, NodeResume, RpcCall, ScaleParams,
+        MigrateParams, MigrationCancel, MigrationStart, NodeCrash, NodeLook, NodePause, NodeResume, RpcCall,
+        ScaleParams,
     },
 };
 
@@ -405,4 +406,33 @@ async fn a_group_is_made_scaled_and_stopped() {
         let error = client.call::<GroupStop>(&GroupParams { group }).await.unwrap_err();
         assert_error(&error, ErrorCode::GroupNotFound);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_looks_through_any_nodes_eyes_also_when_it_is_paused_or_crashed() {
+    let server = server().await;
+    let mut client = Client::connect(server.local_addr()).await;
+    let refused = client.call::<NodeLook>(&NodeParams { node: NodeId(1) }).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::NoCluster);
+    let nodes = boot(&mut client, 3).await.nodes;
+    let daemon = spawn(&mut client, nodes[1], "counter", "").await.unwrap().daemon;
+    let view = loop {
+        let view = client.call::<NodeLook>(&NodeParams { node: nodes[0] }).await.unwrap();
+        if view.peers[&nodes[1]].daemons.contains_key(&daemon) {
+            break view;
+        }
+    };
+    assert_eq!((view.node, view.daemons.len()), (nodes[0], 0));
+    assert_eq!(view.peers[&nodes[2]].health, Some(Health::Healthy));
+    assert_eq!(view.peers[&nodes[1]].daemons[&daemon].lifecycle, Lifecycle::Running);
+    let own = client.call::<NodeLook>(&NodeParams { node: nodes[1] }).await.unwrap();
+    assert_eq!((own.daemons[&daemon].daemon.kind.as_deref(), own.peers.len()), (Some("counter"), 2));
+    client.call::<NodePause>(&NodeParams { node: nodes[1] }).await.unwrap();
+    let paused = client.call::<NodeLook>(&NodeParams { node: nodes[1] }).await.unwrap();
+    assert!(paused.daemons.contains_key(&daemon), "the last it had");
+    client.call::<NodeCrash>(&NodeParams { node: nodes[2] }).await.unwrap();
+    assert_eq!(client.call::<NodeLook>(&NodeParams { node: nodes[2] }).await.unwrap().node, nodes[2]);
+    let nobody = client.call::<NodeLook>(&NodeParams { node: NodeId(1) }).await.unwrap_err();
+    assert_eq!(nobody.code(), ErrorCode::NodeNotFound);
+    server.stop().await;
 }

@@ -26,7 +26,7 @@ pub use group::{GroupParams, GroupSpawnParams, GroupSpawned, MAX_GROUP_NAME_BYTE
 pub use migration::{CancelParams, MigrateParams, MigrationStarted};
 pub use session::{Hello, Limits, Resume, ServerInfo, SubscribeParams, Subscribed, Topic};
 
-use crate::{id::CommandId, snapshot::Snapshot};
+use crate::{id::CommandId, snapshot::Snapshot, view::NodeView};
 
 /// A method's contract. Implemented by marker types, one per method.
 pub trait Method {
@@ -86,6 +86,9 @@ methods! {
         NodePause = "node.pause", NodeParams => Done;
         /// A paused node goes on where it stood still.
         NodeResume = "node.resume", NodeParams => Done;
+        /// The system through one node's eyes: what it knows of the others, what it did and found. Of one
+        /// that is paused or crashed, the last it had.
+        NodeLook = "node.view", NodeParams => NodeView;
         /// From here on, this happens to the datagrams that one member sends another.
         FaultSet = "fault.set", FaultParams => Done;
         /// Cuts every link between two groups of members, both ways.

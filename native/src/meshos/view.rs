@@ -1,0 +1,71 @@
+//! A node's snapshot as what travels to clients.
+
+use std::time::Duration;
+
+use meshground_node::{ActionRecord, Avoided, FailureRecord, MeshOsSnapshot, PeerState, Resources};
+use meshground_shared::{AvoidedNode, Epoch, NodeView, OwnDaemon, PeerSeen, Remark, ResourcesView};
+
+/// What a client is told of a snapshot.
+pub(crate) fn view_of(snapshot: &MeshOsSnapshot) -> NodeView {
+    let daemons = snapshot.daemons.iter().map(|daemon| {
+        let timing = snapshot.timings.get(&daemon.id).copied().unwrap_or_default();
+        let own = OwnDaemon {
+            daemon: daemon.clone(),
+            age_ms: millis(timing.age),
+            restarts_in_ms: timing.restarts_in.map(millis),
+        };
+        (daemon.id, own)
+    });
+    NodeView {
+        node: snapshot.node,
+        epoch: Epoch(snapshot.epoch),
+        generation: snapshot.generation,
+        maintenance: snapshot.maintenance,
+        cordoned: snapshot.cordoned,
+        drain_remaining_ms: snapshot.drain_remaining.map(millis),
+        freeze_remaining_ms: snapshot.freeze_remaining.map(millis),
+        resources: resources(snapshot.resources),
+        daemons: daemons.collect(),
+        peers: snapshot.peers.iter().map(|(&id, peer)| (id, seen(peer))).collect(),
+        groups: snapshot.groups.clone(),
+        migrations: snapshot.migrations.clone(),
+        avoided: snapshot.avoided.iter().map(|(&id, avoided)| (id, avoided_node(avoided))).collect(),
+        actions: snapshot.actions.iter().map(action).collect(),
+        failures: snapshot.failures.iter().map(failure).collect(),
+        audit: snapshot.audit.clone(),
+        probe_panics: snapshot.probe_panics,
+    }
+}
+
+fn seen(peer: &PeerState) -> PeerSeen {
+    PeerSeen {
+        health: peer.health,
+        rtt_us: peer.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+        maintenance: peer.maintenance,
+        cordoned: peer.cordoned,
+        resources: resources(peer.resources),
+        kinds: peer.kinds.to_vec(),
+        daemons: (*peer.daemons).clone(),
+        moving: peer.moving.to_vec(),
+    }
+}
+
+fn avoided_node(avoided: &Avoided) -> AvoidedNode {
+    AvoidedNode { reason: avoided.reason.clone(), remaining_ms: millis(avoided.remaining) }
+}
+
+fn action(record: &ActionRecord) -> Remark {
+    Remark { at_us: record.at.0, what: record.action.to_string() }
+}
+
+fn failure(record: &FailureRecord) -> Remark {
+    Remark { at_us: record.at.0, what: record.what.clone() }
+}
+
+fn resources(Resources { cpu, memory }: Resources) -> ResourcesView {
+    ResourcesView { cpu, memory }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
