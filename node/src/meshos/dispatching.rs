@@ -11,10 +11,6 @@ use super::{
 };
 use crate::time::Now;
 
-/// How many turns of the loop a decision that is not made any more counts as the same if it is made again. Everything is
-/// looked at once within two of them.
-const STANDS: u64 = 2;
-
 /// What becomes of what the system decides of its own accord.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Dispatch {
@@ -89,26 +85,46 @@ impl Default for LoggingDispatcher {
 #[derive(Debug)]
 pub(super) struct Gate {
     dispatch: Dispatch,
-    /// What is decided again until it is done, and at which turn of the loop it was last. No more than the places, daemons
-    /// and states there are, of a few turns.
-    standing: BTreeMap<Action, u64>,
-    turn: u64,
+    /// What is decided at every look until it is done: by which look, and at which of them it was last. No more than the
+    /// places, daemons and states there are.
+    standing: BTreeMap<Action, (Look, u64)>,
+    turns: u64,
+    looks: u64,
+}
+
+/// What looks at what is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// The system's loop.
+    Loop,
+    /// Whatever there is to do about groups.
+    Groups,
 }
 
 impl Gate {
     pub(super) fn new(dispatch: Dispatch) -> Self {
-        Self { dispatch, standing: BTreeMap::new(), turn: 0 }
+        Self { dispatch, standing: BTreeMap::new(), turns: 0, looks: 0 }
     }
 
-    /// The loop turns.
-    pub(super) fn turn(&mut self) {
-        self.turn += 1;
-        self.standing.retain(|_, last| self.turn - *last <= STANDS);
+    /// Another look begins. What was not decided at the last one is news if it is again.
+    pub(super) fn begin(&mut self, look: Look) {
+        let count = self.count(look);
+        *count += 1;
+        let count = *count;
+        self.standing.retain(|_, (by, last)| *by != look || count - *last <= 1);
     }
 
     /// Whether this was not decided just before.
-    fn is_news(&mut self, action: &Action) -> bool {
-        !action.stands() || self.standing.insert(action.clone(), self.turn).is_none()
+    fn is_news(&mut self, look: Look, action: &Action) -> bool {
+        let count = *self.count(look);
+        !action.stands() || self.standing.insert(action.clone(), (look, count)).is_none()
+    }
+
+    fn count(&mut self, look: Look) -> &mut u64 {
+        match look {
+            Look::Loop => &mut self.turns,
+            Look::Groups => &mut self.looks,
+        }
     }
 
     /// How many decisions were lost.
@@ -147,7 +163,7 @@ impl MeshOs {
     /// Something is decided. Whether it is to be done: by whoever decided it, and not otherwise.
     #[must_use]
     pub(super) fn dispatch(&mut self, now: Now, action: &Action) -> bool {
-        let is_news = self.gate.is_news(action);
+        let is_news = self.gate.is_news(self.decides(action), action);
         if is_news {
             self.record(now, action.clone());
         }
@@ -158,6 +174,23 @@ impl MeshOs {
             self.record_failure(now, "the log of decisions is full: what is decided from here on is lost");
         }
         false
+    }
+
+    /// By which look an action is decided.
+    fn decides(&self, action: &Action) -> Look {
+        let is_member = |daemon| self.registry.get(daemon).is_some_and(|instance| instance.member.is_some());
+        match action {
+            Action::StopDaemon { daemon } if !is_member(*daemon) => Look::Loop,
+            Action::StartDaemon { .. }
+            | Action::StopDaemon { .. }
+            | Action::RequestPlacement { .. }
+            | Action::EvictReplica { .. }
+            | Action::Rebalance { .. } => Look::Groups,
+            Action::MoveAway { .. }
+            | Action::MarkAvoid { .. }
+            | Action::ApplyBackoff { .. }
+            | Action::CommitMaintenance { .. } => Look::Loop,
+        }
     }
 }
 
@@ -191,19 +224,23 @@ mod tests {
     }
 
     #[test]
-    fn a_decision_is_news_once_for_as_long_as_it_is_made_at_every_turn() {
+    fn a_decision_is_news_once_for_as_long_as_it_is_made_at_every_look() {
         let mut gate = Gate::new(Dispatch::Execute);
-        assert!(gate.is_news(&start(1)) && gate.is_news(&start(2)) && !gate.is_news(&start(1)));
+        let is_news = |gate: &mut Gate, daemon| gate.is_news(Look::Groups, &start(daemon));
+        assert!(is_news(&mut gate, 1) && is_news(&mut gate, 2) && !is_news(&mut gate, 1));
         for _ in 0..10 {
-            gate.turn();
-            gate.turn();
-            assert!(!gate.is_news(&start(1)));
+            gate.begin(Look::Groups);
+            assert!(!is_news(&mut gate, 1));
         }
-        assert!(gate.is_news(&start(2)), "it was not made meanwhile");
-        for _ in 0..3 {
-            gate.turn();
+        assert!(is_news(&mut gate, 2), "it was not made meanwhile");
+        for _ in 0..10 {
+            gate.begin(Look::Loop);
         }
-        assert!(gate.is_news(&start(1)));
+        assert!(!is_news(&mut gate, 1), "nobody looked");
+        for _ in 0..2 {
+            gate.begin(Look::Groups);
+        }
+        assert!(is_news(&mut gate, 1));
     }
 
     #[test]
@@ -213,7 +250,7 @@ mod tests {
         let ttl = Duration::from_secs(1);
         let silent = Action::MarkAvoid { node: NodeId(1), reason: "silent".to_owned(), ttl };
         for _ in 0..2 {
-            assert!(gate.is_news(&crashed) && gate.is_news(&silent));
+            assert!(gate.is_news(Look::Loop, &crashed) && gate.is_news(Look::Loop, &silent));
         }
     }
 }

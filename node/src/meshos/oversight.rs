@@ -12,6 +12,7 @@ use super::{
     MeshOs, Settlement, Ticket,
     action::{Action, ActionRecord, FailureRecord, Recent},
     avoid::AvoidList,
+    dispatching::Look,
     logging::LogTail,
     maintenance::{Notice, Service},
     probes::{HealthProbe, InventoryProbe, LocalityProbe, Probes},
@@ -258,7 +259,7 @@ impl MeshOs {
             return self.publish(now, node);
         }
         self.oversight.tick_at = now.instant + self.config.tick_interval;
-        self.gate.turn();
+        self.gate.begin(Look::Loop);
         if self.oversight.avoided.expire(now.instant) {
             self.oversight.touch();
         }
