@@ -62,8 +62,9 @@ pub use meshground_shared::{
 };
 pub use meshos::{
     Action, ActionRecord, Avoided, Commanded, DaemonState, DaemonTiming, Delivered, Dispatch, FailureRecord,
-    GroupRequest, HealthProbe, InventoryProbe, LocalityProbe, MaintenanceConfig, MeshOs, MeshOsConfig,
-    MeshOsSnapshot, OsEvent, PeerState, Resources, Settlement, SpawnRequest, StateError, Ticket,
+    GroupRequest, HealthProbe, InventoryProbe, LocalityProbe, LogLine, LoggingDispatcher, MaintenanceConfig,
+    MeshOs, MeshOsConfig, MeshOsSnapshot, OsEvent, PeerState, Resources, Settlement, SpawnRequest,
+    StateError, Ticket,
 };
 pub use node::Node;
 pub use path::Path;

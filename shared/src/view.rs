@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     admin::{AuditEntry, Maintenance},
-    daemon::{DaemonHealth, DaemonView, Lifecycle, Member},
+    daemon::{DaemonHealth, DaemonView, Lifecycle, LogLevel, Member},
     event::Health,
     group::GroupView,
     id::{DaemonId, Epoch, MigrationId, NodeId},
@@ -45,8 +45,12 @@ pub struct NodeView {
     pub avoided: BTreeMap<NodeId, AvoidedNode>,
     /// What it did of its own accord, the latest last.
     pub actions: Vec<Remark>,
+    /// How many decisions were neither done nor kept, where decisions are only written down.
+    pub decisions_lost: u64,
     /// What went wrong, the latest last.
     pub failures: Vec<Remark>,
+    /// What its daemons wrote into their logs, the latest last.
+    pub log: Vec<DaemonLine>,
     /// What it decided on signed commands, the latest last.
     pub audit: Vec<AuditEntry>,
     /// How often one of its probes panicked.
@@ -130,6 +134,19 @@ pub struct AvoidedNode {
     pub reason: String,
     /// For how many milliseconds still.
     pub remaining_ms: u64,
+}
+
+/// A line of a daemon's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonLine {
+    /// When it was written, in Unix microseconds by the node's clock.
+    pub at_us: u64,
+    /// By which daemon, or about which, as when it crashed.
+    pub daemon: DaemonId,
+    /// How important it is.
+    pub level: LogLevel,
+    /// The line, at most 1,024 bytes.
+    pub text: String,
 }
 
 /// Something a node noted down.

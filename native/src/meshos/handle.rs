@@ -45,7 +45,7 @@ impl MeshOsDaemonHandle {
         text: impl Into<String>,
     ) -> Result<(), DaemonRuntimeError> {
         let (id, text) = (self.id, text.into());
-        let is_here = self.runtime()?.act(move |os, _| os.log_for(id, level, text)).await?;
+        let is_here = self.runtime()?.act(move |os, _| os.log_for(now(), id, level, text)).await?;
         if is_here { Ok(()) } else { Err(DaemonRuntimeError::NotFound(id)) }
     }
 

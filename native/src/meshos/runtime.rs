@@ -4,8 +4,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use meshground_node::{
-    DaemonEnd, DaemonFactory, DaemonId, DaemonState, DaemonView, Delivered, EntityKeypair, MAX_NAME, MeshOs,
-    MeshOsSnapshot, MigrationId, Node, NodeId, Settlement, SpawnRequest, Ticket,
+    DaemonEnd, DaemonFactory, DaemonId, DaemonState, DaemonView, Delivered, Dispatch, EntityKeypair,
+    LoggingDispatcher, MAX_NAME, MeshOs, MeshOsSnapshot, MigrationId, Node, NodeId, Settlement, SpawnRequest,
+    Ticket,
 };
 use meshground_shared::{CommandId, MigrationView};
 use tokio::{
@@ -152,6 +153,23 @@ impl DaemonRuntime {
             // The sender lives in `self`.
             let _ = viewed.changed().await;
         }
+    }
+
+    /// Has what the node decides of its own accord from here on be done, or only written down: for tests of what is
+    /// decided. What is under way goes on.
+    ///
+    /// # Errors
+    /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
+    pub async fn set_dispatch(&self, dispatch: Dispatch) -> Result<(), DaemonRuntimeError> {
+        self.act(move |os, _| os.set_dispatch(dispatch)).await
+    }
+
+    /// What the node decided and did not do; `None` where it does what it decides.
+    ///
+    /// # Errors
+    /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
+    pub async fn logged(&self) -> Result<Option<LoggingDispatcher>, DaemonRuntimeError> {
+        self.act(|os, _| os.logged().cloned()).await
     }
 
     /// Tells whenever [`system`](Self::system) is another, from now on.

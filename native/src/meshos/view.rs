@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use meshground_node::{ActionRecord, Avoided, FailureRecord, MeshOsSnapshot, PeerState, Resources};
-use meshground_shared::{AvoidedNode, Epoch, NodeView, OwnDaemon, PeerSeen, Remark, ResourcesView};
+use meshground_node::{ActionRecord, Avoided, FailureRecord, LogLine, MeshOsSnapshot, PeerState, Resources};
+use meshground_shared::{AvoidedNode, DaemonLine, Epoch, NodeView, OwnDaemon, PeerSeen, Remark, ResourcesView};
 
 /// What a client is told of a snapshot.
 pub(crate) fn view_of(snapshot: &MeshOsSnapshot) -> NodeView {
@@ -31,7 +31,9 @@ pub(crate) fn view_of(snapshot: &MeshOsSnapshot) -> NodeView {
         migrations: snapshot.migrations.clone(),
         avoided: snapshot.avoided.iter().map(|(&id, avoided)| (id, avoided_node(avoided))).collect(),
         actions: snapshot.actions.iter().map(action).collect(),
+        decisions_lost: snapshot.decisions_lost,
         failures: snapshot.failures.iter().map(failure).collect(),
+        log: snapshot.log.iter().map(line).collect(),
         audit: snapshot.audit.clone(),
         probe_panics: snapshot.probe_panics,
     }
@@ -60,6 +62,10 @@ fn action(record: &ActionRecord) -> Remark {
 
 fn failure(record: &FailureRecord) -> Remark {
     Remark { at_us: record.at.0, what: record.what.clone() }
+}
+
+fn line(LogLine { at, daemon, level, text }: &LogLine) -> DaemonLine {
+    DaemonLine { at_us: at.0, daemon: *daemon, level: *level, text: text.to_string() }
 }
 
 fn resources(Resources { cpu, memory }: Resources) -> ResourcesView {

@@ -9,8 +9,8 @@ use crate::time::WallTime;
 /// How many actions and failures are remembered.
 const KEPT: usize = 64;
 
-/// Something the system does of its own accord.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Something the system decides of its own accord.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Action {
     /// A daemon is started here.
@@ -76,16 +76,6 @@ pub enum Action {
     },
 }
 
-/// Whether what is decided is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Dispatch {
-    /// It is.
-    #[default]
-    Execute,
-    /// It is only written down: for tests of what is decided.
-    LogOnly,
-}
-
 /// An action, and when it was decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActionRecord {
@@ -126,6 +116,22 @@ impl<T: Clone> Recent<T> {
 
     pub(crate) fn to_vec(&self) -> Vec<T> {
         self.list.iter().cloned().collect()
+    }
+}
+
+impl Action {
+    /// Whether it is decided again at every look, until it is done or something else is to be. What is not, follows from
+    /// something that happened, once.
+    pub(super) fn stands(&self) -> bool {
+        match self {
+            Self::StartDaemon { .. }
+            | Self::StopDaemon { .. }
+            | Self::RequestPlacement { .. }
+            | Self::Rebalance { .. }
+            | Self::MoveAway { .. }
+            | Self::CommitMaintenance { .. } => true,
+            Self::EvictReplica { .. } | Self::MarkAvoid { .. } | Self::ApplyBackoff { .. } => false,
+        }
     }
 }
 

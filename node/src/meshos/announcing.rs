@@ -1,9 +1,9 @@
 //! What this node can do, with what its daemons add to that.
 
-use meshground_shared::{DaemonId, EventKind, LogLevel, NodeId};
+use meshground_shared::{DaemonId, NodeId};
 
 use super::MeshOs;
-use crate::{capability::Capabilities, compute::Inventory, daemon::cut_line, node::Node, time::Now};
+use crate::{capability::Capabilities, compute::Inventory, node::Node, time::Now};
 
 impl MeshOs {
     /// Announces what this node can do, in place of what it announced before, and besides what the daemons here have it
@@ -21,15 +21,6 @@ impl MeshOs {
         let Some(instance) = self.registry.get_mut(daemon) else { return false };
         instance.tags = tags;
         self.say_soon(now);
-        true
-    }
-
-    /// Writes a line into the log of a daemon here, as it does itself. Whether it is here.
-    pub fn log_for(&mut self, daemon: DaemonId, level: LogLevel, mut text: String) -> bool {
-        let Some(instance) = self.registry.get(daemon) else { return false };
-        let cause = instance.cause;
-        cut_line(&mut text);
-        self.happened(EventKind::DaemonLog { daemon, level, text }, cause);
         true
     }
 

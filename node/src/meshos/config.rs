@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::admin::AdminVerifier;
 
-use super::{action::Dispatch, maintenance::MaintenanceConfig};
+use super::{dispatching::Dispatch, maintenance::MaintenanceConfig};
 
 /// Everything it depends on, besides the node and its inputs.
 #[derive(Debug, Clone)]
@@ -16,7 +16,7 @@ pub struct MeshOsConfig {
     pub maintenance: MaintenanceConfig,
     /// Who may command the cluster; everybody by default.
     pub verifier: AdminVerifier,
-    /// Whether what it decides of its own accord is done.
+    /// What becomes of what it decides of its own accord: it is done, by default.
     pub dispatch: Dispatch,
     /// How long a daemon may take to stop when nobody says otherwise, 2 s by default.
     pub grace: Duration,

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use meshground_shared::{CommandId, DaemonEnd, DaemonId, DaemonView, EventKind, Lifecycle, Maintenance};
+use meshground_shared::{
+    CommandId, DaemonEnd, DaemonId, DaemonView, EventKind, Lifecycle, LogLevel, Maintenance,
+};
 
 use super::{Action, DaemonTiming, MeshOs, Settlement, Ticket};
 use crate::{
@@ -275,10 +277,7 @@ impl MeshOs {
             Happening::Settled { id } => self.pay(now, node, id),
             Happening::Sent { id, to, payload, token } => self.send_from(now.instant, id, to, payload, token),
             Happening::Worked { id, worked } => self.worked_off(now, node, id, *worked),
-            Happening::Logged { id, level, text } => {
-                let cause = self.registry.get(id).and_then(|instance| instance.cause);
-                self.happened(EventKind::DaemonLog { daemon: id, level, text }, cause);
-            }
+            Happening::Logged { id, level, text } => self.log_line(now, id, level, text),
             Happening::Announced => self.say_soon(now),
             Happening::State { id, luggage } => {
                 self.offer_state(now, node, id, luggage.as_deref());
@@ -294,15 +293,15 @@ impl MeshOs {
                 self.on_moving_crashed(now, id, &reason);
                 self.refit(id);
                 self.seal(now, id, DaemonEnd::Evicted);
-                let cause = self.registry.get(id).and_then(|instance| instance.cause);
                 let lifecycle = self.registry.get(id).map(|instance| instance.lifecycle);
-                if matches!(lifecycle, Some(Lifecycle::BackingOff | Lifecycle::CrashLooping)) {
-                    self.record(now, Action::ApplyBackoff { daemon: id });
+                if matches!(lifecycle, Some(Lifecycle::BackingOff | Lifecycle::CrashLooping))
+                    && !self.dispatch(now, &Action::ApplyBackoff { daemon: id })
+                {
+                    self.registry.leave_down(id);
                 }
                 let text = format!("crashed: {reason}");
                 self.record_failure(now, format!("daemon {id} {text}"));
-                let level = meshground_shared::LogLevel::Error;
-                self.happened(EventKind::DaemonLog { daemon: id, level, text }, cause);
+                self.log_line(now, id, LogLevel::Error, text);
             }
         }
     }

@@ -7,9 +7,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use meshground_shared::{DaemonEnd, DaemonId, EventKind, Lifecycle, LogLevel, NodeId};
+use meshground_shared::{DaemonEnd, DaemonId, Lifecycle, LogLevel, NodeId};
 
-use super::MeshOs;
+use super::{Action, MeshOs};
 use crate::{node::Node, time::Now};
 
 /// For so long another node has to say so before the daemon here stops: what was said of a migration or a crash may be late.
@@ -23,14 +23,14 @@ impl MeshOs {
         doubles.retain(|daemon, _| rivals.contains_key(daemon));
         for (daemon, (host, generation)) in rivals {
             let since = *self.oversight.doubles.entry(daemon).or_insert(now.instant);
-            if now.instant.saturating_since(since) < GRACE {
+            let is_due = now.instant.saturating_since(since) >= GRACE;
+            if !is_due || !self.dispatch(now, &Action::StopDaemon { daemon }) {
                 continue;
             }
             self.oversight.doubles.remove(&daemon);
             let text = format!("stops: the same daemon runs on node {host}, as incarnation {generation}");
-            let cause = self.registry.get(daemon).and_then(|instance| instance.cause);
             self.record_failure(now, format!("daemon {daemon} {text}"));
-            self.happened(EventKind::DaemonLog { daemon, level: LogLevel::Warn, text }, cause);
+            self.log_line(now, daemon, LogLevel::Warn, text);
             self.registry.stop_as(now.instant, daemon, self.config.grace, DaemonEnd::Superseded);
         }
     }

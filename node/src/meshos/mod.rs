@@ -15,10 +15,12 @@ mod config;
 mod daemons;
 mod delivering;
 mod desk;
+mod dispatching;
 mod doubles;
 #[cfg(feature = "floor")]
 mod gauges;
 mod grouping;
+mod logging;
 mod maintenance;
 mod migrating;
 mod oversight;
@@ -40,13 +42,15 @@ use rand_chacha::{
 };
 
 pub use self::{
-    action::{Action, ActionRecord, Dispatch, FailureRecord},
+    action::{Action, ActionRecord, FailureRecord},
     avoid::Avoided,
     commanding::Commanded,
     config::MeshOsConfig,
     daemons::{DaemonState, SpawnRequest, StateError},
     delivering::Delivered,
+    dispatching::{Dispatch, LoggingDispatcher},
     grouping::GroupRequest,
+    logging::LogLine,
     maintenance::MaintenanceConfig,
     probes::{HealthProbe, InventoryProbe, LocalityProbe, Resources},
     snapshot::{DaemonTiming, MeshOsSnapshot, PeerState},
@@ -54,6 +58,7 @@ pub use self::{
 use self::{
     delivering::{ForWhom, Owed},
     desk::Desk,
+    dispatching::Gate,
     grouping::Groups,
     migrating::Migrations,
     oversight::Oversight,
@@ -90,6 +95,11 @@ pub enum OsEvent {
         ticket: Ticket,
         /// What came of it.
         outcome: Settlement,
+    },
+    /// A [`LoggingDispatcher`] is full: what is decided from here on is lost, until it is taken.
+    DecisionsLost {
+        /// How many decisions it has lost so far.
+        dropped: u64,
     },
 }
 
@@ -146,6 +156,8 @@ pub struct MeshOs {
     catching_up: CatchingUp,
     /// Who waits for what becomes of a signed command.
     commanding: BTreeMap<crate::admin::Ticket, (Ticket, Nonce)>,
+    /// What everything passes that is decided here.
+    gate: Gate,
     oversight: Oversight,
     /// What this node can do apart from its daemons, and what was last announced with them.
     capabilities: Capabilities,
@@ -159,6 +171,7 @@ impl MeshOs {
         let mut rng = ChaCha20Rng::from_seed(rng_seed);
         let (local, life) = (node.id(), rng.next_u64());
         let admin = AdminCommit::new(local, life, config.verifier.clone());
+        let gate = Gate::new(config.dispatch.clone());
         Self {
             config,
             local,
@@ -182,6 +195,7 @@ impl MeshOs {
             admin,
             catching_up: CatchingUp::new(local, now.instant),
             commanding: BTreeMap::new(),
+            gate,
             oversight: Oversight::new(local, life, now.instant),
             capabilities: Capabilities::new(),
             announced: Capabilities::new(),

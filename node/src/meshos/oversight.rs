@@ -10,8 +10,10 @@ use meshground_shared::{CommandId, DaemonId, EventKind, Health, Lifecycle, Maint
 
 use super::{
     MeshOs, Settlement, Ticket,
-    action::{Action, ActionRecord, Dispatch, FailureRecord, Recent},
+    action::{Action, ActionRecord, FailureRecord, Recent},
     avoid::AvoidList,
+    dispatching::Look,
+    logging::LogTail,
     maintenance::{Notice, Service},
     probes::{HealthProbe, InventoryProbe, LocalityProbe, Probes},
     reconcile::{Here, Situation, Taker, reconcile},
@@ -55,6 +57,7 @@ pub(super) struct Oversight {
     pub(super) frozen_until: Option<Instant>,
     actions: Recent<ActionRecord>,
     failures: Recent<FailureRecord>,
+    pub(super) log: LogTail,
     /// The daemons that this node itself has on their way elsewhere.
     moving: BTreeMap<Ticket, DaemonId>,
     /// Those that did not get there.
@@ -90,6 +93,7 @@ impl Oversight {
             frozen_until: None,
             actions: Recent::default(),
             failures: Recent::default(),
+            log: LogTail::default(),
             moving: BTreeMap::new(),
             stayed: Vec::new(),
             resting: BTreeMap::new(),
@@ -188,7 +192,29 @@ impl MeshOs {
         change: impl FnOnce(&mut Service) -> Option<Notice>,
     ) {
         self.oversight.service_cause = cause;
+        let before = self.oversight.service.state();
         let notice = change(&mut self.oversight.service);
+        let to = self.oversight.service.state();
+        if to != before {
+            self.record(now, Action::CommitMaintenance { to });
+        }
+        self.notify_daemons(now.instant, notice);
+        self.tell_service(now);
+    }
+
+    /// Time has passed, and daemons may have gone: goes on to another state of service, if that is due.
+    fn step_service(&mut self, now: Now) {
+        let left = self.registry.iter().count();
+        let mut next = self.oversight.service;
+        let notice = next.step(now.instant, left, &self.config.maintenance);
+        let to = next.state();
+        if to != self.oversight.service.state() && !self.dispatch(now, &Action::CommitMaintenance { to }) {
+            return;
+        }
+        self.oversight.service = next;
+        if notice == Some(Notice::Stay) {
+            self.record_left(now);
+        }
         self.notify_daemons(now.instant, notice);
         self.tell_service(now);
     }
@@ -218,9 +244,6 @@ impl MeshOs {
         let service = &self.oversight.service;
         let (state, cordoned) = (service.state(), service.is_cordoned());
         if self.oversight.told != (state, cordoned) {
-            if self.oversight.told.0 != state {
-                self.record(now, Action::CommitMaintenance { to: state });
-            }
             self.oversight.told = (state, cordoned);
             self.happened(EventKind::MaintenanceChanged { state, cordoned }, self.oversight.service_cause);
             self.oversight.touch();
@@ -242,6 +265,7 @@ impl MeshOs {
             return self.publish(now, node);
         }
         self.oversight.tick_at = now.instant + self.config.tick_interval;
+        self.gate.begin(Look::Loop);
         if self.oversight.avoided.expire(now.instant) {
             self.oversight.touch();
         }
@@ -253,21 +277,13 @@ impl MeshOs {
         }
         self.mind_doubles(now, node);
 
-        let left = self.registry.iter().count();
-        let notice = self.oversight.service.step(now.instant, left, &self.config.maintenance);
-        if notice == Some(Notice::Stay) {
-            self.record_left(now);
-        }
-        self.notify_daemons(now.instant, notice);
-        self.tell_service(now);
-
+        self.step_service(now);
         self.mind_stayed(now, node);
         let situation = self.situation(node);
         for action in reconcile(&situation) {
-            if self.config.dispatch == Dispatch::Execute {
-                self.carry_out(now, node, &action);
+            if self.dispatch(now, &action) {
+                self.carry_out(now, node, action);
             }
-            self.record(now, action);
         }
         self.publish(now, node);
     }
@@ -337,19 +353,19 @@ impl MeshOs {
         takers.into_iter().map(|(_, taker)| taker).collect()
     }
 
-    fn carry_out(&mut self, now: Now, node: &mut Node, action: &Action) {
+    fn carry_out(&mut self, now: Now, node: &mut Node, action: Action) {
         match action {
             Action::MarkAvoid { node, reason, ttl } => {
-                self.oversight.avoided.mark(now.instant, *node, *ttl, reason.clone());
+                self.oversight.avoided.mark(now.instant, node, ttl, reason);
                 self.oversight.touch();
             }
-            Action::MoveAway { daemon, to } => self.move_away(now, node, *daemon, *to),
-            // The others are written down by those who do them.
+            Action::MoveAway { daemon, to } => self.move_away(now, node, daemon, to),
+            // The others are done by those who decide them.
             _ => {}
         }
     }
 
-    /// Writes down something that is done.
+    /// Writes down something that is decided, or done on command, for people.
     pub(super) fn record(&mut self, now: Now, action: Action) {
         self.oversight.actions.push(ActionRecord { at: now.wall, action });
         self.oversight.touch();
@@ -492,6 +508,8 @@ impl MeshOs {
             resources: probes.resources,
             actions: actions.to_vec(),
             failures: failures.to_vec(),
+            log: self.oversight.log.shared(),
+            decisions_lost: self.gate.lost(),
             probe_panics: probes.panics,
             ..MeshOsSnapshot::empty(self.local, self.life)
         }

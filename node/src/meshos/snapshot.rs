@@ -1,6 +1,10 @@
 //! The system through one node's eyes, at one moment.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use meshground_shared::{
     AuditEntry, DaemonId, DaemonView, GroupView, Health, Maintenance, MigrationView, NodeId, StatedDaemon,
@@ -10,6 +14,7 @@ use meshground_shared::{
 use super::{
     action::{ActionRecord, FailureRecord},
     avoid::Avoided,
+    logging::LogLine,
     probes::Resources,
 };
 use crate::compute::Known;
@@ -46,10 +51,15 @@ pub struct MeshOsSnapshot {
     pub freeze_remaining: Option<Duration>,
     /// How its machine does.
     pub resources: Resources,
-    /// What it did of its own accord, the latest last; the last 64.
+    /// What it decided of its own accord, and what commands had it do to groups and its state of service, the latest last;
+    /// the last 64. Whether what it decides is done, [`Dispatch`](super::Dispatch) says.
     pub actions: Vec<ActionRecord>,
+    /// How many decisions a full [`LoggingDispatcher`](super::LoggingDispatcher) has lost.
+    pub decisions_lost: u64,
     /// What went wrong, the latest last; the last 64.
     pub failures: Vec<FailureRecord>,
+    /// What its daemons wrote into their logs, the latest last; the last 64 lines of all of them.
+    pub log: Arc<VecDeque<LogLine>>,
     /// What it decided on signed commands, the latest last; the last 64.
     pub audit: Vec<AuditEntry>,
     /// How often a probe panicked.
@@ -107,7 +117,9 @@ impl MeshOsSnapshot {
             freeze_remaining: None,
             resources: Resources::default(),
             actions: Vec::new(),
+            decisions_lost: 0,
             failures: Vec::new(),
+            log: Arc::default(),
             audit: Vec::new(),
             probe_panics: 0,
         }

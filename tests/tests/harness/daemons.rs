@@ -140,6 +140,13 @@ async fn a_handle_stays_usable_until_its_daemon_is_shut_down() {
     };
     let said = within("the line", said).await;
     assert_eq!(said, (Some(node_id), daemon_id, LogLevel::Warn, "something to say".to_owned()));
+    let sdk = cluster.nth(1).unwrap().sdk();
+    let line = async {
+        while sdk.runtime().snapshot().log.back().is_none_or(|line| &*line.text != "something to say") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within("the line in the node's view", line).await;
     let gpus = async |wanted: &[NodeId]| {
         let seer = cluster.nth(2).unwrap();
         let filter = Filter::any().with_tag("gpu");

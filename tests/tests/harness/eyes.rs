@@ -2,7 +2,7 @@
 
 use meshground::{daemons::bundled, meshos::random_keypair};
 use meshground_node::{HealthProbe, LocalityProbe, MeshOsSnapshot, PeerView};
-use meshground_shared::{DaemonHealth, Lifecycle};
+use meshground_shared::{DaemonHealth, Lifecycle, LinkFault};
 
 use super::*;
 
@@ -74,7 +74,7 @@ impl LocalityProbe for Gloomy {
 
 impl HealthProbe for Gloomy {
     fn verdicts(&mut self, peers: &[PeerView]) -> BTreeMap<NodeId, Health> {
-        peers.iter().map(|peer| (peer.id, Health::Degraded)).collect()
+        peers.iter().map(|peer| (peer.id, Health::Suspect)).collect()
     }
 }
 
@@ -86,7 +86,7 @@ async fn other_probes_are_asked_in_place_of_the_mesh_until_that_is_asked_again()
     sdk.install_locality_probe(Box::new(Gloomy)).await.unwrap();
     sdk.install_health_probe(Box::new(Gloomy)).await.unwrap();
     until_seen(&cluster, 0, "what the probes say", |view| {
-        view.peers[&peer].rtt == far && view.peers[&peer].health == Some(Health::Degraded)
+        view.peers[&peer].rtt == far && view.peers[&peer].health == Some(Health::Suspect)
     })
     .await;
     assert!(cluster.views()[&1].peers.values().all(|peer| peer.rtt != far), "only where they are installed");

@@ -5,7 +5,9 @@ use meshground::{
     daemons::bundled,
     meshos::random_keypair,
 };
-use meshground_node::{DaemonFactory, DaemonId, DaemonOrder, PickStrategy};
+use meshground_node::{
+    Action, DaemonFactory, DaemonId, DaemonOrder, Dispatch, LoggingDispatcher, PickStrategy,
+};
 use meshground_shared::{GroupHealth, GroupKind, GroupView};
 
 use super::*;
@@ -50,6 +52,38 @@ async fn three_replicas_really_run_on_three_nodes() {
         snapshot.groups.is_empty() && snapshot.nodes.values().all(|node| node.daemons.is_empty())
     };
     until(&cluster, "nothing is left", empty).await;
+    cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_only_writes_down_what_it_decides_places_no_member() {
+    let cluster = boot(3).await;
+    let runtime = cluster.nth(0).unwrap().daemon_runtime();
+    assert_eq!(runtime.logged().await, Ok(None));
+    runtime.set_dispatch(Dispatch::Log(LoggingDispatcher::default())).await.unwrap();
+    let spawned = cluster.spawn_replica_group(0, "echo", factory("echo"), GroupConfig::default());
+    let decided = async {
+        loop {
+            let logged = runtime.logged().await.unwrap().expect("it writes it down");
+            if logged.records().len() == 3 {
+                return logged;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let decided = async {
+        tokio::select! {
+            _ = spawned => panic!("it waits for its members"),
+            decided = decided => decided,
+        }
+    };
+    let decided = within("the decisions", decided).await;
+    let nodes = decided.actions().filter_map(|action| match action {
+        Action::RequestPlacement { node, .. } => Some(*node),
+        _ => None,
+    });
+    assert_eq!(nodes.collect::<BTreeSet<NodeId>>(), ids(&cluster), "one for each");
+    assert!(cluster.snapshot().nodes.values().all(|node| node.daemons.is_empty()));
     cluster.shutdown().await.unwrap();
 }
 

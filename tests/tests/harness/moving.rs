@@ -1,6 +1,6 @@
 //! Daemons that move with much to carry.
 
-use meshground::cluster::GroupConfig;
+use meshground::{cluster::GroupConfig, meshos::MigrationSnapshotSource};
 use meshground_node::{DaemonError, DaemonEvent, DaemonFactory, DaemonOrder, MAX_STATE, MeshDaemon, Outputs};
 use meshground_shared::{LinkFault, MigrationPhase};
 

@@ -6,7 +6,7 @@ use meshground_node::{
     Action, DaemonError, DaemonEvent, DaemonId, DaemonOrder, DeliverError, EntityKeypair, MeshDaemon,
     MeshOsConfig, Outputs, Settlement, SpawnRequest,
 };
-use meshground_shared::{DaemonEnd, Lifecycle};
+use meshground_shared::{DaemonEnd, Lifecycle, LogLevel};
 use meshground_tests::{
     daemons::Diary,
     sim::{Faults, Network, each_seed},
@@ -14,7 +14,7 @@ use meshground_tests::{
 
 use super::{BAD, LIMIT, config, entries, mesh, send, settled, spawn};
 
-fn lifecycle(network: &Network, number: usize, daemon: DaemonId) -> Option<Lifecycle> {
+pub(super) fn lifecycle(network: &Network, number: usize, daemon: DaemonId) -> Option<Lifecycle> {
     let os = network.members[number].os.os.as_ref()?;
     os.daemons().find(|view| view.id == daemon).map(|view| view.lifecycle)
 }
@@ -172,6 +172,60 @@ fn figures_alone_are_no_structural_change_of_a_snapshot() {
     let after = seen(&network);
     assert_eq!(after.daemons[0].processed, 5, "figures are kept up");
     assert_eq!(after.generation, before);
+}
+
+#[test]
+fn the_last_lines_of_daemons_are_seen_and_are_no_structural_change() {
+    let mut network = mesh(1, Faults::NONE, 2);
+    let (one, other) = (spawn(&mut network, 1, 7), spawn(&mut network, 1, 8));
+    network.run_for(Duration::from_secs(3));
+    let seen = |network: &Network| network.members[1].os.os.as_ref().expect("it runs").snapshot();
+    let before = seen(&network);
+    assert!(before.log.is_empty());
+    let began = network.now_at(1).wall;
+    for number in 0..70 {
+        let (daemon, level) = if number % 2 == 0 { (one, LogLevel::Info) } else { (other, LogLevel::Warn) };
+        let text = format!("line {number}");
+        assert!(network.act_os(1, |os, _, now| os.log_for(now, daemon, level, text)));
+        network.run_for(Duration::from_millis(3));
+    }
+    let nobody = DaemonId(1);
+    assert!(!network.act_os(1, |os, _, now| os.log_for(now, nobody, LogLevel::Info, String::new())));
+    network.act_os(1, |os, _, now| os.log_for(now, one, LogLevel::Error, "ä".repeat(1_000)));
+    network.run_for(Duration::from_millis(100));
+    let after = seen(&network);
+    assert_eq!(after.log.len(), 64, "only so many");
+    for (number, line) in (7..70).zip(after.log.iter()) {
+        let (daemon, level) = if number % 2 == 0 { (one, LogLevel::Info) } else { (other, LogLevel::Warn) };
+        assert_eq!((line.daemon, line.level, &*line.text), (daemon, level, &*format!("line {number}")));
+    }
+    let times: Vec<_> = after.log.iter().map(|line| line.at).collect();
+    assert!(times.is_sorted() && times[0] > began && times[63] <= network.now_at(1).wall);
+    assert_eq!(after.log[63].text.len(), 1_024, "a long one is cut");
+    assert_eq!(after.generation, before.generation);
+
+    network.run_for(Duration::from_secs(3));
+    let later = seen(&network);
+    assert!(
+        !Arc::ptr_eq(&later, &after) && Arc::ptr_eq(&later.log, &after.log),
+        "none is copied for nothing"
+    );
+    assert!(
+        network.members[0].os.os.as_ref().expect("it runs").snapshot().log.is_empty(),
+        "each has its own"
+    );
+}
+
+#[test]
+fn a_crash_is_a_line_of_the_log() {
+    let mut network = mesh(1, Faults::NONE, 2);
+    let daemon = spawn(&mut network, 1, 7);
+    let crash = send(&mut network, 0, daemon, "crash");
+    settled(&mut network, 0, crash);
+    network.run_for(Duration::from_millis(100));
+    let seen = network.members[1].os.os.as_ref().expect("it runs").snapshot();
+    let lines: Vec<_> = seen.log.iter().map(|line| (line.daemon, line.level)).collect();
+    assert_eq!(lines, [(daemon, LogLevel::Error)]);
 }
 
 #[test]

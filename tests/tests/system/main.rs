@@ -4,6 +4,7 @@
 mod catching_up;
 mod commanding;
 mod daemons;
+mod dispatching;
 mod groups;
 mod migration;
 mod upheaval;

@@ -427,6 +427,14 @@ async fn one_looks_through_any_nodes_eyes_also_when_it_is_paused_or_crashed() {
     assert_eq!(view.peers[&nodes[1]].daemons[&daemon].lifecycle, Lifecycle::Running);
     let own = client.call::<NodeLook>(&NodeParams { node: nodes[1] }).await.unwrap();
     assert_eq!((own.daemons[&daemon].daemon.kind.as_deref(), own.peers.len()), (Some("counter"), 2));
+    let teller = spawn(&mut client, nodes[1], "heartbeat", "").await.unwrap().daemon;
+    let line = loop {
+        let mut view = client.call::<NodeLook>(&NodeParams { node: nodes[1] }).await.unwrap();
+        if let Some(line) = view.log.pop() {
+            break line;
+        }
+    };
+    assert!(line.daemon == teller && !line.text.is_empty(), "{line:?}");
     client.call::<NodePause>(&NodeParams { node: nodes[1] }).await.unwrap();
     let paused = client.call::<NodeLook>(&NodeParams { node: nodes[1] }).await.unwrap();
     assert!(paused.daemons.contains_key(&daemon), "the last it had");

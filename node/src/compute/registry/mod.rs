@@ -391,6 +391,19 @@ impl Registry {
         true
     }
 
+    /// A daemon that crashed is not started again by itself.
+    pub(crate) fn leave_down(&mut self, id: DaemonId) {
+        if let Some(instance) = self.instances.get_mut(&id)
+            && matches!(instance.lifecycle, Lifecycle::BackingOff | Lifecycle::CrashLooping)
+        {
+            instance.lifecycle = Lifecycle::Failed;
+            instance.restart_at = None;
+            instance.inbox.fail_all(&DeliverError::Down);
+            self.happenings.push_back(Happening::Changed(id));
+            self.happenings.push_back(Happening::Settled { id });
+        }
+    }
+
     /// Has a daemon made anew as soon as it can be, should that not be now: [`Happening::RestartDue`] follows then. Whether it
     /// has to wait.
     pub(crate) fn restart_later(&mut self, id: DaemonId) -> bool {

@@ -68,9 +68,11 @@ impl MeshOs {
         let fewest = field.candidates.iter().map(|candidate| count(candidate.node)).min();
         field.candidates.retain(|candidate| Some(count(candidate.node)) == fewest);
         if let Some(to) = choose(group, index, &field.candidates) {
-            let chance = Duration::from_millis(u64::from(self.rng.next_u32()) % 3_000);
-            self.groups.balance_at.insert(group, now.instant + BALANCE + chance);
-            self.relocate(now, node, entry, Relocation { group, index, from: host, to });
+            if self.dispatch(now, &Action::Rebalance { group, index, node: to }) {
+                let chance = Duration::from_millis(u64::from(self.rng.next_u32()) % 3_000);
+                self.groups.balance_at.insert(group, now.instant + BALANCE + chance);
+                self.relocate(now, node, entry, Relocation { group, index, from: host, to });
+            }
             return None;
         }
         match misfit {
@@ -120,8 +122,7 @@ impl MeshOs {
 
     /// Has a member go to another node.
     fn relocate(&mut self, now: Now, node: &mut Node, entry: &mut Entry, relocation: Relocation) {
-        let Relocation { group, index, to, .. } = relocation;
-        self.record(now, Action::Rebalance { group, index, node: to });
+        let Relocation { index, to, .. } = relocation;
         if entry.spec.kind == GroupKind::Standby && index > 0 {
             // It is brought there what it is to hold.
             entry.place(index, Some(to));

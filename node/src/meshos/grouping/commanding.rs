@@ -9,8 +9,14 @@ use crate::{node::Node, time::Now};
 impl MeshOs {
     /// This node gives up a member that it is to run and cannot keep.
     pub(in super::super) fn vacate(&mut self, now: Now, node: &mut Node, group: GroupId, index: u32) {
-        let local = self.local;
-        self.give_up(now, node, group, |host, place| place == index && host == local);
+        let entry = self.groups.ledger.get(group);
+        let is_here = entry.is_some_and(|entry| entry.hosts().any(|place| place == (index, self.local)));
+        if is_here && self.dispatch(now, &Action::EvictReplica { group, index }) {
+            if let Some(entry) = self.groups.ledger.get_mut(group) {
+                entry.place(index, None);
+            }
+            self.look_at_groups(now, node);
+        }
     }
 
     /// A member of a group is taken from the node that has it. That is not given it again for a while.
@@ -48,7 +54,8 @@ impl MeshOs {
         }
     }
 
-    /// The places of a group that `which` names are nobody's any more; whoever looks after it gives them to somebody.
+    /// A command has the places of a group that `which` names be nobody's any more; whoever looks after it gives them to
+    /// somebody.
     fn give_up(&mut self, now: Now, node: &mut Node, group: GroupId, which: impl Fn(NodeId, u32) -> bool) {
         let Some(entry) = self.groups.ledger.get_mut(group) else { return };
         let given: Vec<u32> =

@@ -36,36 +36,37 @@ impl MeshOs {
 
     /// Stops a member that is not to run here, and has the ledger say so of one that is.
     fn keep_or_stop(&mut self, now: Now, id: DaemonId, group: GroupId, index: u32) {
-        let Some(instance) = self.registry.get_mut(id) else { return };
+        let Some(instance) = self.registry.get(id) else { return };
+        let (generation, lifecycle) = (instance.generation, instance.lifecycle);
         // One that is on its way to another node or to its end gets there.
-        if matches!(instance.lifecycle, Lifecycle::Migrating | Lifecycle::Stopping) {
+        if matches!(lifecycle, Lifecycle::Migrating | Lifecycle::Stopping) {
             return;
         }
         let Some(entry) = self.groups.ledger.get_mut(group) else {
             // What was never heard of may yet be.
             if self.groups.ledger.is_gone(group) {
-                self.stop_member(now, id, DaemonEnd::Evicted);
+                self.stop_member(now, id, DaemonEnd::Evicted, false);
             }
             return;
         };
         if !entry.places().contains(&index) || entry.member(index) != id {
-            return self.stop_member(now, id, DaemonEnd::Evicted);
+            return self.stop_member(now, id, DaemonEnd::Evicted, false);
         }
         let slot = entry.slot(index);
-        if instance.generation > slot.generation {
+        if generation > slot.generation {
             // It was moved here: the ledger follows.
-            entry.put(index, Slot { generation: instance.generation, host: Some(self.local) });
+            entry.put(index, Slot { generation, host: Some(self.local) });
         } else if slot.host != Some(self.local) {
             let end = if slot.host.is_some() { DaemonEnd::Superseded } else { DaemonEnd::Evicted };
-            if entry.spec.kind == GroupKind::Standby {
-                return self.seal(now, id, end);
-            }
-            return self.stop_member(now, id, end);
-        } else if slot.generation > instance.generation {
-            if matches!(instance.lifecycle, Lifecycle::Failed | Lifecycle::CrashLooping) {
+            let goes_on = entry.spec.kind == GroupKind::Standby;
+            return self.stop_member(now, id, end, goes_on);
+        } else if slot.generation > generation {
+            if matches!(lifecycle, Lifecycle::Failed | Lifecycle::CrashLooping) {
                 // It is placed here anew, and begins anew.
-                self.registry.drop_instance(id, DaemonEnd::Superseded);
-            } else {
+                if self.dispatch(now, &Action::StartDaemon { daemon: id }) {
+                    self.registry.drop_instance(id, DaemonEnd::Superseded);
+                }
+            } else if let Some(instance) = self.registry.get_mut(id) {
                 instance.generation = slot.generation;
                 self.say_soon(now);
             }
@@ -76,9 +77,16 @@ impl MeshOs {
         }
     }
 
-    fn stop_member(&mut self, now: Now, id: DaemonId, end: DaemonEnd) {
-        self.registry.stop_as(now.instant, id, self.config.grace, end);
-        self.record(now, Action::StopDaemon { daemon: id });
+    /// A member is not to run here. If what it has done goes on elsewhere, it gives that away.
+    fn stop_member(&mut self, now: Now, id: DaemonId, end: DaemonEnd, goes_on: bool) {
+        if !self.dispatch(now, &Action::StopDaemon { daemon: id }) {
+            return;
+        }
+        if goes_on {
+            self.seal(now, id, end);
+        } else {
+            self.registry.stop_as(now.instant, id, self.config.grace, end);
+        }
     }
 
     fn start_member(&mut self, now: Now, node: &mut Node, group: GroupId, index: u32) {
@@ -98,6 +106,10 @@ impl MeshOs {
             if let Some(point) = &entry.spec.fork {
                 self.fork_state(now, node, &entry, point);
             }
+            return;
+        }
+        // Before anything is fetched for it, or asked of others.
+        if !self.dispatch(now, &Action::StartDaemon { daemon: id }) {
             return;
         }
         if is_standby {
@@ -120,9 +132,7 @@ impl MeshOs {
             luggage,
             held: false,
         };
-        if self.registry.spawn(now.instant, order, None).is_ok() {
-            self.record(now, Action::StartDaemon { daemon: id });
-        } else {
+        if self.registry.spawn(now.instant, order, None).is_err() {
             // That it is not here is seen by whoever looks after the group.
             self.groups.ended.insert(id, slot.generation);
         }

@@ -80,33 +80,56 @@ impl MeshOs {
         group: GroupId,
         entry: &mut Entry,
     ) -> Result<(), GroupError> {
+        let mut plan = entry.clone();
+        let mut placed = Vec::new();
         for index in entry.places() {
             let stays = index == 0 && has_state(entry);
-            if stays || entry.slot(index).host.is_some_and(|host| !self.groups.is_lost(now.instant, host)) {
+            if stays || plan.slot(index).host.is_some_and(|host| !self.groups.is_lost(now.instant, host)) {
                 continue;
             }
-            let field = self.field(now.instant, node, group, entry, index);
+            let field = self.field(now.instant, node, group, &plan, index);
             let Some(host) = choose(group, index, &field.candidates) else {
                 let (wanted, found) = (entry.spec.desired, index);
                 return Err(GroupError::PlacementFailed { wanted, found, why: field.why() });
             };
-            entry.place(index, Some(host));
+            plan.place(index, Some(host));
+            placed.push((index, host));
+        }
+        for (index, host) in placed {
+            if self.dispatch(now, &Action::RequestPlacement { group, index, node: host }) {
+                entry.put(index, plan.slot(index));
+            }
         }
         Ok(())
     }
 
     /// Sees to it that a group that this node looks after has what it is to have.
     pub(super) fn lead(&mut self, now: Now, node: &mut Node, group: GroupId) {
+        // What is decided is put into this, and that into the ledger if it is to be done.
         let Some(mut entry) = self.groups.ledger.get(group).cloned() else { return };
         let mut lacking = None;
-        let mut all_run = true;
+        let (mut all_run, mut is_done) = (true, true);
         for index in entry.places() {
             match self.judge(now.instant, group, &entry, index) {
+                Verdict::Runs if index == 0 => self.groups.standbys.end_poll(group),
                 Verdict::Runs => {}
                 Verdict::Comes => all_run = false,
                 Verdict::Homeless if index == 0 && has_state(&entry) => {
                     all_run = false;
-                    if let Err(why) = self.replace_active(now, node, group, &mut entry) {
+                    let found = self.replace_active(now, node, group, &mut entry);
+                    let is_over = match found {
+                        Ok(None) => false,
+                        Ok(Some(host)) => {
+                            let action = Action::RequestPlacement { group, index, node: host };
+                            is_done &= self.dispatch(now, &action);
+                            is_done
+                        }
+                        Err(_) => true,
+                    };
+                    if is_over {
+                        self.groups.standbys.end_poll(group);
+                    }
+                    if let Err(why) = found {
                         lacking.get_or_insert(why);
                     }
                 }
@@ -115,7 +138,8 @@ impl MeshOs {
                     let field = self.field(now.instant, node, group, &entry, index);
                     if let Some(host) = choose(group, index, &field.candidates) {
                         entry.place(index, Some(host));
-                        self.record(now, Action::RequestPlacement { group, index, node: host });
+                        let action = Action::RequestPlacement { group, index, node: host };
+                        is_done &= self.dispatch(now, &action);
                     } else {
                         lacking.get_or_insert_with(|| self.lament(&entry, index, &field));
                     }
@@ -129,7 +153,7 @@ impl MeshOs {
             Some(lacking) => _ = self.groups.lacking.insert(group, lacking),
             None => _ = self.groups.lacking.remove(&group),
         }
-        if let Some(known) = self.groups.ledger.get_mut(group) {
+        if is_done && let Some(known) = self.groups.ledger.get_mut(group) {
             known.merge(&entry);
         }
     }

@@ -21,7 +21,7 @@ use meshground_shared::{DaemonId, EventKind, GroupId, GroupView, NodeId};
 
 pub use self::asking::GroupRequest;
 use self::{asking::Pending, balancing::Relocation, forking::Forks, standing::Standbys};
-use super::{MeshOs, Ticket};
+use super::{MeshOs, Ticket, dispatching::Look};
 use crate::{
     capability::Filter,
     compute::{
@@ -174,6 +174,7 @@ impl MeshOs {
         if self.groups.ledger.is_empty() && self.groups.pending.is_empty() {
             return;
         }
+        self.gate.begin(Look::Groups);
         self.survey(now.instant, node);
         self.mind_relocations(now);
         for id in self.groups.ledger.ids() {

@@ -77,6 +77,11 @@ impl Standbys {
         goes_on.then_some((group, active, journal))
     }
 
+    /// What was asked of those who hold something of a group does not count any more.
+    pub(super) fn end_poll(&mut self, group: GroupId) {
+        self.polls.remove(&group);
+    }
+
     /// When something is to be sent again.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let followers = self.actives.values().flat_map(|active| active.followers.values());

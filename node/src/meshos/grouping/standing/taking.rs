@@ -10,7 +10,7 @@ use meshground_shared::{CommandId, DaemonEnd, DaemonId, GroupId, GroupKind, Node
 use super::{
     super::{
         super::{
-            Action, MeshOs, Ticket,
+            MeshOs, Ticket,
             desk::{Asked, POLL, answer},
         },
         asking::Wanted,
@@ -128,7 +128,6 @@ impl MeshOs {
             self.groups.ended.insert(id, slot.generation);
             return;
         }
-        self.record(now, Action::StartDaemon { daemon: id });
         self.registry.stand(id);
         self.registry.work_again(id, events);
         self.registry.release(id);
@@ -331,15 +330,16 @@ impl MeshOs {
         self.say_soon(now);
     }
 
-    /// Finds whoever is to go on with the work of a group whose daemon is lost. `Err` says why nobody can; `Ok` that
-    /// somebody does, or may soon.
+    /// Finds whoever is to go on with the work of a group whose daemon is lost, and puts it there in `entry`. `None` if
+    /// somebody may soon; `Err` says why nobody can. What was asked for that is kept until the [end of the
+    /// poll](super::Standbys::end_poll).
     pub(in crate::meshos::grouping) fn replace_active(
         &mut self,
         now: Now,
         node: &mut Node,
         group: GroupId,
         entry: &mut Entry,
-    ) -> Result<(), String> {
+    ) -> Result<Option<NodeId>, String> {
         let hosts: BTreeSet<NodeId> = entry.hosts().map(|(_, host)| host).collect();
         if let btree_map::Entry::Vacant(vacant) = self.groups.standbys.polls.entry(group) {
             vacant.insert(Poll {
@@ -351,9 +351,9 @@ impl MeshOs {
             let here = hosts.iter().copied().filter(|host| self.groups.is_here(*host)).collect();
             self.poll(now, node, group, here);
         }
-        let Some(poll) = self.groups.standbys.polls.get(&group) else { return Ok(()) };
+        let Some(poll) = self.groups.standbys.polls.get(&group) else { return Ok(None) };
         if !poll.waiting.is_empty() && poll.until > now.instant {
-            return Ok(());
+            return Ok(None);
         }
         let parted = &self.groups.standbys.parted;
         let all = self.groups.presence.keys().copied().collect();
@@ -367,9 +367,9 @@ impl MeshOs {
         let others: BTreeSet<NodeId> = missing.difference(&poll.asked).copied().collect();
         if !others.is_empty() && others.iter().all(|node| self.groups.is_here(*node)) {
             self.poll(now, node, group, others);
-            return Ok(());
+            return Ok(None);
         }
-        let Some(Poll { census, .. }) = self.groups.standbys.polls.remove(&group) else { return Ok(()) };
+        let census = &poll.census;
         if let Some(away) = missing.first() {
             return Err(format!("node {away} may hold more of its state than those that can be reached"));
         }
@@ -384,14 +384,14 @@ impl MeshOs {
             if let Some((index, _)) = also {
                 entry.place(index, None);
             }
-            return Ok(());
+            return Ok(Some(host));
         }
         // All have been asked, and none holds anything: what it had done is lost, and it begins anew.
         let field = self.field(now.instant, node, group, entry, 0);
         match choose(group, 0, &field.candidates) {
             Some(host) => {
                 entry.place(0, Some(host));
-                Ok(())
+                Ok(Some(host))
             }
             None => Err(self.lament(entry, 0, &field)),
         }
