@@ -43,7 +43,8 @@ pub(crate) use self::{
 use crate::{
     faults::{FaultTable, Shaper},
     mesh::{
-        call::Switchboard, inbox::Inboxes, observed::Observed, outbox::Outboxes, stream::Desk, view::View,
+        call::Switchboard, inbox::Inboxes, lobby::Lobby, observed::Observed, outbox::Outboxes, stream::Desk,
+        view::View,
     },
 };
 
@@ -163,7 +164,7 @@ pub(crate) struct Driver {
     streams: Streams,
     calls: Calls,
     reach: Reach,
-    inboxes: Listeners,
+    listeners: Listeners,
     commands: mpsc::Receiver<Command>,
     orders: Orders,
     /// Whether it stands still.
@@ -180,12 +181,16 @@ pub(crate) struct Driver {
     _closed: watch::Sender<()>,
 }
 
-/// Whoever listens to the node's messages; told when it goes that nothing more will come.
-struct Listeners(Arc<Inboxes>);
+/// Whoever waits for messages, or for peers to come in; told when it goes that nothing more will come.
+struct Listeners {
+    inboxes: Arc<Inboxes>,
+    lobby: Arc<Lobby>,
+}
 
 impl Drop for Listeners {
     fn drop(&mut self) {
-        self.0.close();
+        self.inboxes.close();
+        self.lobby.close();
     }
 }
 
@@ -204,6 +209,7 @@ impl Driver {
         system: Option<(System, Duration)>,
         outboxes: Arc<Outboxes>,
         inboxes: Arc<Inboxes>,
+        lobby: Arc<Lobby>,
         desk: Arc<Desk>,
         switchboard: Arc<Switchboard>,
         call_records: Arc<Observed>,
@@ -227,7 +233,7 @@ impl Driver {
             streams: Streams::new(desk),
             calls: Calls::new(switchboard, call_records),
             reach: Reach::default(),
-            inboxes: Listeners(inboxes),
+            listeners: Listeners { inboxes, lobby },
             commands,
             orders,
             paused,
@@ -385,7 +391,7 @@ impl Driver {
                 }
             }
         }
-        self.inboxes.0.deliver(self.node.take_messages());
+        self.listeners.inboxes.deliver(self.node.take_messages());
         emptied
     }
 
