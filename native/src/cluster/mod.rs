@@ -12,6 +12,7 @@ mod faults;
 mod groups;
 mod harness;
 mod health;
+mod hearing;
 // Some of it only the playground server asks for.
 #[cfg_attr(not(feature = "server"), allow(dead_code))]
 mod hearsay;

@@ -122,6 +122,8 @@ pub(crate) enum Command {
     },
     /// Something quick to do with the node itself.
     Act(Act),
+    /// To tell when something is true of the node.
+    Until(Until),
     /// Something quick to do with the system beside it; dropped where there is none.
     Os(OsAct),
 }
@@ -132,6 +134,18 @@ pub(crate) struct Act(pub(crate) Box<dyn FnOnce(&mut Node) + Send>);
 impl fmt::Debug for Act {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Act")
+    }
+}
+
+/// What somebody waits for to be true of a node: quick to look at, again and again. The sender tells that it is.
+pub(crate) struct Until {
+    pub(crate) wanted: Box<dyn FnMut(&mut Node) -> bool + Send>,
+    pub(crate) reply: oneshot::Sender<()>,
+}
+
+impl fmt::Debug for Until {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Until")
     }
 }
 
@@ -174,6 +188,8 @@ pub(crate) struct Driver {
     dials: BTreeMap<DialId, oneshot::Sender<Result<NodeId, DialError>>>,
     /// Who asked for sessions to end, and is told once everybody knows that.
     parted: Vec<oneshot::Sender<()>>,
+    /// Who waits for something to be true of the node.
+    awaited: Vec<Until>,
     events: Vec<NodeEvent>,
     /// Socket errors since the last success.
     errors: u32,
@@ -240,6 +256,7 @@ impl Driver {
             view,
             dials: BTreeMap::new(),
             parted: Vec::new(),
+            awaited: Vec::new(),
             events: Vec::new(),
             errors: 0,
             observer,
@@ -280,6 +297,7 @@ impl Driver {
                 return end;
             }
             let mut more = self.work_off();
+            self.tell_awaited();
             if self.stop_by.is_some() && self.system.as_ref().is_none_or(System::is_idle) {
                 return End::Leave;
             }
@@ -432,6 +450,7 @@ impl Driver {
                 self.dials.insert(dial, reply);
             }
             Command::Act(Act(act)) => act(&mut self.node),
+            Command::Until(until) => self.awaited.push(until),
             Command::Os(act) => {
                 if let Some(system) = &mut self.system {
                     system.carry_out(&mut self.node, act);

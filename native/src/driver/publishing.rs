@@ -95,6 +95,16 @@ impl Driver {
         self.events.shrink_to(EVENTS_KEPT);
     }
 
+    /// Tells those who wait for something to be true of the node that it is, now that everybody else has been told what made it
+    /// so.
+    pub(super) fn tell_awaited(&mut self) {
+        let node = &mut self.node;
+        for until in self.awaited.extract_if(.., |until| until.reply.is_closed() || (until.wanted)(node)) {
+            // Nobody may wait any more.
+            let _ = until.reply.send(());
+        }
+    }
+
     /// Tells those who ended sessions that these are over, now that everybody else has been told.
     fn tell_parted(&mut self) {
         for reply in self.parted.drain(..) {

@@ -89,7 +89,7 @@ impl Lobby {
 
 #[cfg(test)]
 mod tests {
-    use std::{future::Future, task::Context, task::Poll, task::Waker};
+    use std::task::{Context, Poll, Waker};
 
     use super::*;
 

@@ -14,7 +14,7 @@ pub(crate) mod view;
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use meshground_node::{
-    CallError, ConfigError, DialError, PeerView, PlacementError, RejectReason, ReplyError, SendError,
+    CallError, ConfigError, DialError, Node, PeerView, PlacementError, RejectReason, ReplyError, SendError,
     StreamError,
 };
 use meshground_shared::{NodeId, PublicKey};
@@ -45,7 +45,7 @@ use self::{
     view::View,
 };
 use crate::{
-    driver::Command,
+    driver::{Command, Until},
     faults::FaultTable,
     meshos::{DaemonRuntime, Daemons, MeshOsDaemonSdk},
 };
@@ -443,6 +443,14 @@ impl Mesh {
     /// Ends the sessions with `peers`. Waits for nothing.
     pub(crate) fn begin_disconnect(&self, peers: Vec<NodeId>) {
         self.order(Command::Disconnect { peers, reply: oneshot::channel().0 });
+    }
+
+    /// Returns when something is true of the node, which is looked at whenever anything has happened to it.
+    pub(crate) async fn until(
+        &self,
+        wanted: impl FnMut(&mut Node) -> bool + Send + 'static,
+    ) -> Result<(), MeshError> {
+        self.ask(|reply| Command::Until(Until { wanted: Box::new(wanted), reply })).await
     }
 
     /// Gives a command whose outcome nobody waits for.
