@@ -102,6 +102,9 @@ impl MeshOs {
         let mut all_run = true;
         for index in entry.places() {
             match self.judge(now.instant, group, &entry, index) {
+                Verdict::Runs | Verdict::Comes if self.moves_copy(now, node, group, &mut entry, index) => {
+                    all_run = false;
+                }
                 Verdict::Runs => {}
                 Verdict::Comes => all_run = false,
                 Verdict::Homeless if index == 0 && has_state(&entry) => {
@@ -132,6 +135,31 @@ impl MeshOs {
         if let Some(known) = self.groups.ledger.get_mut(group) {
             known.merge(&entry);
         }
+    }
+
+    /// A standby's node goes out of service: what it holds is to be held by another, if there is one. It keeps that, and stays
+    /// in sync, until the other is. Whether there is.
+    fn moves_copy(
+        &mut self,
+        now: Now,
+        node: &mut Node,
+        group: GroupId,
+        entry: &mut Entry,
+        index: u32,
+    ) -> bool {
+        let leaves = |host: NodeId| {
+            let maintenance = self.directory.get(host).map(|inventory| inventory.maintenance);
+            matches!(maintenance, Some(Maintenance::EnteringMaintenance | Maintenance::Maintenance))
+        };
+        let is_copy = entry.spec.kind == GroupKind::Standby && index > 0;
+        if !is_copy || !entry.slot(index).host.is_some_and(leaves) {
+            return false;
+        }
+        let field = self.field(now.instant, node, group, entry, index);
+        let Some(host) = choose(group, index, &field.candidates) else { return false };
+        entry.place(index, Some(host));
+        self.record(now, Action::RequestPlacement { group, index, node: host });
+        true
     }
 
     /// Says why a member has no place.
