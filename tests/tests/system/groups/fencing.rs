@@ -81,7 +81,9 @@ fn a_standby_that_was_asked_by_the_next_does_not_help_the_one_before_to_acknowle
         divide(&mut network, &[first, third]);
         let late = crate::send(&mut network, first, daemon, "late");
         let meet = |network: &Network| {
-            [(first, third), (third, first)].iter().all(|&(a, b)| network.verdict(a, b) == Some(Health::Healthy))
+            [(first, third), (third, first)]
+                .iter()
+                .all(|&(a, b)| network.verdict(a, b) == Some(Health::Healthy))
         };
         network.run_until(LIMIT, meet).expect("they hear each other");
         assert_eq!(working(&network, group).len(), 2, "the first works on");
