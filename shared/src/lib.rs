@@ -41,5 +41,6 @@ pub use snapshot::{ClusterPhase, Edge, MigrationSnapshot, NodeSnapshot, NodeStat
 pub use telemetry::{DaemonSample, LinkSample, Telemetry, Traffic, TrafficSample};
 pub use topology::{Links, Topology, TopologyError};
 pub use view::{
-    AvoidedNode, DaemonLine, NodeView, OwnDaemon, PeerSeen, Remark, ResourcesView, StatedDaemon, StatedMigration,
+    AvoidedNode, DaemonLine, NodeView, OwnDaemon, PeerSeen, Remark, ResourcesView, StatedDaemon,
+    StatedMigration,
 };

@@ -33,7 +33,7 @@ use tokio_tungstenite::{
         Error, Message,
         client::IntoClientRequest,
         http::{HeaderValue, StatusCode, header},
-        protocol::CloseFrame,
+        protocol::{CloseFrame, frame::coding::CloseCode},
     },
 };
 
@@ -232,6 +232,23 @@ impl Client {
                 None => return None,
             }
         }
+    }
+
+    /// For one that has read nothing: reads what the server has said, answering nothing of it, until that closes; gives its
+    /// reason, if it said one. One that answered could be cut off before it has read the reason.
+    pub async fn left_unanswered(self) -> Option<CloseCode> {
+        let (mut stream, mut said) = (self.socket.into_inner(), Vec::new());
+        // Whether it ends with a word or a reset: it ends.
+        let _ = in_time("the connection to end", stream.read_to_end(&mut said)).await;
+        let mut rest = &said[..];
+        while let [kind, len, after @ ..] = rest {
+            let (payload, next) = after.split_at_checked((*len).into())?;
+            if let (0x88, [high, low, ..]) = (kind, payload) {
+                return Some(u16::from_be_bytes([*high, *low]).into());
+            }
+            rest = next;
+        }
+        None
     }
 
     /// Hangs up without a word.

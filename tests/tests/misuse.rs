@@ -151,6 +151,7 @@ async fn a_mesh_that_is_down_says_so_to_everyone() {
     within("crash", mesh.crash()).await;
     for _ in 0..2 {
         assert_eq!(mesh.connect(here()).await, Err(MeshError::Closed));
+        assert_eq!(within("nobody", mesh.accept()).await, Err(MeshError::Closed));
         assert_eq!(mesh.disconnect(NOBODY).await, Err(MeshError::Closed));
         assert_eq!(mesh.stats().await, Err(MeshError::Closed));
         assert_eq!(mesh.rejected(RejectReason::Malformed).await, Err(MeshError::Closed));
@@ -164,6 +165,31 @@ async fn a_mesh_that_is_down_says_so_to_everyone() {
         within("shutdown", mesh.shutdown()).await;
         within("crash", mesh.crash()).await;
     }
+}
+
+#[tokio::test]
+async fn a_mesh_that_nobody_dials_or_that_stands_still_accepts_nobody_and_one_given_up_takes_nobody_along() {
+    let (host, guest) = (mesh().await, mesh().await);
+    let mut first = Box::pin(host.accept());
+    let mut second = Box::pin(host.accept());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(
+        first.as_mut().poll(&mut context).is_pending() && second.as_mut().poll(&mut context).is_pending()
+    );
+    within("pause", host.pause()).await;
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    within("resume", host.resume()).await;
+    within("a session", guest.connect(host.local_addr())).await.unwrap();
+    drop(first);
+    assert_eq!(within("the guest", second).await, Ok(guest.node_id()));
+    // A node does not dial itself, and so neither accepts itself.
+    let mut nobody = Box::pin(host.accept());
+    let mut own = Box::pin(host.connect(host.local_addr()));
+    assert!(own.as_mut().poll(&mut context).is_pending());
+    within("its first message", host.stats()).await.unwrap();
+    assert!(nobody.as_mut().poll(&mut context).is_pending());
+    within("crash", host.crash()).await;
+    assert_eq!(within("the end", nobody).await, Err(MeshError::Closed));
 }
 
 /// The error is one that says what is wrong with the request.

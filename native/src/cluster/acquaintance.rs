@@ -167,7 +167,7 @@ impl State {
     }
 
     /// The running members, by whom they are connected with.
-    fn groups(&self) -> Vec<Indexes> {
+    pub(super) fn groups(&self) -> Vec<Indexes> {
         let mut left: BTreeSet<usize> = self.running().map(|member| member.node.index).collect();
         let mut groups = Vec::new();
         while let Some(first) = left.pop_first() {

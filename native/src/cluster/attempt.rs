@@ -19,6 +19,8 @@ pub(super) struct Attempt<'a> {
     cause: Option<CommandId>,
     /// The index and run of each node started.
     nodes: Vec<(usize, u64)>,
+    /// Whether it stays when it is called off.
+    stays: bool,
     settled: bool,
 }
 
@@ -49,12 +51,18 @@ impl<'a> Attempt<'a> {
     }
 
     fn of(kind: Kind, shared: &'a Arc<Shared>, cause: Option<CommandId>) -> Self {
-        Self { shared, kind, cause, nodes: Vec::new(), settled: false }
+        Self { shared, kind, cause, nodes: Vec::new(), stays: false, settled: false }
     }
 
     /// This run of this node was started.
     pub(super) fn add(&mut self, index: usize, run: u64) {
         self.nodes.push((index, run));
+    }
+
+    /// What was to come about has, and what it is in place of is being dropped. It is still undone when that fails, but not
+    /// when it is called off: links that are about to end cannot be dialled anew yet.
+    pub(super) fn stays(&mut self) {
+        self.stays = true;
     }
 
     /// Why waiting for it is pointless, if something else has taken down what it started.
@@ -91,8 +99,8 @@ impl<'a> Attempt<'a> {
             return Vec::new();
         }
         let Self { shared, kind, cause, ref nodes, .. } = *self;
-        let meshes: Vec<Mesh> = shared.change(|state| {
-            let mut meshes = Vec::new();
+        let (meshes, wiring) = shared.change(|state| {
+            let mut meshes: Vec<Mesh> = Vec::new();
             for &(index, run) in nodes {
                 if state.is_current(index, run) {
                     meshes.extend(match kind {
@@ -113,13 +121,17 @@ impl<'a> Attempt<'a> {
                 }
                 Kind::Addition | Kind::Restart | Kind::Rewiring(_) => {}
             }
-            if state.phase == Phase::Up {
-                // All that was there before still is: nothing has to be made, and what had been made is not wanted.
-                state.rewire();
+            let wiring = (state.phase == Phase::Up).then(|| {
+                // What had been made is not wanted, and what may have been dropped for it is.
+                let wiring = state.wire(|_| false, cause);
                 state.begin_dropping_surplus(cause);
-            }
-            meshes
+                wiring
+            });
+            (meshes, wiring)
         });
+        if let Some(mut wiring) = wiring {
+            wiring.begin();
+        }
         for mesh in &meshes {
             match kind {
                 Kind::Boot | Kind::Addition => mesh.begin_shutdown(),
@@ -132,6 +144,8 @@ impl<'a> Attempt<'a> {
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        self.take_down("it was called off");
+        if !self.stays {
+            self.take_down("it was called off");
+        }
     }
 }

@@ -1,19 +1,15 @@
 //! Groups of daemons over a cluster's nodes.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use meshground_node::{DaemonFactory, DaemonId, GroupId, GroupRequest, Lineage, PickStrategy};
-use meshground_shared::{GroupHealth, GroupKind, GroupView, NodeId, NodeState};
-use tokio::time::timeout;
+use meshground_shared::{GroupHealth, GroupKind, GroupView, NodeState};
 
-use super::{ClusterError, ClusterHarness, ClusterNode};
+use super::{ClusterError, ClusterHarness, ClusterNode, hearsay::Subject};
 use crate::{
     meshos::{DaemonRuntime, DaemonRuntimeError},
     random,
 };
-
-/// How long what nodes offer may take to be known to another.
-const KNOWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a group is told when it is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +69,11 @@ impl Group {
     /// [`DaemonRuntimeError::Group`], and it is to have as many as before;
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown) when no node runs.
     pub async fn scale_to(&self, count: u32) -> Result<(), DaemonRuntimeError> {
-        self.runtime()?.scale_group(self.id, count).await
+        let runtime = self.runtime().await?;
+        if let (Some(node), Some(view)) = (self.cluster.node(runtime.mesh().node_id()), self.view()) {
+            self.cluster.offers_known(&node, &view.daemon).await;
+        }
+        runtime.scale_group(self.id, count).await
     }
 
     /// Hands the work of a standby group over to the standby that holds most; returns when it goes on there.
@@ -82,7 +82,7 @@ impl Group {
     /// [`DaemonRuntimeError::Group`], as for a group of another kind or while no standby is ready;
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown) when no node runs.
     pub async fn promote(&self) -> Result<(), DaemonRuntimeError> {
-        self.runtime()?.promote_group(self.id, None).await
+        self.runtime().await?.promote_group(self.id, None).await
     }
 
     /// A member that is well, for something to do.
@@ -90,7 +90,7 @@ impl Group {
     /// # Errors
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown) when no node runs.
     pub async fn pick(&self, strategy: PickStrategy) -> Result<Option<DaemonId>, DaemonRuntimeError> {
-        self.runtime()?.pick_member(self.id, strategy).await
+        self.runtime().await?.pick_member(self.id, strategy).await
     }
 
     /// The proof of whom its member at this place was made; none unless it is a fork, and known to the node that is asked.
@@ -99,7 +99,7 @@ impl Group {
     /// # Errors
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown) when no node runs.
     pub async fn lineage(&self, index: u32) -> Result<Option<Lineage>, DaemonRuntimeError> {
-        self.runtime()?.lineage(self.id, index).await
+        self.runtime().await?.lineage(self.id, index).await
     }
 
     /// Ends it; returns when its members are gone.
@@ -107,12 +107,13 @@ impl Group {
     /// # Errors
     /// [`DaemonRuntimeError::Group`]; [`ShuttingDown`](DaemonRuntimeError::ShuttingDown) when no node runs.
     pub async fn stop(&self) -> Result<(), DaemonRuntimeError> {
-        self.runtime()?.stop_group(self.id).await
+        self.runtime().await?.stop_group(self.id).await
     }
 
-    fn runtime(&self) -> Result<DaemonRuntime, DaemonRuntimeError> {
+    async fn runtime(&self) -> Result<DaemonRuntime, DaemonRuntimeError> {
         let node = self.cluster.spokesman(self.view().as_ref());
         let node = node.ok_or(DaemonRuntimeError::ShuttingDown)?;
+        self.cluster.heard(&node, Subject::Group(self.id)).await;
         Ok(self.cluster.runtime_of(&node))
     }
 }
@@ -180,6 +181,9 @@ impl ClusterHarness {
             |error: DaemonRuntimeError| ClusterError::Spawn { node_index: anchor, reason: error.to_string() };
         self.offer(node, kind, factory).await.map_err(failed)?;
         self.offers_known(node, kind).await;
+        if let Some(parent) = parent {
+            self.heard(node, Subject::Daemon(parent)).await;
+        }
         let request = GroupRequest {
             kind: group,
             daemon: kind.to_owned(),
@@ -194,18 +198,6 @@ impl ClusterHarness {
         let mut cluster = self.clone();
         cluster.cause = None;
         Ok(Group { id, cluster })
-    }
-
-    /// Waits until `node` knows that every running member makes daemons of this kind; not for long, as a placement tells
-    /// who is missing.
-    pub(crate) async fn offers_known(&self, node: &ClusterNode, kind: &str) {
-        let runtime = node.daemon_runtime();
-        let by_all = |offering: &[NodeId]| {
-            let known = |node: &ClusterNode| offering.contains(&node.node_id());
-            self.running_nodes().is_ok_and(|nodes| nodes.iter().all(known))
-        };
-        // Whoever is not known by then may be known to be gone.
-        let _ = timeout(KNOWN_WITHIN, runtime.until_offered(kind, by_all)).await;
     }
 
     /// The running member to ask about a group: the one that looks after it, or the one with the lowest index.

@@ -13,6 +13,7 @@ use super::{
     ClusterError, ClusterHarness, ClusterNode, MAX_NODES,
     attempt::Attempt,
     harness::count,
+    hearing::Dropped,
     shared::{Listener, Look, Shared},
     state::{Phase, State, Told},
     wiring::timeout,
@@ -51,9 +52,9 @@ impl ClusterHarness {
     ///
     /// # Errors
     /// `Invariant` at [`max_nodes`](super::ClusterConfig::max_nodes); else as [`with_config`](Self::with_config), and
-    /// `Shutdown`, or `Spawn` when the node was taken down by somebody else meanwhile. Nothing is left of the node then.
-    /// `Timeout` also when its links stand but sessions in whose place they are do not end, or not all know of each other
-    /// without those; the node then stays, and the error says so.
+    /// `Shutdown`, or `Spawn` when the node was taken down by somebody else meanwhile. `Timeout` also when sessions in whose
+    /// place its links are do not end, or not all know of each other without those. Nothing is left of the node then, and
+    /// links that had been dropped for it are dialled anew, which [`converged`](Self::converged) waits for.
     pub async fn add_node(&self) -> Result<ClusterNode, ClusterError> {
         let shared = self.shared();
         let _turn = shared.starting.lock().await;
@@ -75,29 +76,31 @@ impl ClusterHarness {
             let identity = Identity::from_seed(shared.config.entropy("identity", index, 0));
             let (node, _) = self.start(Start { index, identity, run: 0, replaces: None }, &mut attempt)?;
             self.join(index, &attempt).await?;
+            attempt.stays();
+            self.tidy_up(Dropped::default()).await?;
             Ok(node)
         };
         let outcome = outcome.await;
         let node = attempt.finish(outcome).await?;
-        self.tidy_up("the new node stays a member").await?;
         self.log_convergence(begun);
         Ok(node)
     }
 
     /// A graceful leave: the node tells its peers and closes, and is no member any more; a paused one as well. Returns
-    /// when its socket is closed, every running member has dropped its session with it, and the links stand that the
-    /// topology names in place of its own.
+    /// when its socket is closed, every running member has dropped its session with it, the links stand that the
+    /// topology names in place of its own, and nobody has a way over it any more.
     ///
     /// # Errors
     /// `Invariant` when no member has this id or it is crashed; nothing changed then. `Timeout`, naming who has not
     /// let go, when there was no progress for
     /// [`mesh_session_stable_timeout`](super::ClusterConfig::mesh_session_stable_timeout): a leave is announced once,
     /// and whoever did not hear it finds out by silence. `Timeout` and `Handshake` also when a link in place of its own
-    /// does not come about. `Shutdown`.
+    /// does not come about or somebody still goes by one of its own. `Shutdown`.
     pub async fn shutdown_node(&self, id: NodeId) -> Result<(), ClusterError> {
-        let (mesh, mut wiring) = self.end_member(id, "shut down", |shared, state, index| {
+        let (dropped, mesh, mut wiring) = self.end_member(id, "shut down", |shared, state, index| {
+            let dropped = state.links_with(id);
             let mesh = shared.log_shutdown(state, index, self.cause);
-            (mesh, state.wire(|_| false, self.cause))
+            (dropped, mesh, state.wire(|_| false, self.cause))
         })?;
         wiring.begin();
         if let Some(mesh) = mesh {
@@ -105,7 +108,7 @@ impl ClusterHarness {
         }
         self.let_go_of(id).await?;
         self.settle(wiring.news, None).await?;
-        self.tidy_up("the node is gone").await
+        self.tidy_up(dropped).await
     }
 
     /// Makes the node vanish without a word, also a paused one; its peers find out by silence. It stays a member and
@@ -221,10 +224,11 @@ impl ClusterHarness {
 
     /// Starts a node again, in the same place and on a new port, as itself ([`restart_node`](Self::restart_node)) or as
     /// somebody new. In the latter case the old id is no member any more: if it was up it tells its peers and leaves, and
-    /// whoever holds a session with it drops that.
+    /// whoever holds a session with it drops that, and nobody has a way over it when this returns.
     ///
     /// # Errors
-    /// As [`restart_node`](Self::restart_node). `Timeout` also when somebody does not let go of the old id.
+    /// As [`restart_node`](Self::restart_node). `Timeout` also when somebody does not let go of the old id, or goes by its
+    /// links.
     pub async fn restart_node_as(
         &self,
         id: NodeId,
@@ -234,18 +238,19 @@ impl ClusterHarness {
         let _turn = shared.starting.lock().await;
         let begun = Instant::now();
         // In one step: a shutdown of the same node in between would see it brought back as if it had never been told.
-        let (start, up) = shared.change(|state| -> Result<_, ClusterError> {
+        let (start, up, dropped) = shared.change(|state| -> Result<_, ClusterError> {
+            let dropped = state.links_with(id);
             let member = state.expect_member(id)?;
             let (index, run, is_up) = (member.node.index, member.run + 1, member.is_up());
             Ok(match identity {
                 RestartIdentity::Same => {
                     let identity = member.identity.clone();
                     let up = if is_up { shared.log_crash(state, index, self.cause) } else { None };
-                    (Start { index, identity, run, replaces: None }, up)
+                    (Start { index, identity, run, replaces: None }, up, dropped)
                 }
                 RestartIdentity::Fresh => {
                     let identity = Identity::from_seed(shared.config.entropy("identity", index, run));
-                    (Start { index, identity, run, replaces: Some(id) }, None)
+                    (Start { index, identity, run, replaces: Some(id) }, None, dropped)
                 }
             })
         })?;
@@ -265,6 +270,7 @@ impl ClusterHarness {
             self.join(index, &attempt).await?;
             if let Some(id) = replaced {
                 self.let_go_of(id).await?;
+                self.hear_of(&dropped).await?;
             }
             Ok(node)
         };

@@ -13,6 +13,10 @@ mod faults;
 mod groups;
 mod harness;
 mod health;
+mod hearing;
+// Some of it only the playground server asks for.
+#[cfg_attr(not(feature = "server"), allow(dead_code))]
+mod hearsay;
 mod membership;
 mod node;
 mod seeing;
@@ -26,6 +30,8 @@ pub use error::ClusterError;
 pub use groups::{ForkGroup, Group, GroupConfig, ReplicaGroup, StandbyGroup};
 pub use harness::ClusterHarness;
 pub use health::ClusterHealth;
+#[cfg(feature = "server")]
+pub(crate) use hearsay::Subject;
 pub use membership::RestartIdentity;
 pub use meshground_shared::NodeState;
 pub use node::ClusterNode;

@@ -8,6 +8,7 @@ use meshground_shared::{CommandId, EventKind, NodeId, Topology};
 use super::{
     ClusterError, ClusterHarness,
     attempt::Attempt,
+    hearing::Dropped,
     shared::Look,
     state::{Phase, State},
 };
@@ -156,10 +157,6 @@ impl State {
     }
 }
 
-/// Within this everybody hears that a link was dropped: it is announced after 50 ms, and told on where it changes a way
-/// after 20 ms and one for each peer (`PROTOCOL.md`, section 8).
-const HEARSAY: Duration = Duration::from_millis(200);
-
 impl ClusterHarness {
     /// Who is linked with whom.
     pub fn topology(&self) -> Topology {
@@ -171,9 +168,11 @@ impl ClusterHarness {
     ///
     /// # Errors
     /// `Invariant` when there is no such topology; nothing changed then. `Handshake` and `Timeout` when a new link does
-    /// not come about, and `Shutdown`; the topology is then the former one again, all of whose links still stand. `Timeout`
-    /// also when the new links stand but sessions that are no longer wanted do not end, or not all know of each other
-    /// without them; the new topology then stays, and the error says so.
+    /// not come about, `Timeout` also when sessions that are no longer wanted do not end, or not all know of each other
+    /// without them. The topology is then the former one again, and links of it that had been dropped are dialled anew, which
+    /// [`converged`](Self::converged) waits for. So it is, too, when this future is dropped before the new links stand; after
+    /// that the change goes on by itself.
+    /// `Shutdown`.
     pub async fn set_topology(&self, topology: Topology) -> Result<(), ClusterError> {
         topology.validate().map_err(|error| ClusterError::Invariant(error.to_string()))?;
         let shared = self.shared();
@@ -188,10 +187,14 @@ impl ClusterHarness {
             Ok((former, state.wire(|_| false, self.cause)))
         })?;
         wiring.begin();
-        let attempt = Attempt::rewiring(shared, former, self.cause);
-        let outcome = self.settle(wiring.news, Some(&attempt)).await;
+        let mut attempt = Attempt::rewiring(shared, former, self.cause);
+        let outcome = async {
+            self.settle(wiring.news, Some(&attempt)).await?;
+            attempt.stays();
+            self.tidy_up(Dropped::default()).await
+        };
+        let outcome = outcome.await;
         attempt.finish(outcome).await?;
-        self.tidy_up("the new topology stays").await?;
         self.log_convergence(begun);
         Ok(())
     }
@@ -276,35 +279,12 @@ impl ClusterHarness {
     }
 
     /// After links have been made: drops those in whose place they are, and waits until all know of each other without
-    /// them. When that takes too long, what was made is not taken back; `stays` says so to whoever asked for it.
-    pub(super) async fn tidy_up(&self, stays: &str) -> Result<(), ClusterError> {
-        let surplus = !self.shared().state().surplus().is_empty();
-        let tidied = async {
-            self.drop_surplus().await?;
-            self.get_acquainted(None).await?;
-            // A node goes by lists of links, and so has a way over a link that was dropped until it hears of that.
-            if surplus {
-                self.hear_out().await?;
-            }
-            Ok(())
-        };
-        tidied.await.map_err(|error| match error {
-            ClusterError::Timeout { what, budget_ms } => {
-                ClusterError::Timeout { what: format!("{what} ({stays})"), budget_ms }
-            }
-            error => error,
-        })
-    }
-
-    /// Waits until all know of each other and nobody hears otherwise for a while.
-    async fn hear_out(&self) -> Result<(), ClusterError> {
-        loop {
-            tokio::time::sleep(HEARSAY).await;
-            if self.shared().state().is_acquainted() {
-                return Ok(());
-            }
-            self.get_acquainted(None).await?;
-        }
+    /// them, and without those that are `gone` already.
+    pub(super) async fn tidy_up(&self, mut gone: Dropped) -> Result<(), ClusterError> {
+        gone.add(self.shared().state().surplus());
+        self.drop_surplus().await?;
+        self.get_acquainted(None).await?;
+        self.hear_of(&gone).await
     }
 
     /// Drops every session that the topology does not name, and waits for that.

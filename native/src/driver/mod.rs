@@ -43,7 +43,8 @@ pub(crate) use self::{
 use crate::{
     faults::{FaultTable, Shaper},
     mesh::{
-        call::Switchboard, inbox::Inboxes, observed::Observed, outbox::Outboxes, stream::Desk, view::View,
+        call::Switchboard, inbox::Inboxes, lobby::Lobby, observed::Observed, outbox::Outboxes, stream::Desk,
+        view::View,
     },
 };
 
@@ -121,6 +122,8 @@ pub(crate) enum Command {
     },
     /// Something quick to do with the node itself.
     Act(Act),
+    /// To tell when something is true of the node.
+    Until(Until),
     /// Something quick to do with the system beside it; dropped where there is none.
     Os(OsAct),
 }
@@ -131,6 +134,18 @@ pub(crate) struct Act(pub(crate) Box<dyn FnOnce(&mut Node) + Send>);
 impl fmt::Debug for Act {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Act")
+    }
+}
+
+/// What somebody waits for to be true of a node: quick to look at, again and again. The sender tells that it is.
+pub(crate) struct Until {
+    pub(crate) wanted: Box<dyn FnMut(&mut Node) -> bool + Send>,
+    pub(crate) reply: oneshot::Sender<()>,
+}
+
+impl fmt::Debug for Until {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Until")
     }
 }
 
@@ -163,7 +178,7 @@ pub(crate) struct Driver {
     streams: Streams,
     calls: Calls,
     reach: Reach,
-    inboxes: Listeners,
+    listeners: Listeners,
     commands: mpsc::Receiver<Command>,
     orders: Orders,
     /// Whether it stands still.
@@ -173,6 +188,8 @@ pub(crate) struct Driver {
     dials: BTreeMap<DialId, oneshot::Sender<Result<NodeId, DialError>>>,
     /// Who asked for sessions to end, and is told once everybody knows that.
     parted: Vec<oneshot::Sender<()>>,
+    /// Who waits for something to be true of the node.
+    awaited: Vec<Until>,
     events: Vec<NodeEvent>,
     /// Socket errors since the last success.
     errors: u32,
@@ -180,12 +197,16 @@ pub(crate) struct Driver {
     _closed: watch::Sender<()>,
 }
 
-/// Whoever listens to the node's messages; told when it goes that nothing more will come.
-struct Listeners(Arc<Inboxes>);
+/// Whoever waits for messages, or for peers to come in; told when it goes that nothing more will come.
+struct Listeners {
+    inboxes: Arc<Inboxes>,
+    lobby: Arc<Lobby>,
+}
 
 impl Drop for Listeners {
     fn drop(&mut self) {
-        self.0.close();
+        self.inboxes.close();
+        self.lobby.close();
     }
 }
 
@@ -204,6 +225,7 @@ impl Driver {
         system: Option<(System, Duration)>,
         outboxes: Arc<Outboxes>,
         inboxes: Arc<Inboxes>,
+        lobby: Arc<Lobby>,
         desk: Arc<Desk>,
         switchboard: Arc<Switchboard>,
         call_records: Arc<Observed>,
@@ -227,13 +249,14 @@ impl Driver {
             streams: Streams::new(desk),
             calls: Calls::new(switchboard, call_records),
             reach: Reach::default(),
-            inboxes: Listeners(inboxes),
+            listeners: Listeners { inboxes, lobby },
             commands,
             orders,
             paused,
             view,
             dials: BTreeMap::new(),
             parted: Vec::new(),
+            awaited: Vec::new(),
             events: Vec::new(),
             errors: 0,
             observer,
@@ -274,6 +297,7 @@ impl Driver {
                 return end;
             }
             let mut more = self.work_off();
+            self.tell_awaited();
             if self.stop_by.is_some() && self.system.as_ref().is_none_or(System::is_idle) {
                 return End::Leave;
             }
@@ -385,7 +409,7 @@ impl Driver {
                 }
             }
         }
-        self.inboxes.0.deliver(self.node.take_messages());
+        self.listeners.inboxes.deliver(self.node.take_messages());
         emptied
     }
 
@@ -426,6 +450,7 @@ impl Driver {
                 self.dials.insert(dial, reply);
             }
             Command::Act(Act(act)) => act(&mut self.node),
+            Command::Until(until) => self.awaited.push(until),
             Command::Os(act) => {
                 if let Some(system) = &mut self.system {
                     system.carry_out(&mut self.node, act);

@@ -1,6 +1,7 @@
 //! Telling whoever is concerned what happened to the node.
 
 use meshground_node::{NodeEvent, StreamEvent};
+use meshground_shared::Role;
 
 use super::Driver;
 
@@ -51,7 +52,7 @@ impl Driver {
             observer.observe(&self.events);
         }
         for event in self.events.drain(..) {
-            let Self { node, reach, streams, calls, dials, .. } = self;
+            let Self { node, reach, streams, calls, dials, listeners, .. } = self;
             match event {
                 NodeEvent::Dialed { dial, peer } => {
                     if let Some(reply) = dials.remove(&dial) {
@@ -68,12 +69,18 @@ impl Driver {
                         calls.unreachable(peer);
                     }
                 }
-                NodeEvent::SessionUp { peer, .. } => {
+                NodeEvent::SessionUp { peer, role, .. } => {
                     reach.session_up(peer);
                     streams.session_up(node, reach, peer);
                     calls.resume(node, reach, peer);
+                    if role == Role::Responder {
+                        listeners.lobby.arrive(peer);
+                    }
                 }
-                NodeEvent::SessionDown { peer, .. } => calls.resume(node, reach, peer),
+                NodeEvent::SessionDown { peer, .. } => {
+                    calls.resume(node, reach, peer);
+                    listeners.lobby.leave(peer);
+                }
                 NodeEvent::Stream { peer, event } => {
                     let may_open = event == StreamEvent::MayOpen;
                     streams.on_event(node, reach, peer, event);
@@ -86,6 +93,16 @@ impl Driver {
             }
         }
         self.events.shrink_to(EVENTS_KEPT);
+    }
+
+    /// Tells those who wait for something to be true of the node that it is, now that everybody else has been told what made it
+    /// so.
+    pub(super) fn tell_awaited(&mut self) {
+        let node = &mut self.node;
+        for until in self.awaited.extract_if(.., |until| until.reply.is_closed() || (until.wanted)(node)) {
+            // Nobody may wait any more.
+            let _ = until.reply.send(());
+        }
     }
 
     /// Tells those who ended sessions that these are over, now that everybody else has been told.

@@ -13,8 +13,8 @@ use tokio::{
 };
 
 use super::{
-    COMMAND_QUEUE, Inner, Mesh, MeshError, call::Switchboard, inbox::Inboxes, observed::Observed,
-    outbox::Outboxes, stream::Desk, view::View,
+    COMMAND_QUEUE, Inner, Mesh, MeshError, call::Switchboard, inbox::Inboxes, lobby::Lobby,
+    observed::Observed, outbox::Outboxes, stream::Desk, view::View,
 };
 use crate::{
     driver::{Driver, Observer, Orders, Socket, System, birth, now},
@@ -183,6 +183,7 @@ impl MeshBuilder {
         let observed = Arc::<Observed>::default();
         let outboxes = Arc::new(Outboxes::new(Arc::clone(&work)));
         let inboxes = Arc::<Inboxes>::default();
+        let lobby = Arc::<Lobby>::default();
         let (closing, closed) = watch::channel(());
         let leave = Arc::new(Notify::new());
         let (pause, pause_orders) = watch::channel(false);
@@ -202,6 +203,7 @@ impl MeshBuilder {
             system,
             Arc::clone(&outboxes),
             Arc::clone(&inboxes),
+            Arc::clone(&lobby),
             Arc::clone(&desk),
             Arc::clone(&switchboard),
             Arc::clone(&observed),
@@ -222,6 +224,7 @@ impl MeshBuilder {
             view,
             outboxes,
             inboxes,
+            lobby,
             desk,
             switchboard,
             observed,

@@ -3,6 +3,7 @@
 mod builder;
 pub(crate) mod call;
 pub(crate) mod inbox;
+pub(crate) mod lobby;
 pub(crate) mod observed;
 pub(crate) mod outbox;
 mod place;
@@ -13,7 +14,7 @@ pub(crate) mod view;
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use meshground_node::{
-    CallError, ConfigError, DialError, PeerView, PlacementError, RejectReason, ReplyError, SendError,
+    CallError, ConfigError, DialError, Node, PeerView, PlacementError, RejectReason, ReplyError, SendError,
     StreamError,
 };
 use meshground_shared::{NodeId, PublicKey};
@@ -37,13 +38,14 @@ pub use self::{
 use self::{
     call::{Handler, Switchboard},
     inbox::Inboxes,
+    lobby::Lobby,
     observed::Observed,
     outbox::Outboxes,
     stream::Desk,
     view::View,
 };
 use crate::{
-    driver::Command,
+    driver::{Command, Until},
     faults::FaultTable,
     meshos::{DaemonRuntime, Daemons, MeshOsDaemonSdk},
 };
@@ -70,6 +72,7 @@ struct Inner {
     view: Arc<View>,
     outboxes: Arc<Outboxes>,
     inboxes: Arc<Inboxes>,
+    lobby: Arc<Lobby>,
     desk: Arc<Desk>,
     switchboard: Arc<Switchboard>,
     observed: Arc<Observed>,
@@ -177,6 +180,36 @@ impl Mesh {
     pub async fn connect(&self, address: SocketAddr) -> Result<NodeId, MeshError> {
         let outcome = self.ask(|reply| Command::Connect { address, reply }).await?;
         outcome.map_err(|error| MeshError::Dial { address, error })
+    }
+
+    /// The next peer that has dialled this node, once the session with it stands; in the order in which they came. So this
+    /// is the other end of [`connect`](Self::connect), but nothing has to be done for peers to come in: a node answers from
+    /// its [`build`](MeshBuilder::build) on, whether anybody accepts or not.
+    ///
+    /// Whoever comes between two calls is kept for the next one, at most once and only for as long as its session stands;
+    /// so no more can wait than the node has peers. One that dials again, after it was started anew or had lost its
+    /// session, is returned again. Where two nodes dial each other at the same time, the one whose handshake counts is accepted by the
+    /// other. Cancel-safe, and each peer goes to one caller, however many wait.
+    ///
+    /// # Errors
+    /// [`MeshError::Closed`] once the node is down.
+    ///
+    /// # Example
+    /// ```
+    /// # use meshground::{MeshBuilder, MeshError};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), MeshError> {
+    /// let (here, key) = (([127, 0, 0, 1], 0).into(), [42; 32]);
+    /// let alice = MeshBuilder::new(here, key).build().await?;
+    /// let bob = MeshBuilder::new(here, key).build().await?;
+    /// let (dialled, came) = tokio::try_join!(alice.connect(bob.local_addr()), bob.accept())?;
+    /// assert_eq!((dialled, came), (bob.node_id(), alice.node_id()));
+    /// bob.send(came, b"welcome").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn accept(&self) -> Result<NodeId, MeshError> {
+        self.inner.lobby.accept().await.ok_or(MeshError::Closed)
     }
 
     /// Ends the session with `peer`, and tells it once; returns when this end has. Does nothing without one. Either end
@@ -410,6 +443,14 @@ impl Mesh {
     /// Ends the sessions with `peers`. Waits for nothing.
     pub(crate) fn begin_disconnect(&self, peers: Vec<NodeId>) {
         self.order(Command::Disconnect { peers, reply: oneshot::channel().0 });
+    }
+
+    /// Returns when something is true of the node, which is looked at whenever anything has happened to it.
+    pub(crate) async fn until(
+        &self,
+        wanted: impl FnMut(&mut Node) -> bool + Send + 'static,
+    ) -> Result<(), MeshError> {
+        self.ask(|reply| Command::Until(Until { wanted: Box::new(wanted), reply })).await
     }
 
     /// Gives a command whose outcome nobody waits for.

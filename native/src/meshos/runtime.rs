@@ -383,6 +383,19 @@ impl DaemonRuntime {
         self.bring(move |os, node, _| act(os, node)).await
     }
 
+    /// Returns once what this node knows of the system is as `wanted`, or it is gone.
+    pub(crate) async fn until_known(
+        &self,
+        wanted: impl Fn(&MeshOs, &mut Node) -> bool + Copy + Send + 'static,
+    ) {
+        let mut viewed = self.viewed();
+        while let Ok(false) = self.act(move |os, node| wanted(os, node)).await {
+            if viewed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// As [`act`](Self::act), for what is settled later.
     pub(super) async fn ask<E: Send + 'static>(
         &self,

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use meshground_node::{ActionRecord, Avoided, FailureRecord, LogLine, MeshOsSnapshot, PeerState, Resources};
-use meshground_shared::{AvoidedNode, DaemonLine, Epoch, NodeView, OwnDaemon, PeerSeen, Remark, ResourcesView};
+use meshground_shared::{
+    AvoidedNode, DaemonLine, Epoch, NodeView, OwnDaemon, PeerSeen, Remark, ResourcesView,
+};
 
 /// What a client is told of a snapshot.
 pub(crate) fn view_of(snapshot: &MeshOsSnapshot) -> NodeView {

@@ -24,7 +24,7 @@ use super::{
     workload::{failed, on, running},
 };
 use crate::{
-    cluster::{ClusterHarness, ClusterNode},
+    cluster::{ClusterHarness, ClusterNode, Subject},
     meshos::wall_time,
     random,
 };
@@ -90,7 +90,7 @@ impl Room {
         let SimulateParams { verb, via } = params;
         let harness = self.harness()?;
         let member = via_whom(&harness, via)?;
-        let radius = radius(&member, verb).await?;
+        let radius = radius(&harness, &member, verb).await?;
         let simulation = SimulationHash(RadiusHash::of(&radius).0);
         Ok(Simulated { radius, simulation })
     }
@@ -109,7 +109,7 @@ impl Room {
         let (first, others) = keys.split_first().ok_or_else(errors::no_operators)?;
         let harness = self.harness()?;
         let member = via_whom(&harness, via)?;
-        let radius = radius(&member, verb.clone()).await?;
+        let radius = radius(&harness, &member, verb.clone()).await?;
         // Whoever signs does so for what was looked at, and that may be another by now.
         if SimulationHash(RadiusHash::of(&radius).0) != simulation {
             return Err(errors::not_simulated());
@@ -159,8 +159,16 @@ impl Room {
 }
 
 /// What a break-glass command would do now, as a node sees it.
-async fn radius(member: &ClusterNode, verb: IceVerb) -> Result<BlastRadius, RpcError> {
+async fn radius(
+    harness: &ClusterHarness,
+    member: &ClusterNode,
+    verb: IceVerb,
+) -> Result<BlastRadius, RpcError> {
     let node = member.node_id();
+    if let Some(subject) = Subject::of(&verb) {
+        let heard = on(member, harness.heard(member, subject)).await;
+        heard.map_err(|state| errors::wrong_state(node, state))?;
+    }
     let radius = on(member, member.daemon_runtime().simulate(verb)).await;
     let radius = radius.map_err(|state| errors::wrong_state(node, state))?;
     let radius = radius.map_err(|error| errors::daemon(&error, node))?;

@@ -19,7 +19,7 @@ use super::{
     room::{Room, micros},
 };
 use crate::{
-    cluster::{ClusterHarness, ClusterNode},
+    cluster::{ClusterHarness, ClusterNode, Subject},
     daemons,
     log::Subscription,
     mesh::CallOptions,
@@ -122,8 +122,13 @@ impl Room {
             None => harness.spokesman(None).ok_or_else(errors::not_running_any)?,
         };
         let node = member.node_id();
-        let known = on(&member, harness.offers_known(&member, &daemon)).await;
-        known.map_err(|state| errors::wrong_state(node, state))?;
+        let known = async {
+            harness.offers_known(&member, &daemon).await;
+            if let Some(parent) = parent {
+                harness.heard(&member, Subject::Daemon(parent)).await;
+            }
+        };
+        on(&member, known).await.map_err(|state| errors::wrong_state(node, state))?;
         let (command, began) = (self.issue(), Instant::now());
         let name = name.unwrap_or_else(|| daemon.clone());
         let cause = Some(command);
@@ -140,25 +145,26 @@ impl Room {
     /// Gives a group more members or fewer.
     pub(crate) async fn scale_group(&self, params: ScaleParams) -> Result<Done, RpcError> {
         let ScaleParams { group, count } = params;
-        self.on_group(group, async |runtime| runtime.scale_group(group, count).await).await
+        self.on_group(group, true, async |runtime| runtime.scale_group(group, count).await).await
     }
 
     /// Stops a group.
     pub(crate) async fn stop_group(&self, params: GroupParams) -> Result<Done, RpcError> {
         let GroupParams { group } = params;
-        self.on_group(group, async |runtime| runtime.stop_group(group).await).await
+        self.on_group(group, false, async |runtime| runtime.stop_group(group).await).await
     }
 
     /// Hands the work of a standby group over to the best of its standbys.
     pub(crate) async fn promote_group(&self, params: GroupParams) -> Result<Done, RpcError> {
         let GroupParams { group } = params;
-        self.on_group(group, async |runtime| runtime.promote_group(group, None).await).await
+        self.on_group(group, false, async |runtime| runtime.promote_group(group, None).await).await
     }
 
-    /// Does something to a group, by whoever looks after it.
+    /// Does something to a group, by whoever looks after it; where members are `placed` for it, it knows where they can be.
     async fn on_group(
         &self,
         group: GroupId,
+        placed: bool,
         act: impl AsyncFnOnce(DaemonRuntime) -> Result<(), DaemonRuntimeError>,
     ) -> Result<Done, RpcError> {
         let harness = self.harness()?;
@@ -166,6 +172,13 @@ impl Room {
         let view = view.ok_or_else(|| errors::group_not_found(group))?;
         let member = harness.spokesman(Some(&view)).ok_or_else(errors::not_running_any)?;
         let node = member.node_id();
+        let known = async {
+            harness.heard(&member, Subject::Group(group)).await;
+            if placed {
+                harness.offers_known(&member, &view.daemon).await;
+            }
+        };
+        on(&member, known).await.map_err(|state| errors::wrong_state(node, state))?;
         let (command, began) = (self.issue(), Instant::now());
         let done = on(&member, act(member.daemon_runtime().caused_by(command))).await;
         let done = done.map_err(|state| errors::wrong_state(node, state).of(command))?;
@@ -179,9 +192,17 @@ impl Room {
         let harness = self.harness_with(&[to])?;
         let member = running(&harness, self.holder(daemon)?)?;
         running(&harness, to)?;
+        let node = member.node_id();
+        let kind = self
+            .log()
+            .with_snapshot(|snapshot| snapshot.nodes.get(&node)?.daemons.get(&daemon)?.kind.clone());
+        // One that came with its host cannot be moved anywhere.
+        if let Some(kind) = kind {
+            let known = on(&member, harness.offer_known(&member, to, &kind)).await;
+            known.map_err(|state| errors::wrong_state(node, state))?;
+        }
         let command = self.issue();
         let runtime = member.daemon_runtime().caused_by(command);
-        let node = member.node_id();
         let begun = on(&member, runtime.begin_migration(daemon, to)).await;
         let begun = begun.map_err(|state| errors::wrong_state(node, state))?;
         let migration = begun.map_err(|error| failed(&error, node, command))?;

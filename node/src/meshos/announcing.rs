@@ -37,6 +37,12 @@ impl MeshOs {
         all.map(|(node, _)| node)
     }
 
+    /// The node on which a daemon runs, its newest incarnation if there are several, as far as this one knows.
+    pub fn host_of(&self, daemon: DaemonId) -> Option<NodeId> {
+        let is_here = self.registry.get(daemon).is_some_and(|instance| !instance.held);
+        if is_here { Some(self.local) } else { self.directory.find(daemon).map(|(at, _)| at) }
+    }
+
     /// Announces what is not as it was announced last.
     pub(super) fn announce_changes(&mut self, now: Now, node: &mut Node) {
         let all = self.all_capabilities();

@@ -203,8 +203,8 @@ impl MeshOs {
     }
 
     /// Time has passed, and daemons may have gone: goes on to another state of service, if that is due.
-    fn step_service(&mut self, now: Now) {
-        let left = self.registry.iter().count();
+    fn step_service(&mut self, now: Now, node: &mut Node) {
+        let left = self.registry.iter().count() + self.copies().len();
         let mut next = self.oversight.service;
         let notice = next.step(now.instant, left, &self.config.maintenance);
         let to = next.state();
@@ -213,7 +213,7 @@ impl MeshOs {
         }
         self.oversight.service = next;
         if notice == Some(Notice::Stay) {
-            self.record_left(now);
+            self.record_left(now, node);
         }
         self.notify_daemons(now.instant, notice);
         self.tell_service(now);
@@ -277,7 +277,7 @@ impl MeshOs {
         }
         self.mind_doubles(now, node);
 
-        self.step_service(now);
+        self.step_service(now, node);
         self.mind_stayed(now, node);
         let situation = self.situation(node);
         for action in reconcile(&situation) {
@@ -288,18 +288,22 @@ impl MeshOs {
         self.publish(now, node);
     }
 
-    /// Writes down which daemons a drain has left here when its time was over, and why.
-    fn record_left(&mut self, now: Now) {
+    /// Writes down what a drain has left here when its time was over, daemons and copies of what others do, and why.
+    fn record_left(&mut self, now: Now, node: &mut Node) {
         let why = |instance: &Instance| match instance.lifecycle {
             _ if instance.kind.is_none() => "was handed over ready-made: no factory makes it elsewhere",
             Lifecycle::BackingOff | Lifecycle::CrashLooping | Lifecycle::Failed => "crashed, and is down",
             Lifecycle::Migrating => "was still on its way",
             _ => "was taken by no other node",
         };
-        let left: Vec<String> = (self.registry.iter())
+        let mut left: Vec<String> = (self.registry.iter())
             .filter(|(_, instance)| !instance.held)
             .map(|(id, instance)| format!("the drain failed: daemon {id} {}", why(instance)))
             .collect();
+        for (group, place) in self.copies() {
+            let why = self.why_copy_stays(now.instant, node, group, place);
+            left.push(format!("the drain failed: the copy of standby group {group} {why}"));
+        }
         for what in left {
             self.record_failure(now, what);
         }

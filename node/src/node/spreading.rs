@@ -172,6 +172,17 @@ impl Node {
         self.everyone.routes.route(target)
     }
 
+    /// Whom `node` is directly linked with as far as this node knows, and finds ways by: both ends say so. In any order.
+    pub fn links_of(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
+        self.everyone.routes.links_of(node)
+    }
+
+    /// Whether all that has become of [routes](Self::routes) has been told by [`NodeEvent::RouteChanged`]; changes are told
+    /// some together, a little later.
+    pub fn has_told_routes(&self) -> bool {
+        self.everyone.tell.is_none()
+    }
+
     /// Whether something said to `target` now is likely to get there: over a session that is not silent, or over others.
     pub fn is_reachable(&mut self, target: NodeId) -> bool {
         match self.peers.get(&target) {

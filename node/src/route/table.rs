@@ -107,6 +107,17 @@ impl RouteTable {
         self.announced.iter().map(|(node, links)| (*node, links))
     }
 
+    /// Whom `node` is linked with: both ends say so, or this node itself is one of them.
+    pub(crate) fn links_of(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
+        let own = (node == self.local).then_some(&self.direct).into_iter().flatten().copied();
+        let says = move |other: NodeId| self.announced.get(&other).is_some_and(|links| links.contains(node));
+        let theirs =
+            self.announced.get(&node).filter(|_| node != self.local).into_iter().flat_map(Links::iter);
+        let theirs = theirs.filter(move |&other| other != self.local && says(other));
+        let with_us = self.direct.contains(&node).then_some(self.local);
+        own.chain(theirs).chain(with_us)
+    }
+
     /// The way to a node, if there is one.
     pub(crate) fn route(&mut self, target: NodeId) -> Option<Route> {
         // Most of the time it is this, and needs no search.
@@ -282,6 +293,22 @@ mod tests {
         assert_eq!(way(&mut table, 3), Some((1, 3)));
         table.announce(NodeId(3), None);
         assert_eq!(way(&mut table, 3), None);
+    }
+
+    #[test]
+    fn whoever_is_linked_with_somebody_is_told_as_ways_count_it() {
+        let mut table = table(0, &[(0, 1), (1, 2), (2, 3)]);
+        announce_one(&mut table, 1, 9, true);
+        announce_one(&mut table, 1, 0, true);
+        let of =
+            |table: &RouteTable, node| table.links_of(NodeId(node)).map(|id| id.0).collect::<BTreeSet<_>>();
+        assert_eq!(of(&table, 0), [1].into());
+        assert_eq!(of(&table, 1), [0, 2].into(), "nobody else says that it is linked with 9");
+        assert_eq!((of(&table, 3), of(&table, 9)), ([2].into(), [].into()));
+        table.set_direct(NodeId(1), false);
+        assert_eq!((of(&table, 0), of(&table, 1)), ([].into(), [2].into()));
+        announce_one(&mut table, 3, 2, false);
+        assert_eq!((of(&table, 2), of(&table, 3)), ([1].into(), [].into()), "one end is enough to end it");
     }
 
     #[test]

@@ -17,8 +17,8 @@ async fn boot_as(n: usize, topology: Topology) -> ClusterHarness {
     boot_with(n, ClusterConfig { topology, ..ClusterConfig::default() }).await
 }
 
-/// Asks every member: it must know all of them and, but for itself, have a way to each. That somebody has left may still
-/// be on its way to those it was not linked with.
+/// Asks every member: it must know all of them and, but for itself, have a way to each and to nobody else. What somebody
+/// could who has left may still be known to those it was not linked with.
 async fn assert_acquainted(cluster: &ClusterHarness) {
     let members = ids(cluster);
     for node in cluster.nodes() {
@@ -27,7 +27,7 @@ async fn assert_acquainted(cluster: &ClusterHarness) {
         let mut reached: BTreeSet<NodeId> =
             node.mesh().routes().await.unwrap().iter().map(|route| route.target).collect();
         assert!(reached.insert(node.node_id()));
-        assert!(reached.is_superset(&members), "node {}", node.index());
+        assert_eq!(reached, members, "node {}", node.index());
     }
     assert_eq!(cluster.health(), full(members.len()));
 }
@@ -46,6 +46,19 @@ async fn whoever_boots_comes_or_comes_back_knows_everybody_and_is_known_in_every
         assert_acquainted(&cluster).await;
         within("leave", cluster.shutdown_node(cluster.nth(5).unwrap().node_id())).await.unwrap();
         assert_acquainted(&cluster).await;
+        within("shutdown", cluster.shutdown()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_a_shutdown_is_done_nobody_has_a_way_to_or_over_whoever_left() {
+    for topology in SPARSE {
+        let cluster = boot_as(9, topology).await;
+        while cluster.len() > 4 {
+            let middle = cluster.nodes()[cluster.len() / 2].node_id();
+            within("leave", cluster.shutdown_node(middle)).await.unwrap();
+            assert_acquainted(&cluster).await;
+        }
         within("shutdown", cluster.shutdown()).await.unwrap();
     }
 }

@@ -1,6 +1,18 @@
 //! Single meshes.
 
+use std::net::Ipv4Addr;
+
+use meshground::{Mesh, MeshError};
+
 use super::*;
+
+const HERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Whether that has to wait. It is given up then.
+async fn is_pending(future: impl Future) -> bool {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending())).await
+}
 
 #[tokio::test]
 async fn two_meshes_connect_and_part_without_a_harness() {
@@ -22,6 +34,79 @@ async fn two_meshes_connect_and_part_without_a_harness() {
     assert_eq!(a.connect(b.local_addr()).await, Err(meshground::MeshError::Closed));
     within("crash", b.crash()).await;
     assert!(b.is_closed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_dialled_is_accepted_once_whenever_that_is_asked_for() {
+    let host = MeshBuilder::new(HERE, [3; 32]).build().await.unwrap();
+    let guest = async || MeshBuilder::new(HERE, [3; 32]).build().await.unwrap();
+    let guests = [guest().await, guest().await, guest().await];
+    let all: BTreeSet<NodeId> = guests.iter().map(Mesh::node_id).collect();
+    let accept = || {
+        let host = host.clone();
+        tokio::spawn(async move { host.accept().await })
+    };
+
+    // Before they come, by as many as will come; one more gives up.
+    let waiting = [accept(), accept(), accept()];
+    assert!(is_pending(host.accept()).await);
+    for guest in &guests {
+        within("connect", guest.connect(host.local_addr())).await.unwrap();
+    }
+    let mut came = BTreeSet::new();
+    for waiting in waiting {
+        came.insert(within("a guest", waiting).await.unwrap().unwrap());
+    }
+    assert_eq!(came, all, "each by one");
+    assert!(is_pending(host.accept()).await, "none of them twice");
+    assert!(is_pending(guests[0].accept()).await, "nobody has dialled the guest");
+
+    // After they have come, and again when they come again.
+    for _ in 0..2 {
+        for guest in &guests {
+            within("disconnect", guest.disconnect(host.node_id())).await.unwrap();
+            within("connect", guest.connect(host.local_addr())).await.unwrap();
+        }
+        let mut came = BTreeSet::new();
+        for _ in &guests {
+            came.insert(within("a guest", host.accept()).await.unwrap());
+        }
+        assert_eq!(came, all);
+    }
+
+    // A session that has ended is none to accept.
+    let (fleeting, last) = (guest().await, guest().await);
+    within("connect", fleeting.connect(host.local_addr())).await.unwrap();
+    within("leave", fleeting.shutdown()).await;
+    let gone = async {
+        while host.peer_count() > guests.len() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("its end", gone).await;
+    within("connect", last.connect(host.local_addr())).await.unwrap();
+    assert_eq!(within("the last", host.accept()).await, Ok(last.node_id()));
+
+    let waiting = [accept(), accept()];
+    within("leave", host.shutdown()).await;
+    for waiting in waiting {
+        assert_eq!(within("the end", waiting).await.unwrap(), Err(MeshError::Closed));
+    }
+}
+
+#[tokio::test]
+async fn an_accepted_peer_can_be_talked_to_at_once() {
+    let [a, b] = [0; 2].map(|_| MeshBuilder::new(HERE, [3; 32]));
+    let (a, b) = (a.build().await.unwrap(), b.build().await.unwrap());
+    let mut inbox = a.messages();
+    for _ in 0..20 {
+        let both = async { tokio::try_join!(a.connect(b.local_addr()), b.accept()) };
+        assert_eq!(within("both ends", both).await, Ok((b.node_id(), a.node_id())));
+        assert_eq!(b.peers()[0].id, a.node_id());
+        b.send(a.node_id(), b"welcome").await.unwrap();
+        assert_eq!(&*within("the message", inbox.recv()).await.unwrap().payload, b"welcome");
+        within("disconnect", b.disconnect(a.node_id())).await.unwrap();
+    }
 }
 
 #[tokio::test]

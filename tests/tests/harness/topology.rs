@@ -1,5 +1,7 @@
 //! Who is linked with whom.
 
+use meshground_shared::LinkFault;
+
 use super::*;
 
 const RANDOM: Topology = Topology::RandomRegular { degree: 3, seed: 5 };
@@ -113,6 +115,44 @@ async fn a_change_that_is_called_off_leaves_the_former_topology_whole() {
         assert!(tokio::time::timeout(Duration::from_millis(50), change).await.is_err());
     }
     assert_linked(&cluster, Topology::Line);
+}
+
+/// Four nodes, all linked with all, that mind no silence and hear each other so late that they cannot know in time what has
+/// become of the others' links.
+async fn hard_of_hearing() -> ClusterHarness {
+    let [suspect, unreachable, forget] = [60, 61, 62].map(Duration::from_secs);
+    let config = ClusterConfig {
+        mesh_session_stable_timeout: Duration::from_secs(1),
+        liveness: Some(LivenessConfig { suspect, unreachable, forget, ..LivenessConfig::default() }),
+        ..ClusterConfig::default()
+    };
+    let cluster = boot_with(4, config).await;
+    let late = LinkFault { delay_us: 4_000_000, ..LinkFault::default() };
+    for one in ids(&cluster) {
+        for other in ids(&cluster).into_iter().filter(|&other| other != one) {
+            cluster.set_link_fault(one, other, late).unwrap();
+        }
+    }
+    cluster
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_which_not_all_hear_in_time_is_undone() {
+    let cluster = hard_of_hearing().await;
+    let mut events = cluster.events().events;
+    let error = within("a failing change", cluster.set_topology(Topology::Line)).await.unwrap_err();
+    assert!(matches!(error, ClusterError::Timeout { .. }), "{error:?}");
+    let is_drop = |event: &Arc<Event>| matches!(event.kind, EventKind::SessionDown { .. });
+    assert_eq!(
+        drain(&mut events).iter().filter(|event| is_drop(event)).count(),
+        6,
+        "three links had been dropped"
+    );
+    assert_eq!(cluster.topology(), Topology::Full);
+    cluster.clear_faults().unwrap();
+    until(&cluster, "the former links", Snapshot::is_converged).await;
+    within("all is well", cluster.converged()).await.unwrap();
+    assert_linked(&cluster, Topology::Full);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

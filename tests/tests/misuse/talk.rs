@@ -15,13 +15,8 @@ const FOR_EVER: CallOptions = CallOptions { deadline: None };
 /// Two nodes with a session.
 async fn pair() -> (Mesh, Mesh) {
     let (a, b) = (mesh().await, mesh().await);
-    within("a session", a.connect(b.local_addr())).await.unwrap();
-    within("its other end", async {
-        while b.peer_count() == 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let ends = async { tokio::try_join!(a.connect(b.local_addr()), b.accept()) };
+    within("a session", ends).await.unwrap();
     (a, b)
 }
 

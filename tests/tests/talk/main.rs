@@ -25,9 +25,7 @@ async fn mesh() -> Mesh {
 /// Two nodes with a session.
 async fn pair() -> (Mesh, Mesh) {
     let (a, b) = (mesh().await, mesh().await);
-    a.connect(b.local_addr()).await.unwrap();
-    while b.peer_count() == 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let ends = async { tokio::try_join!(a.connect(b.local_addr()), b.accept()) };
+    within("a session", ends).await.unwrap();
     (a, b)
 }

@@ -1,15 +1,15 @@
 //! Daemons, and calls between nodes, over the WebSocket.
 
 use meshground_shared::{
-    CallOutcome, DaemonEnd, DaemonId, DaemonSample, GroupHealth, GroupId, GroupKind, Lifecycle, LinkFault,
-    MigrationId, MigrationPhase,
+    CallOutcome, DaemonEnd, DaemonId, DaemonSample, GroupHealth, GroupId, GroupKind, IceVerb, Lifecycle,
+    LinkFault, MigrationId, MigrationPhase,
     rpc::{
         CallParams, CancelParams, ClearParams, DaemonDeliver, DaemonKinds, DaemonSpawn, DaemonSpawnParams,
         DaemonSpawned, DaemonStop, DaemonStopParams, DeliverParams, Delivered, FaultClear, FaultParams,
         FaultSet, GroupParams, GroupPromote, GroupScale, GroupSpawn, GroupSpawnParams, GroupSpawned,
-        GroupStop, MAX_ARGS_BYTES, MAX_BODY_BYTES, MAX_DEADLINE_MS, MAX_GRACE_MS, MAX_PAYLOAD_BYTES,
-        MigrateParams, MigrationCancel, MigrationStart, NodeCrash, NodeLook, NodePause, NodeResume, RpcCall,
-        ScaleParams,
+        GroupStop, IceSimulate, MAX_ARGS_BYTES, MAX_BODY_BYTES, MAX_DEADLINE_MS, MAX_GRACE_MS,
+        MAX_PAYLOAD_BYTES, MigrateParams, MigrationCancel, MigrationStart, NodeCrash, NodeLook, NodePause,
+        NodeResume, RpcCall, ScaleParams, SimulateParams,
     },
 };
 
@@ -274,8 +274,8 @@ async fn forks_go_on_from_what_their_parent_had_and_go_their_own_ways() {
     let mut client = Client::connect(server.local_addr()).await;
     let nodes = boot(&mut client, 3).await.nodes;
     let parent = spawn(&mut client, nodes[2], "counter", "from=40").await.unwrap().daemon;
-    // By the anchor, which knows by then where it runs.
-    deliver(&mut client, parent, "add 2", Some(nodes[0])).await.unwrap();
+    deliver(&mut client, parent, "add 2", None).await.unwrap();
+    // At once: the anchor may not have heard of it yet.
     let params = GroupSpawnParams { parent: Some(parent), ..two_of(GroupKind::Fork, "counter", nodes[0]) };
     let spawned = client.call::<GroupSpawn>(&params).await.unwrap();
     let [first, second] = [0, 1].map(|place: usize| spawned.members[place].daemon);
@@ -285,6 +285,44 @@ async fn forks_go_on_from_what_their_parent_had_and_go_their_own_ways() {
     let nobody = GroupSpawnParams { parent: Some(DaemonId(1)), ..params };
     let error = client.call::<GroupSpawn>(&nobody).await.unwrap_err();
     assert_error(&error, ErrorCode::DaemonNotFound);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_just_made_on_one_node_is_asked_for_at_another_that_has_not_heard_of_it() {
+    let server = server().await;
+    let mut client = Client::connect(server.local_addr()).await;
+    let nodes = boot(&mut client, 2).await.nodes;
+    // What the second says, the first hears long after the client has been answered.
+    let fault = LinkFault { delay_us: 400_000, ..LinkFault::default() };
+    let params = FaultParams { from: nodes[1], to: nodes[0], both_ways: false, fault };
+    client.call::<FaultSet>(&params).await.unwrap();
+    let via = Some(nodes[0]);
+    let parent = spawn(&mut client, nodes[1], "counter", "from=40").await.unwrap().daemon;
+    let fork =
+        GroupSpawnParams { count: 1, parent: Some(parent), ..two_of(GroupKind::Fork, "counter", nodes[0]) };
+    client.call::<GroupSpawn>(&fork).await.unwrap();
+
+    let counter = spawn(&mut client, nodes[1], "counter", "from=7").await.unwrap().daemon;
+    let params = SimulateParams { verb: IceVerb::ForceRestartDaemon { daemon: counter }, via };
+    client.call::<IceSimulate>(&params).await.unwrap();
+    let choir = GroupSpawnParams { count: 1, ..two_of(GroupKind::Replica, "echo", nodes[1]) };
+    let group = client.call::<GroupSpawn>(&choir).await.unwrap().group;
+    let params = SimulateParams { verb: IceVerb::ForceEvictReplica { group, index: 0 }, via };
+    client.call::<IceSimulate>(&params).await.unwrap();
+    let latest = spawn(&mut client, nodes[1], "counter", "from=1").await.unwrap().daemon;
+    assert_eq!(deliver(&mut client, latest, "get", via).await.unwrap().outputs, ["1"]);
+
+    // What is nowhere is not waited for, and what goes meanwhile no longer.
+    let nobody = GroupSpawnParams { parent: Some(DaemonId(1)), ..fork.clone() };
+    assert_error(&client.call::<GroupSpawn>(&nobody).await.unwrap_err(), ErrorCode::DaemonNotFound);
+    cut(&mut client, nodes[1], nodes[0]).await;
+    let unheard = spawn(&mut client, nodes[1], "counter", "").await.unwrap().daemon;
+    let mut other = Client::connect(server.local_addr()).await;
+    let orphan = GroupSpawnParams { parent: Some(unheard), ..fork };
+    let (spawned, stopped) =
+        tokio::join!(other.call::<GroupSpawn>(&orphan), stop(&mut client, unheard, 60_000));
+    stopped.unwrap();
+    assert_error(&spawned.unwrap_err(), ErrorCode::DaemonNotFound);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

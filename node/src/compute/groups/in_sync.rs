@@ -100,9 +100,16 @@ impl Guard {
         self.chain.iter().flat_map(InSync::members).map(|(node, _)| node).collect()
     }
 
-    /// Names another set, if that is needed and may be: `ready` are the nodes it had better have, `lasting` those that
-    /// it may have besides to share a member with those before. Of lives that are `gone` nothing can come any more.
-    pub(crate) fn propose(&mut self, ready: Lives, lasting: &Lives, gone: impl Fn(NodeId, u64) -> bool) {
+    /// Names another set, if that is needed and may be: `ready` are the nodes it had better have, which are to be `places`;
+    /// `lasting` those that it has besides until they are so many, or to share a member with those before. Of lives that
+    /// are `gone` nothing can come any more.
+    pub(crate) fn propose(
+        &mut self,
+        ready: Lives,
+        lasting: &Lives,
+        places: usize,
+        gone: impl Fn(NodeId, u64) -> bool,
+    ) {
         let shares = |wanted: &Lives| {
             self.chain.iter().all(|set| {
                 let mut members = set.members();
@@ -111,7 +118,7 @@ impl Guard {
             })
         };
         let mut wanted = ready;
-        if !shares(&wanted) {
+        if wanted.len() < places || !shares(&wanted) {
             wanted.extend(lasting);
         }
         let is_news = self.told().is_none_or(|told| told.members != wanted);
@@ -233,7 +240,7 @@ mod tests {
 
     fn in_force(nodes: &[u64]) -> Guard {
         let mut guard = Guard::new(1, NodeId(9), Vec::new());
-        guard.propose(lives(nodes), &Lives::new(), |_, _| false);
+        guard.propose(lives(nodes), &Lives::new(), 0, |_, _| false);
         guard.heard(&nodes.iter().map(|node| (NodeId(*node), follower(1, 5))).collect());
         guard
     }
@@ -245,7 +252,7 @@ mod tests {
     #[test]
     fn nothing_is_told_before_a_set_is_in_force_and_all_of_it_have_it() {
         let mut guard = Guard::new(1, NodeId(9), Vec::new());
-        guard.propose(lives(&[1, 2]), &Lives::new(), |_, _| false);
+        guard.propose(lives(&[1, 2]), &Lives::new(), 0, |_, _| false);
         let mut followers = BTreeMap::from([(NodeId(1), follower(1, 5)), (NodeId(2), follower(0, 5))]);
         guard.heard(&followers);
         assert_eq!(guard.confirmed(&followers), None);
@@ -259,12 +266,17 @@ mod tests {
     #[test]
     fn a_set_shares_a_member_with_those_before_unless_all_of_them_are_gone() {
         let mut guard = in_force(&[1]);
-        guard.propose(lives(&[2]), &Lives::new(), |_, _| false);
+        guard.propose(lives(&[2]), &Lives::new(), 0, |_, _| false);
         assert!(names(&guard, &[1]), "the only one is away, and may take over");
-        guard.propose(lives(&[2]), &lives(&[1]), |_, _| false);
+        guard.propose(lives(&[2]), &lives(&[1]), 0, |_, _| false);
         assert!(names(&guard, &[1, 2]), "by way of both");
+        let mut guard = in_force(&[1, 2]);
+        guard.propose(lives(&[2]), &lives(&[1]), 2, |_, _| false);
+        assert!(names(&guard, &[1, 2]), "1 stays until whoever has its place is ready");
+        guard.propose(lives(&[2, 3]), &lives(&[1]), 2, |_, _| false);
+        assert!(names(&guard, &[2, 3]));
         let mut guard = in_force(&[1]);
-        guard.propose(lives(&[2]), &Lives::new(), |node, _| node == NodeId(1));
+        guard.propose(lives(&[2]), &Lives::new(), 0, |node, _| node == NodeId(1));
         assert!(names(&guard, &[2]));
         // The next incarnation, on node 1, goes on from there.
         let guard = Guard::new(2, NodeId(1), in_force(&[1, 2]).chain().to_vec());
@@ -275,7 +287,7 @@ mod tests {
     fn whoever_takes_over_has_to_have_asked_all_of_the_latest_set() {
         let guard = in_force(&[1, 2]);
         let mut later = in_force(&[1, 2]);
-        later.propose(lives(&[2]), &Lives::new(), |_, _| false);
+        later.propose(lives(&[2]), &Lives::new(), 0, |_, _| false);
         let holding = |guard: &Guard| Holding { life: 1, upto: Some((1, 3)), in_sync: guard.told().cloned() };
         let none = BTreeSet::new();
         let all = BTreeSet::from([NodeId(1), NodeId(2), NodeId(4)]);

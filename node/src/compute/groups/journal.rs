@@ -414,6 +414,21 @@ mod tests {
     }
 
     #[test]
+    fn of_those_who_ask_in_order_to_go_on_only_the_last_may() {
+        let mut journal = Journal::new(1, NodeId(1), 9);
+        journal.rebase(4, state(4));
+        journal.sealed = true;
+        journal.fence(2, NodeId(5));
+        assert!(journal.is_fenced(1, NodeId(1)) && !journal.is_fenced(2, NodeId(5)));
+        assert!(journal.is_handed_over(NodeId(5)) && !journal.is_handed_over(NodeId(6)));
+        journal.fence(3, NodeId(4));
+        journal.fence(2, NodeId(6));
+        assert!(journal.is_fenced(2, NodeId(6)) && !journal.is_fenced(3, NodeId(4)));
+        journal.begin_anew(2, NodeId(5), 9);
+        assert!(journal.is_fenced(2, NodeId(5)), "what was promised stays");
+    }
+
+    #[test]
     fn figures_beyond_all_measure_are_refused() {
         let mut journal = Journal::new(1, NodeId(1), 9);
         journal.rebase(4, state(4));

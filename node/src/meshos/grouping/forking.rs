@@ -111,12 +111,10 @@ impl MeshOs {
         entry: Entry,
         parent: DaemonId,
     ) -> Result<Ticket, GroupError> {
-        let is_here = self.registry.get(parent).is_some_and(|instance| !instance.held);
-        let at = if is_here { Some(self.local) } else { self.directory.find(parent).map(|(at, _)| at) };
-        let at = at.ok_or(GroupError::ParentNotFound(parent))?;
+        let at = self.host_of(parent).ok_or(GroupError::ParentNotFound(parent))?;
         let (ticket, root) = (self.issue(), root(&entry.spec.seed));
         self.groups.forks.waiting.insert(group, (ticket, entry));
-        if is_here {
+        if at == self.local {
             self.sign_fork(now, node, parent, Whom::Here(group), root);
         } else {
             let body = wire::encode(&ForkQuestion { parent: parent.0, root });

@@ -112,8 +112,14 @@ impl MeshOs {
         for index in entry.places() {
             match self.judge(now.instant, group, &entry, index) {
                 Verdict::Runs if index == 0 => self.groups.standbys.end_poll(group),
-                Verdict::Runs => {}
-                Verdict::Comes => all_run = false,
+                verdict @ (Verdict::Runs | Verdict::Comes) => {
+                    let away = self.moves_copy(now, node, group, &mut entry, index);
+                    if let Some(host) = away {
+                        let action = Action::RequestPlacement { group, index, node: host };
+                        is_done &= self.dispatch(now, &action);
+                    }
+                    all_run &= matches!(verdict, Verdict::Runs) && away.is_none();
+                }
                 Verdict::Homeless if index == 0 && has_state(&entry) => {
                     all_run = false;
                     let found = self.replace_active(now, node, group, &mut entry);
@@ -156,6 +162,30 @@ impl MeshOs {
         if is_done && let Some(known) = self.groups.ledger.get_mut(group) {
             known.merge(&entry);
         }
+    }
+
+    /// A standby's node goes out of service: what it holds is to be held by another, if there is one. It keeps that, and stays
+    /// in sync, until the other is. Which one.
+    fn moves_copy(
+        &mut self,
+        now: Now,
+        node: &mut Node,
+        group: GroupId,
+        entry: &mut Entry,
+        index: u32,
+    ) -> Option<NodeId> {
+        let leaves = |host: NodeId| {
+            let maintenance = self.directory.get(host).map(|inventory| inventory.maintenance);
+            matches!(maintenance, Some(Maintenance::EnteringMaintenance | Maintenance::Maintenance))
+        };
+        let is_copy = entry.spec.kind == GroupKind::Standby && index > 0;
+        if !is_copy || !entry.slot(index).host.is_some_and(leaves) {
+            return None;
+        }
+        let field = self.field(now.instant, node, group, entry, index);
+        let host = choose(group, index, &field.candidates)?;
+        entry.place(index, Some(host));
+        Some(host)
     }
 
     /// Says why a member has no place.

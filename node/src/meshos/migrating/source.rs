@@ -195,9 +195,11 @@ impl MeshOs {
         daemon: DaemonId,
         luggage: Option<Box<Luggage>>,
     ) {
-        let in_sync = self.in_sync_with(daemon);
+        let luggage = luggage.map(|mut luggage| {
+            self.pack_standing(daemon, &mut luggage);
+            *luggage
+        });
         if let Some(outgoing) = self.migrations.leaving(daemon) {
-            let luggage = luggage.map(|luggage| Luggage { in_sync, ..*luggage });
             outgoing.snapshot(now.instant, luggage);
         }
     }

@@ -1,5 +1,6 @@
 //! Groups on simulated nodes: made, scaled, broken, healed.
 
+mod fencing;
 mod forks;
 mod healing;
 mod making;

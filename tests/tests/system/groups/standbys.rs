@@ -10,12 +10,12 @@ use meshground_tests::sim::{Faults, Network, each_seed};
 use super::{divide, group_outcome, mesh, really, rejoin, request, running, try_group, view};
 use crate::{BAD, LIMIT, settled};
 
-fn standby(count: u32) -> GroupRequest {
+pub(super) fn standby(count: u32) -> GroupRequest {
     GroupRequest { kind: GroupKind::Standby, ..request(count, 11) }
 }
 
 /// Where the daemon of a standby group really runs.
-fn active(network: &Network, group: GroupId) -> Option<usize> {
+pub(super) fn active(network: &Network, group: GroupId) -> Option<usize> {
     match really(network, group).get(&0).map(Vec::as_slice) {
         Some(&[at]) => Some(at),
         _ => None,
@@ -23,13 +23,13 @@ fn active(network: &Network, group: GroupId) -> Option<usize> {
 }
 
 /// A standby group of three on five nodes, and its daemon.
-fn standing(network: &mut Network) -> (GroupId, DaemonId) {
+pub(super) fn standing(network: &mut Network) -> (GroupId, DaemonId) {
     let group = try_group(network, 0, standby(3)).expect("five nodes");
     let daemon = view(network, 0, group).expect("it knows").members[0].daemon;
     (group, daemon)
 }
 
-fn stands(network: &mut Network, group: GroupId) {
+pub(super) fn stands(network: &mut Network, group: GroupId) {
     let ready = |network: &Network| {
         active(network, group).is_some()
             && running(network).iter().all(|&number| {
@@ -42,7 +42,7 @@ fn stands(network: &mut Network, group: GroupId) {
 }
 
 /// Sends numbered entries from a node; those that were acknowledged, in order.
-fn acknowledged(network: &Network, from: usize, sent: &[(Ticket, String)]) -> Vec<String> {
+pub(super) fn acknowledged(network: &Network, from: usize, sent: &[(Ticket, String)]) -> Vec<String> {
     let was = |ticket: Ticket| {
         matches!(network.members[from].os.settlement(ticket), Some(Settlement::Delivered(Ok(_))))
     };
@@ -50,7 +50,7 @@ fn acknowledged(network: &Network, from: usize, sent: &[(Ticket, String)]) -> Ve
 }
 
 /// Everything acknowledged is there once and in order.
-fn keeps(network: &mut Network, group: GroupId, daemon: DaemonId, acknowledged: &[String]) {
+pub(super) fn keeps(network: &mut Network, group: GroupId, daemon: DaemonId, acknowledged: &[String]) {
     let at = active(network, group).expect("it runs");
     let entries: Vec<String> = crate::entries(network, at, daemon)
         .into_iter()
@@ -381,4 +381,104 @@ fn a_standby_that_is_gone_for_good_does_not_keep_others_waiting_for_ever() {
         assert!(matches!(outcome, Settlement::Delivered(Ok(_))), "of {count}: {outcome:?}");
         assert_eq!(active(&network, group), Some(first), "the work stays where it is");
     }
+}
+
+/// Has the daemon of a standby group move from `from` to `to`.
+fn move_active(network: &mut Network, from: usize, to: usize, daemon: DaemonId) -> Ticket {
+    let to = network.id(to);
+    network.act_os(from, |os, node, now| os.migrate(now, node, daemon, to, None)).expect("it is tried")
+}
+
+#[test]
+fn what_an_active_takes_along_that_is_not_acknowledged_yet_is_acknowledged_where_it_is_then() {
+    each_seed(5, |seed| {
+        let mut network = mesh(seed, Faults::NONE, 5);
+        let (group, daemon) = standing(&mut network);
+        stands(&mut network, group);
+        let view = view(&network, 0, group).expect("it knows");
+        let is_one = |number: usize| view.members.iter().any(|it| it.node == Some(network.id(number)));
+        let (members, others): (Vec<usize>, Vec<usize>) = (0..5).partition(|number| is_one(*number));
+        let first = active(&network, group).expect("it runs");
+        let lagging: Vec<usize> = members.into_iter().filter(|number| *number != first).collect();
+        let mut sent = Vec::new();
+        for number in 0..6 {
+            if number == 3 {
+                divide(&mut network, &lagging);
+            }
+            for from in [first, others[0]] {
+                let text = format!("{from}-{number}");
+                sent.push((from, crate::send(&mut network, from, daemon, &text), text));
+            }
+            network.run_for(Duration::from_millis(20));
+        }
+        let moved = move_active(&mut network, first, others[1], daemon);
+        assert!(matches!(settled(&mut network, first, moved), Settlement::Migrated(Ok(_))));
+        network.run_for(Duration::from_millis(seed * 300));
+        network.cuts.clear();
+        network.dial_all();
+        stands(&mut network, group);
+        for (from, ticket, text) in &sent {
+            let outcome = settled(&mut network, *from, *ticket);
+            assert!(matches!(outcome, Settlement::Delivered(Ok(_))), "{text}: {outcome:?}");
+        }
+        assert_eq!(active(&network, group), Some(others[1]));
+        for from in [first, others[0]] {
+            let its = sent.iter().filter(|(by, ..)| *by == from).map(|(.., text)| text.clone());
+            keeps(&mut network, group, daemon, &its.collect::<Vec<_>>());
+        }
+    });
+}
+
+#[test]
+fn nothing_that_was_acknowledged_is_lost_when_an_active_has_just_moved_and_its_new_node_crashes() {
+    each_seed(30, |seed| {
+        let mut network = mesh(seed, Faults { loss: 0.05, ..BAD }, 6);
+        let (group, daemon) = standing(&mut network);
+        stands(&mut network, group);
+        let mut mail = Mail::default();
+        let step = |network: &mut Network, mail: &mut Mail| {
+            for from in running(network) {
+                mail.send(network, from, daemon);
+            }
+            let pause = network.below(10);
+            network.run_for(Duration::from_millis(pause));
+        };
+        (0..60).for_each(|_| step(&mut network, &mut mail));
+        let first = active(&network, group).expect("it runs");
+        let is_lagging = |network: &Network, number: usize| {
+            let view = view(network, first, group).expect("it knows");
+            view.members[1..].iter().any(|member| member.node == Some(network.id(number)))
+        };
+        let (standbys, others): (Vec<usize>, Vec<usize>) =
+            (0..6).filter(|it| *it != first).partition(|number| is_lagging(&network, *number));
+        // None, one or both hear nothing for a while; at times it moves to one who stands by.
+        let lagging = &standbys[..usize::try_from(seed % 3).expect("small")];
+        divide(&mut network, lagging);
+        (0..network.below(20)).for_each(|_| step(&mut network, &mut mail));
+        let to = if seed % 4 == 3 && lagging.len() < 2 { standbys[1] } else { others[0] };
+        move_active(&mut network, first, to, daemon);
+        let runs = |network: &Network| really(network, group).get(&0).is_some_and(|at| at.contains(&to));
+        for _ in 0..2_000 {
+            if network.run_until(Duration::from_millis(2), runs).is_some() {
+                break;
+            }
+            step(&mut network, &mut mail);
+        }
+        assert!(runs(&network), "it gets there");
+        for _ in 0..network.below(4) * network.below(30) {
+            step(&mut network, &mut mail);
+        }
+        mail.close(&network, to);
+        network.crash(to);
+        network.members[to].os.events.clear();
+        (0..50).for_each(|_| step(&mut network, &mut mail));
+        network.cuts.clear();
+        network.restart_in_place(to);
+        network.dial_all();
+        network.run_for(Duration::from_secs(5));
+        stands(&mut network, group);
+        network.run_for(Duration::from_secs(2));
+        mail.is_kept(&mut network, group, daemon);
+        assert!(mail.acknowledged.len() > 50, "most is acknowledged: {}", mail.acknowledged.len());
+    });
 }

@@ -9,14 +9,14 @@ use std::{
 };
 
 use meshground_shared::{
-    DaemonEnd, DaemonHealth, DaemonId, DaemonView, EventKind, GroupId, Lifecycle, Member, NodeId,
+    DaemonEnd, DaemonHealth, DaemonId, DaemonView, EventKind, GroupId, GroupKind, Lifecycle, Member, NodeId,
 };
 
 use super::super::MeshOs;
 use crate::{
     compute::{
-        Standing, WorkedOff,
-        groups::{Census, Follower, Guard, InSync, Journal},
+        Luggage, Standing, WorkedOff,
+        groups::{Census, Entry, Follower, Guard, Journal},
     },
     node::Node,
     time::{Instant, Now},
@@ -104,6 +104,18 @@ struct Active {
     is_asking_state: bool,
 }
 
+impl Active {
+    /// Has what is brought elsewhere with a state know what came of the events that the state has seen and nobody was told
+    /// of yet.
+    fn teach(&self, luggage: &mut Luggage) {
+        for (_, WorkedOff { entry, .. }) in &self.unsynced {
+            if let Some(receipt) = entry.receipt {
+                luggage.inbox.learn(receipt, entry.outcome.clone());
+            }
+        }
+    }
+}
+
 /// This node is to go on with the work of another, under a generation.
 #[derive(Debug)]
 struct Taking {
@@ -128,6 +140,39 @@ impl MeshOs {
     pub(super) fn standing_at(&self, host: NodeId, group: GroupId) -> Option<&Standing> {
         let inventory = self.directory.get(host).filter(|_| self.groups.is_here(host))?;
         inventory.standings.iter().find(|standing| standing.group == group.0)
+    }
+
+    /// The groups that this node stands by for, or is counted on to, and at which place.
+    pub(in crate::meshos) fn copies(&self) -> Vec<(GroupId, Option<u32>)> {
+        let journals = &self.groups.standbys.journals;
+        let copy = |(group, entry): (GroupId, &Entry)| {
+            if entry.spec.kind != GroupKind::Standby {
+                return None;
+            }
+            let mut places = entry.hosts().filter(|&(index, host)| index > 0 && host == self.local);
+            let place = places.next().map(|(index, _)| index);
+            // Whatever it worked off itself went along with the daemon.
+            let held = journals.get(&group).filter(|it| it.base().is_some() && it.source != self.local);
+            let counts = held.and_then(|it| it.in_sync.as_ref()).is_some_and(|set| set.has(self.local));
+            (place.is_some() || counts).then_some((group, place))
+        };
+        self.groups.ledger.iter().filter_map(copy).collect()
+    }
+
+    /// Why a copy is still here at the end of a drain.
+    pub(in crate::meshos) fn why_copy_stays(
+        &self,
+        now: Instant,
+        node: &mut Node,
+        group: GroupId,
+        place: Option<u32>,
+    ) -> String {
+        let placed = place.and_then(|index| Some((index, self.groups.ledger.get(group)?)));
+        let field = placed.map(|(index, entry)| self.field(now, node, group, entry, index));
+        match field.filter(|field| field.candidates.is_empty()) {
+            Some(field) => format!("has no other node for it: {}", field.why()),
+            None => "is needed here until another has all of it".to_owned(),
+        }
     }
 
     /// What this node holds, for its inventory.
@@ -266,11 +311,16 @@ impl MeshOs {
         }
     }
 
-    /// Who has to have what is told of a daemon here.
-    pub(in crate::meshos) fn in_sync_with(&self, daemon: DaemonId) -> Vec<InSync> {
+    /// Has what a daemon takes along to another node say what others are not told of yet, and who has to have that before
+    /// they are.
+    pub(in crate::meshos) fn pack_standing(&self, daemon: DaemonId, luggage: &mut Luggage) {
         let mut actives = self.groups.standbys.actives.values();
-        let active = actives.find(|active| active.daemon == daemon);
-        active.map_or_else(Vec::new, |active| active.guard.chain().to_vec())
+        let Some(active) = actives.find(|active| active.daemon == daemon) else { return };
+        luggage.in_sync = active.guard.chain().to_vec();
+        // Without any of them nobody has to: whoever sends it is told nothing, rather than too much.
+        if !luggage.in_sync.is_empty() {
+            active.teach(luggage);
+        }
     }
 
     /// Nothing is held of a group any more.

@@ -82,11 +82,7 @@ impl MeshOs {
         active.is_asking_state = false;
         let Some(luggage) = luggage else { return };
         let mut luggage = luggage.clone();
-        for (_, WorkedOff { entry, .. }) in &active.unsynced {
-            if let Some(receipt) = entry.receipt {
-                luggage.inbox.learn(receipt, entry.outcome.clone());
-            }
-        }
+        active.teach(&mut luggage);
         journal.rebase(journal.end(), wire::encode(&luggage).into());
         for follower in active.followers.values_mut() {
             follower.offset = 0;
@@ -162,7 +158,9 @@ impl MeshOs {
             let forgot = |it: &Follower| it.has_resigned || (it.life != life && it.life != 0);
             parted.contains(&node) || (all_here && follower.is_some_and(forgot))
         };
-        active.guard.propose(ready, &lasting, is_gone);
+        // Whoever's place was given away is counted on until enough of those that are to stand by can be.
+        let places = entry.places().len().saturating_sub(1);
+        active.guard.propose(ready, &lasting, places, is_gone);
         journal.note(active.guard.told().cloned());
     }
 

@@ -172,6 +172,10 @@ impl MeshOs {
         }
         let Some(journal) = self.groups.standbys.journals.get_mut(&group) else { return true };
         journal.fence(generation, local);
+        if journal.is_fenced(generation, local) {
+            // Whoever asked has been told what is here, and may go on with that already.
+            return false;
+        }
         let own = journal.holding(self.life);
         let upto = own.upto;
         let Some(taking) = self.groups.standbys.taking.get_mut(&group) else { return false };

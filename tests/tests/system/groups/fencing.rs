@@ -1,0 +1,113 @@
+//! Whoever takes a standby group over asks all who may hold what was acknowledged, and those listen no more to the one
+//! before. Chance does not find the moments in which that matters; they are made here.
+
+use std::time::Duration;
+
+use meshground_node::{DaemonId, GroupId, MeshOs, MeshOsConfig, Settlement, Ticket};
+use meshground_shared::Health;
+use meshground_tests::{
+    daemons::Diary,
+    sim::{Faults, Network, each_seed},
+};
+
+use super::{
+    divide, really,
+    standbys::{active, keeps, standby, stands},
+    try_group, view,
+};
+use crate::{LIMIT, config, settled};
+
+/// A standby group on nodes 1 to 3: who works, and the two who stand by. Node 0 looks after it and makes no diaries.
+fn apart(seed: u64) -> (Network, GroupId, DaemonId, [usize; 3]) {
+    let mut network = Network::new(seed, Faults::NONE);
+    for number in 0..4 {
+        network.add(config());
+        network.equip(number, MeshOsConfig::default(), move |os, now| {
+            if number > 0 {
+                Diary::prepare(os, now);
+            }
+        });
+    }
+    network.dial_all();
+    network.run_until(LIMIT, Network::is_converged).expect("the mesh converges");
+    network.run_for(Duration::from_secs(3));
+    let group = try_group(&mut network, 0, standby(3)).expect("three nodes make diaries");
+    stands(&mut network, group);
+    let daemon = view(&network, 0, group).expect("it knows").members[0].daemon;
+    let first = active(&network, group).expect("it runs");
+    let others: Vec<usize> = (1..4).filter(|number| *number != first).collect();
+    assert!(is_told(&mut network, first, daemon, "before"));
+    (network, group, daemon, [first, others[0], others[1]])
+}
+
+/// Whether something that is sent is acknowledged.
+fn is_told(network: &mut Network, from: usize, daemon: DaemonId, text: &str) -> bool {
+    let ticket = crate::send(network, from, daemon, text);
+    matches!(settled(network, from, ticket), Settlement::Delivered(Ok(_)))
+}
+
+/// Where the daemon runs, wherever it should.
+fn working(network: &Network, group: GroupId) -> Vec<usize> {
+    really(network, group).remove(&0).unwrap_or_default()
+}
+
+/// All are together again, and everything that was acknowledged is there.
+fn reunite(network: &mut Network, group: GroupId, daemon: DaemonId, acknowledged: &[&str]) {
+    network.cuts.clear();
+    network.dial_all();
+    network.run_for(Duration::from_secs(5));
+    stands(network, group);
+    let acknowledged: Vec<String> = acknowledged.iter().map(|text| (*text).to_owned()).collect();
+    keeps(network, group, daemon, &acknowledged);
+}
+
+fn was_told(network: &Network, at: usize, ticket: Ticket) -> bool {
+    matches!(network.members[at].os.settlement(ticket), Some(Settlement::Delivered(Ok(_))))
+}
+
+#[test]
+fn a_standby_that_was_asked_by_the_next_does_not_help_the_one_before_to_acknowledge_anything() {
+    each_seed(4, |seed| {
+        let (mut network, group, daemon, [first, others @ ..]) = apart(seed);
+        divide(&mut network, &[first]);
+        let next = |network: &Network| working(network, group).into_iter().find(|at| *at != first);
+        network.run_until(LIMIT, |network| next(network).is_some()).expect("one takes over");
+        let next = next(&network).expect("just seen");
+        let third = others.into_iter().find(|other| *other != next).expect("there are two");
+        // It has asked the third a moment ago. What it says next is lost, and the third is with the first again, which
+        // knows of nothing.
+        network.intercept();
+        network.cuts.clear();
+        divide(&mut network, &[first, third]);
+        let late = crate::send(&mut network, first, daemon, "late");
+        let meet = |network: &Network| {
+            [(first, third), (third, first)]
+                .iter()
+                .all(|&(a, b)| network.verdict(a, b) == Some(Health::Healthy))
+        };
+        network.run_until(LIMIT, meet).expect("they hear each other");
+        assert_eq!(working(&network, group).len(), 2, "the first works on");
+        // Not so long that those two find somebody who looks after the group on their side.
+        network.run_for(Duration::from_millis(500));
+        let kept: &[&str] = if was_told(&network, first, late) { &["before", "late"] } else { &["before"] };
+        reunite(&mut network, group, daemon, kept);
+    });
+}
+
+#[test]
+fn whoever_is_to_take_over_waits_for_one_that_may_hold_more() {
+    each_seed(4, |seed| {
+        let (mut network, group, daemon, [first, next, third]) = apart(seed);
+        divide(&mut network, &[first, third]);
+        assert!(is_told(&mut network, first, daemon, "with the third"), "it was left to the third alone");
+        network.run_for(Duration::from_secs(3));
+        // It is put there on purpose, as somebody may on whose side the first seems gone.
+        let to = network.id(next);
+        let promote = |os: &mut MeshOs, node: &mut _, now| os.promote(now, node, group, Some(to), None);
+        network.act_os(next, promote).expect("it holds a state");
+        network.run_for(Duration::from_secs(12));
+        assert_eq!(working(&network, group), [first], "it has not heard the third");
+        assert!(is_told(&mut network, first, daemon, "and more"));
+        reunite(&mut network, group, daemon, &["before", "with the third", "and more"]);
+    });
+}
