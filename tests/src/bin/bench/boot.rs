@@ -1,6 +1,9 @@
 //! From nothing to a converged cluster.
 
-use std::{thread, time::Instant};
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
 
 use meshground::cluster::ClusterHarness;
 use meshground_node::floor::HandshakeFloor;
@@ -88,19 +91,22 @@ pub(crate) fn floor(nodes: usize, floor: Floor) -> Result<Figures, Error> {
     let total = nodes * (nodes - 1) / 2;
     let cores = thread::available_parallelism()?.get();
     let start = Instant::now();
-    thread::scope(|scope| {
-        for core in 0..cores {
-            let share = total / cores + usize::from(core < total % cores);
-            scope.spawn(move || {
-                let mut pair = HandshakeFloor::new(core as u64);
-                for _ in 0..share {
-                    pair.run();
-                    if floor == Floor::WithAnnouncements {
-                        pair.check_announcements();
-                    }
-                }
-            });
+    let work = move |core: usize| -> Result<Duration, Error> {
+        let mut pair = HandshakeFloor::new(core as u64);
+        for _ in 0..total / cores + usize::from(core < total % cores) {
+            pair.run();
+            if floor == Floor::WithAnnouncements {
+                pair.check_announcements();
+            }
         }
-    });
-    Ok(vec![("boot", start.elapsed().as_secs_f64())])
+        measure::running(&fs::read_to_string("/proc/thread-self/schedstat")?)
+    };
+    let worked = thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores).map(|core| scope.spawn(move || work(core))).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("it does not panic"))
+            .sum::<Result<Duration, Error>>()
+    })?;
+    Ok(vec![("boot", start.elapsed().as_secs_f64()), ("processor", worked.as_secs_f64())])
 }
