@@ -27,6 +27,9 @@ use crate::{
 /// beyond, the oldest goes.
 const MAX_REPLACED: usize = 8;
 
+/// A node that has one dial for so many peers, or more, dials many.
+const MANY_DIALS: usize = 16;
+
 /// The most sessions that have ended and are remembered for a while, with whomever; beyond, the oldest is not.
 const MAX_CLOSED: usize = 1_024;
 
@@ -208,9 +211,13 @@ impl Node {
 
     /// Judges lives as suits so many peers. Those that are about to be dialed count already, and as many again: where a big
     /// mesh comes up, about as many dial a node as it dials, and heartbeats at the pace of the small mesh it is yet would
-    /// take the time that handshakes need.
+    /// take the time that handshakes need. As long as there are many dials, it counts twice as many, whose interval is four times
+    /// as long: on a busy machine even heartbeats within their budget would take that time.
     pub(super) fn set_pace(&mut self) {
-        self.pace = self.config.liveness.for_peers(self.peers.len() + 2 * self.queued_dials.len());
+        let waiting = self.queued_dials.len();
+        let peers = self.peers.len() + 2 * waiting;
+        let many = (waiting + self.dials.len()) * MANY_DIALS > peers;
+        self.pace = self.config.liveness.for_peers(if many { 2 * peers } else { peers });
     }
 
     fn new_connection(&self, now: Instant, peer: NodeId, connection_id: u64) -> Connection {

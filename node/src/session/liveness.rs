@@ -14,6 +14,12 @@ use crate::{config::LivenessConfig, time::Instant};
 /// would hardly ever see that one has died.
 const EXCUSES: u32 = 3;
 
+/// Where heartbeats are stretched, the limits are as many intervals: one lost datagram makes nobody Suspect.
+const SUSPECT_INTERVALS: u32 = 2;
+
+/// See [`SUSPECT_INTERVALS`].
+const UNREACHABLE_INTERVALS: u32 = 3;
+
 impl LivenessConfig {
     /// The figures a node with this many peers goes by.
     ///
@@ -27,10 +33,10 @@ impl LivenessConfig {
         if least <= self.heartbeat {
             return self.clone();
         }
-        let unreachable = self.unreachable.max(least.saturating_mul(3));
+        let unreachable = self.unreachable.max(least.saturating_mul(UNREACHABLE_INTERVALS));
         Self {
             heartbeat: least,
-            suspect: self.suspect.max(least.saturating_mul(2)),
+            suspect: self.suspect.max(least.saturating_mul(SUSPECT_INTERVALS)),
             unreachable,
             forget: self.forget.max(unreachable.saturating_mul(2)),
             budget: self.budget,
@@ -49,6 +55,8 @@ pub(crate) struct Liveness {
     /// The heartbeat interval, jittered anew after each ping so that peers do not fall
     /// into step, and so that either end gets to measure the round trip.
     interval: Duration,
+    /// What that was drawn from: until it has been pinged at a faster pace, a peer is judged by the slower one.
+    heartbeat: Duration,
     health: Health,
     unreachable_since: Option<Instant>,
     /// When the peer began to say that it has not heard this node for too long.
@@ -77,6 +85,7 @@ impl Liveness {
             last_sent: now,
             last_ping: None,
             interval: config.heartbeat,
+            heartbeat: config.heartbeat,
             health: Health::Healthy,
             unreachable_since: None,
             complains_since: None,
@@ -110,7 +119,8 @@ impl Liveness {
         silence: Duration,
         config: &LivenessConfig,
     ) -> Option<bool> {
-        let deaf = if silence < config.unreachable {
+        let (_, unreachable) = self.limits(config);
+        let deaf = if silence < unreachable {
             self.complains_since = None;
             false
         } else {
@@ -150,6 +160,12 @@ impl Liveness {
     pub(crate) fn pinged(&mut self, now: Instant, config: &LivenessConfig, jitter: f64) {
         self.last_ping = Some(now);
         self.last_sent = now;
+        if config.heartbeat < self.heartbeat {
+            // From here on the faster pace counts, and so does no more silence than was usual at it.
+            let unusual = self.silence(now).saturating_sub(config.heartbeat);
+            self.last_heard = self.last_heard + unusual;
+        }
+        self.heartbeat = config.heartbeat;
         self.interval = config.heartbeat.mul_f64(0.8 + 0.2 * jitter);
     }
 
@@ -172,12 +188,25 @@ impl Liveness {
         self.last_heard = (self.last_heard + pause).min(now);
     }
 
+    /// The silences after which the peer is Suspect and Unreachable.
+    fn limits(&self, config: &LivenessConfig) -> (Duration, Duration) {
+        let LivenessConfig { heartbeat, suspect, unreachable, .. } = *config;
+        if self.heartbeat <= heartbeat {
+            return (suspect, unreachable);
+        }
+        (
+            suspect.max(self.heartbeat.saturating_mul(SUSPECT_INTERVALS)),
+            unreachable.max(self.heartbeat.saturating_mul(UNREACHABLE_INTERVALS)),
+        )
+    }
+
     /// Looks at the clock.
     pub(crate) fn check(&mut self, now: Instant, config: &LivenessConfig) -> Checkup {
         let silence = self.silence(now);
+        let (suspect, unreachable) = self.limits(config);
         let verdict = match () {
-            () if silence >= config.unreachable => Health::Unreachable,
-            () if silence >= config.suspect => Health::Suspect,
+            () if silence >= unreachable => Health::Unreachable,
+            () if silence >= suspect => Health::Suspect,
             () => Health::Healthy,
         };
         // Only a packet makes a peer healthy again, and says so when it comes in.
@@ -195,9 +224,10 @@ impl Liveness {
 
     /// When [`check`](Self::check) next has something to say, if nothing happens until then.
     pub(crate) fn next_check(&self, config: &LivenessConfig) -> Instant {
+        let (suspect, unreachable) = self.limits(config);
         let limit = match self.health {
-            Health::Healthy => config.suspect,
-            Health::Suspect => config.unreachable,
+            Health::Healthy => suspect,
+            Health::Suspect => unreachable,
             Health::Unreachable => config.forget,
         };
         self.ping_due(config).min(self.last_heard + limit)
@@ -311,6 +341,23 @@ mod tests {
             assert!(config.heartbeat * 2 <= config.suspect && config.suspect < config.unreachable);
             assert!(config.unreachable < config.forget);
         }
+    }
+
+    #[test]
+    fn a_peer_pinged_at_a_slower_pace_is_judged_by_that_until_it_is_pinged_again() {
+        let pace = LivenessConfig::default();
+        let slow = pace.for_peers(200);
+        let mut live = Liveness::new(at(0), &slow);
+        live.pinged(at(0), &slow, 1.0);
+        live.heard(at(1));
+        assert_eq!(live.check(at(1_260), &pace), Checkup { changed_from: None, ping: true, forget: false });
+        assert_eq!(live.told_silence(at(1_260), Duration::from_millis(1_300), &pace), None);
+        assert_eq!(live.told_silence(at(1_600), Duration::from_millis(1_300), &pace), None, "not deaf");
+        live.pinged(at(1_600), &pace, 1.0);
+        assert_eq!(live.next_check(&pace), at(1_700), "the ping is repeated");
+        assert_eq!(live.check(at(1_999), &pace).changed_from, None, "it has an interval to answer");
+        assert_eq!(live.check(at(2_000), &pace).changed_from, Some(Health::Healthy));
+        assert_eq!(live.health(), Health::Suspect);
     }
 
     #[test]
