@@ -211,13 +211,13 @@ impl Node {
 
     /// Judges lives as suits so many peers. Those that are about to be dialed count already, and as many again: where a big
     /// mesh comes up, about as many dial a node as it dials, and heartbeats at the pace of the small mesh it is yet would
-    /// take the time that handshakes need. As long as there are many dials, it counts twice as many, whose interval is four times
-    /// as long: on a busy machine even heartbeats within their budget would take that time.
+    /// take the time that handshakes need.
     pub(super) fn set_pace(&mut self) {
         let waiting = self.queued_dials.len();
         let peers = self.peers.len() + 2 * waiting;
         let many = (waiting + self.dials.len()) * MANY_DIALS > peers;
-        self.pace = self.config.liveness.for_peers(if many { 2 * peers } else { peers });
+        let liveness = &self.config.liveness;
+        self.pace = if many { liveness.for_peers_being_dialed(peers) } else { liveness.for_peers(peers) };
     }
 
     fn new_connection(&self, now: Instant, peer: NodeId, connection_id: u64) -> Connection {

@@ -20,6 +20,9 @@ const SUSPECT_INTERVALS: u32 = 2;
 /// See [`SUSPECT_INTERVALS`].
 const UNREACHABLE_INTERVALS: u32 = 3;
 
+/// How often a node may stretch what is stretched already.
+const MOST_WHILE_DIALING: f64 = 4.0;
+
 impl LivenessConfig {
     /// The figures a node with this many peers goes by.
     ///
@@ -28,8 +31,23 @@ impl LivenessConfig {
     /// intervals, Unreachable not before three. With the defaults nothing stretches up to 64 nodes.
     #[must_use]
     pub fn for_peers(&self, peers: usize) -> Self {
+        self.stretched(self.least_interval(peers))
+    }
+
+    /// The figures it goes by as long as it dials many of them: what is stretched already is once more, by as much, but
+    /// at most four times. On a busy machine even heartbeats within their budget would take the time that handshakes need.
+    pub(crate) fn for_peers_being_dialed(&self, peers: usize) -> Self {
+        let least = self.least_interval(peers).max(self.heartbeat);
+        let once_more = least.as_secs_f64() / self.heartbeat.as_secs_f64();
+        self.stretched(least.mul_f64(once_more.min(MOST_WHILE_DIALING)))
+    }
+
+    fn least_interval(&self, peers: usize) -> Duration {
         let ends = u64::try_from(peers.saturating_mul(peers.saturating_add(1))).unwrap_or(u64::MAX);
-        let least = Duration::from_micros(ends.saturating_mul(1_000_000) / u64::from(self.budget.max(1)));
+        Duration::from_micros(ends.saturating_mul(1_000_000) / u64::from(self.budget.max(1)))
+    }
+
+    fn stretched(&self, least: Duration) -> Self {
         if least <= self.heartbeat {
             return self.clone();
         }
@@ -340,6 +358,10 @@ mod tests {
             assert!(config.unreachable <= most, "{nodes} nodes: {:?}", config.unreachable);
             assert!(config.heartbeat * 2 <= config.suspect && config.suspect < config.unreachable);
             assert!(config.unreachable < config.forget);
+            let dialing = base.for_peers_being_dialed(nodes as usize - 1);
+            assert_eq!(dialing == config, nodes <= 64, "{nodes} nodes");
+            assert!(dialing.heartbeat <= config.heartbeat * 4);
+            assert!(dialing.heartbeat * 3 <= dialing.unreachable.max(base.unreachable));
         }
     }
 
