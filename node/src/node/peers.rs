@@ -27,6 +27,9 @@ use crate::{
 /// beyond, the oldest goes.
 const MAX_REPLACED: usize = 8;
 
+/// A node that has one dial for so many peers, or more, dials many.
+const MANY_DIALS: usize = 16;
+
 /// The most sessions that have ended and are remembered for a while, with whomever; beyond, the oldest is not.
 const MAX_CLOSED: usize = 1_024;
 
@@ -210,7 +213,11 @@ impl Node {
     /// mesh comes up, about as many dial a node as it dials, and heartbeats at the pace of the small mesh it is yet would
     /// take the time that handshakes need.
     pub(super) fn set_pace(&mut self) {
-        self.pace = self.config.liveness.for_peers(self.peers.len() + 2 * self.queued_dials.len());
+        let waiting = self.queued_dials.len();
+        let peers = self.peers.len() + 2 * waiting;
+        let many = (waiting + self.dials.len()) * MANY_DIALS > peers;
+        let liveness = &self.config.liveness;
+        self.pace = if many { liveness.for_peers_being_dialed(peers) } else { liveness.for_peers(peers) };
     }
 
     fn new_connection(&self, now: Instant, peer: NodeId, connection_id: u64) -> Connection {

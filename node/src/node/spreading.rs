@@ -234,7 +234,7 @@ impl Node {
         self.everyone.spreading.connect(id);
         self.everyone.linked = Some(now.instant);
         if self.is_gathering(now.instant) {
-            self.everyone.spreading.postpone(now.instant + PATIENCE);
+            self.everyone.spreading.postpone(now.instant + self.patience());
         }
         self.set_link(now.instant, id, true);
         self.spread(now);
@@ -244,8 +244,15 @@ impl Node {
     /// to know each other at once, whatever is said about links meanwhile is soon wrong, and whoever seems to be far away
     /// is soon near; and all of it would be said to everyone, by everyone, about everyone.
     fn is_gathering(&self, now: Instant) -> bool {
-        let lately = self.everyone.linked.is_some_and(|linked| now < linked + PATIENCE);
+        let lately = self.everyone.linked.is_some_and(|linked| now < linked + self.patience());
         lately && self.shakes_hands()
+    }
+
+    /// For how long after a link came up another one is expected. In a big mesh on a busy machine that is longer than
+    /// elsewhere: did a node give up gathering between two links, it would pass on all that it has heard to all who are
+    /// not linked yet, which keeps others from their handshakes, until they give up as well.
+    fn patience(&self) -> Duration {
+        PATIENCE.max(self.pace.heartbeat)
     }
 
     /// There is no direct session with `id` any more.
@@ -385,7 +392,7 @@ impl Node {
     /// Whether the announcement of links, which is due, can wait.
     fn put_announcement_off(&mut self, now: Instant) -> bool {
         let delay = if self.is_gathering(now) {
-            Some(Delay::Gathering)
+            Some(Delay::Gathering(self.patience()))
         } else {
             self.everyone.leisure(self.id()).map(Delay::Leisure)
         };

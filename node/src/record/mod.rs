@@ -18,6 +18,8 @@ use meshground_shared::NodeId;
 
 pub(crate) use content::Content;
 pub(crate) use publisher::Publisher;
+#[cfg(feature = "floor")]
+pub(crate) use publisher::TTL;
 pub(crate) use spreading::{Outgoing, Spreading, Taken};
 
 use crate::{

@@ -334,7 +334,7 @@ impl Spreading {
         while let Some(&peer) = self.busy.range(after..).next() {
             let Some(neighbour) = self.neighbours.get_mut(&peer) else { break };
             if neighbour.burst.has_room(now) {
-                if let Some(outgoing) = neighbour.next(&self.store) {
+                if let Some(outgoing) = neighbour.next(&mut self.store) {
                     return Some((peer, outgoing));
                 }
                 self.busy.remove(&peer);
@@ -412,13 +412,10 @@ impl Spreading {
     /// Lets `peer` have a record, if it is there and good.
     fn offer(&mut self, now: Instant, key: Key, peer: NodeId) {
         let Some(held) = self.store.get_mut(key) else { return };
-        if !held.signed {
-            if !held.record.is_signed() {
-                self.change(now, |store| store.bury(now, key));
-                self.gone.push(key);
-                return;
-            }
-            held.signed = true;
+        if !held.is_signed() {
+            self.change(now, |store| store.bury(now, key));
+            self.gone.push(key);
+            return;
         }
         if let Some(neighbour) = self.neighbours.get_mut(&peer) {
             neighbour.records.insert(key);
@@ -453,9 +450,12 @@ impl Spreading {
 }
 
 impl Neighbour {
-    fn next(&mut self, store: &Store) -> Option<Outgoing> {
-        let record = std::iter::from_fn(|| self.records.pop_first())
-            .find_map(|key| store.get(key).map(|held| Arc::clone(held.record.bytes())));
+    fn next(&mut self, store: &mut Store) -> Option<Outgoing> {
+        // Another may have come in since it was offered, from its origin and so unchecked.
+        let record = std::iter::from_fn(|| self.records.pop_first()).find_map(|key| {
+            let held = store.get_mut(key)?;
+            held.is_signed().then(|| Arc::clone(held.record.bytes()))
+        });
         if self.records.is_empty() {
             // An emptied set keeps memory, one that is new has none.
             self.records = BTreeSet::new();

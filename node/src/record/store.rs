@@ -43,13 +43,21 @@ pub(super) struct Store {
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) record: Record,
-    /// The signature was checked, or is this node's own.
-    pub(super) signed: bool,
+    /// The signature was checked and holds, or is this node's own.
+    signed: bool,
     /// From whom it came; `None` for this node's own.
     pub(super) source: Option<NodeId>,
     /// It has not been passed on yet, as its origin's links are not known.
     pub(super) waits: bool,
     expires: Instant,
+}
+
+impl Held {
+    /// Whether its origin signed it; checked once at most, as it costs as much as thousands of other checks.
+    pub(super) fn is_signed(&mut self) -> bool {
+        self.signed = self.signed || self.record.is_signed();
+        self.signed
+    }
 }
 
 #[derive(Debug)]

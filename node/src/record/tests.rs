@@ -309,6 +309,35 @@ fn what_an_origin_says_without_signing_it_takes_effect_here_and_goes_no_further(
 }
 
 #[test]
+fn an_unsigned_record_that_comes_in_while_a_signed_one_waits_to_be_sent_does_not_go_out_in_its_place() {
+    let mut group = Group::new(3);
+    group.link(0, 1);
+    group.link(1, 2);
+    let (origin, peer) = (group.id(0), group.id(2));
+    let identity = group.members[0].identity.clone();
+    let record = |version| {
+        let stamp = Stamp { incarnation: 5, version };
+        let (wall, ttl) = (group.now.wall, Duration::from_mins(1));
+        let body = Capabilities::new().encode();
+        Record::sign(&identity, RecordKind::Capabilities, stamp, wall, ttl, &body)
+    };
+    let (first, second) = (record(1), record(2));
+    let mut unsigned = second.bytes().to_vec();
+    *unsigned.last_mut().unwrap() ^= 1;
+    for (bytes, goes_out) in [(second.bytes().to_vec(), true), (unsigned, false)] {
+        let mut spreading = Spreading::new(group.id(1), MAX_PARCEL);
+        spreading.connect(peer);
+        assert!(matches!(spreading.on_record(group.now, origin, first.bytes()), Ok(Taken::News(..))));
+        let wanted = summary::Wanted(vec![first.key]);
+        spreading.on_parcel(group.now.instant, peer, &wanted.encode()).unwrap();
+        assert!(matches!(spreading.on_record(group.now, origin, &bytes), Ok(Taken::News(..))));
+        let sent = spreading.poll_outgoing(group.now.instant);
+        let expected = goes_out.then(|| (peer, Outgoing::Record(Arc::clone(second.bytes()))));
+        assert_eq!(sent, expected);
+    }
+}
+
+#[test]
 fn a_peer_that_lacks_thousands_of_records_is_not_flooded() {
     let mut group = Group::new(2);
     let many = 1_000;

@@ -39,8 +39,8 @@ struct Waits {
 /// Why links that came up need not be announced yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Delay {
-    /// More links are about to come up.
-    Gathering,
+    /// More links are about to come up: it waits for so long after the last of them.
+    Gathering(Duration),
     /// Nobody waits to hear of them, as everyone this node knows of is linked with everyone: it may take so much time
     /// beyond the usual.
     Leisure(Duration),
@@ -79,7 +79,7 @@ impl Announcement {
     pub(crate) fn put_off(&mut self, now: Instant, delay: Delay) -> bool {
         let Some(up) = self.waits.and_then(|waits| waits.up) else { return false };
         let delay = match delay {
-            Delay::Gathering => PATIENCE,
+            Delay::Gathering(patience) => patience,
             Delay::Leisure(leisure) => SETTLED + leisure,
         };
         self.later = Some(up + delay);
@@ -135,12 +135,12 @@ mod tests {
     fn while_handshakes_are_under_way_it_waits_but_no_longer_than_a_second_after_the_last_success() {
         let mut announcement = Announcement::default();
         announcement.gained(at(0));
-        assert!(announcement.put_off(at(50), Delay::Gathering));
+        assert!(announcement.put_off(at(50), Delay::Gathering(PATIENCE)));
         announcement.gained(at(800));
         assert_eq!(announcement.due(), Some(at(1_000)));
-        assert!(announcement.put_off(at(1_000), Delay::Gathering));
+        assert!(announcement.put_off(at(1_000), Delay::Gathering(PATIENCE)));
         assert_eq!(announcement.due(), Some(at(1_800)));
-        assert!(!announcement.put_off(at(1_800), Delay::Gathering));
+        assert!(!announcement.put_off(at(1_800), Delay::Gathering(PATIENCE)));
     }
 
     #[test]
@@ -148,12 +148,12 @@ mod tests {
         let mut announcement = Announcement::default();
         announcement.gained(at(0));
         announcement.lost(at(10));
-        assert!(announcement.put_off(at(50), Delay::Gathering), "nobody was told of it yet");
+        assert!(announcement.put_off(at(50), Delay::Gathering(PATIENCE)), "nobody was told of it yet");
         announcement.done(at(1_000));
         announcement.gained(at(2_000));
         announcement.lost(at(2_010));
         announcement.gained(at(2_059));
         assert_eq!(announcement.due(), Some(at(2_060)));
-        assert!(!announcement.put_off(at(2_060), Delay::Gathering));
+        assert!(!announcement.put_off(at(2_060), Delay::Gathering(PATIENCE)));
     }
 }

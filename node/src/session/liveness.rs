@@ -14,6 +14,15 @@ use crate::{config::LivenessConfig, time::Instant};
 /// would hardly ever see that one has died.
 const EXCUSES: u32 = 3;
 
+/// Where heartbeats are stretched, the limits are as many intervals: one lost datagram makes nobody Suspect.
+const SUSPECT_INTERVALS: u32 = 2;
+
+/// See [`SUSPECT_INTERVALS`].
+const UNREACHABLE_INTERVALS: u32 = 3;
+
+/// How often a node may stretch what is stretched already.
+const MOST_WHILE_DIALING: f64 = 4.0;
+
 impl LivenessConfig {
     /// The figures a node with this many peers goes by.
     ///
@@ -22,15 +31,30 @@ impl LivenessConfig {
     /// intervals, Unreachable not before three. With the defaults nothing stretches up to 64 nodes.
     #[must_use]
     pub fn for_peers(&self, peers: usize) -> Self {
+        self.stretched(self.least_interval(peers))
+    }
+
+    /// The figures it goes by as long as it dials many of them: what is stretched already is once more, by as much, but
+    /// at most four times. On a busy machine even heartbeats within their budget would take the time that handshakes need.
+    pub(crate) fn for_peers_being_dialed(&self, peers: usize) -> Self {
+        let least = self.least_interval(peers).max(self.heartbeat);
+        let once_more = least.as_secs_f64() / self.heartbeat.as_secs_f64();
+        self.stretched(least.mul_f64(once_more.min(MOST_WHILE_DIALING)))
+    }
+
+    fn least_interval(&self, peers: usize) -> Duration {
         let ends = u64::try_from(peers.saturating_mul(peers.saturating_add(1))).unwrap_or(u64::MAX);
-        let least = Duration::from_micros(ends.saturating_mul(1_000_000) / u64::from(self.budget.max(1)));
+        Duration::from_micros(ends.saturating_mul(1_000_000) / u64::from(self.budget.max(1)))
+    }
+
+    fn stretched(&self, least: Duration) -> Self {
         if least <= self.heartbeat {
             return self.clone();
         }
-        let unreachable = self.unreachable.max(least.saturating_mul(3));
+        let unreachable = self.unreachable.max(least.saturating_mul(UNREACHABLE_INTERVALS));
         Self {
             heartbeat: least,
-            suspect: self.suspect.max(least.saturating_mul(2)),
+            suspect: self.suspect.max(least.saturating_mul(SUSPECT_INTERVALS)),
             unreachable,
             forget: self.forget.max(unreachable.saturating_mul(2)),
             budget: self.budget,
@@ -49,6 +73,8 @@ pub(crate) struct Liveness {
     /// The heartbeat interval, jittered anew after each ping so that peers do not fall
     /// into step, and so that either end gets to measure the round trip.
     interval: Duration,
+    /// What that was drawn from: until it has been pinged at a faster pace, a peer is judged by the slower one.
+    heartbeat: Duration,
     health: Health,
     unreachable_since: Option<Instant>,
     /// When the peer began to say that it has not heard this node for too long.
@@ -77,6 +103,7 @@ impl Liveness {
             last_sent: now,
             last_ping: None,
             interval: config.heartbeat,
+            heartbeat: config.heartbeat,
             health: Health::Healthy,
             unreachable_since: None,
             complains_since: None,
@@ -110,7 +137,8 @@ impl Liveness {
         silence: Duration,
         config: &LivenessConfig,
     ) -> Option<bool> {
-        let deaf = if silence < config.unreachable {
+        let (_, unreachable) = self.limits(config);
+        let deaf = if silence < unreachable {
             self.complains_since = None;
             false
         } else {
@@ -150,6 +178,12 @@ impl Liveness {
     pub(crate) fn pinged(&mut self, now: Instant, config: &LivenessConfig, jitter: f64) {
         self.last_ping = Some(now);
         self.last_sent = now;
+        if config.heartbeat < self.heartbeat {
+            // From here on the faster pace counts, and so does no more silence than was usual at it.
+            let unusual = self.silence(now).saturating_sub(config.heartbeat);
+            self.last_heard += unusual;
+        }
+        self.heartbeat = config.heartbeat;
         self.interval = config.heartbeat.mul_f64(0.8 + 0.2 * jitter);
     }
 
@@ -172,12 +206,25 @@ impl Liveness {
         self.last_heard = (self.last_heard + pause).min(now);
     }
 
+    /// The silences after which the peer is Suspect and Unreachable.
+    fn limits(&self, config: &LivenessConfig) -> (Duration, Duration) {
+        let LivenessConfig { heartbeat, suspect, unreachable, .. } = *config;
+        if self.heartbeat <= heartbeat {
+            return (suspect, unreachable);
+        }
+        (
+            suspect.max(self.heartbeat.saturating_mul(SUSPECT_INTERVALS)),
+            unreachable.max(self.heartbeat.saturating_mul(UNREACHABLE_INTERVALS)),
+        )
+    }
+
     /// Looks at the clock.
     pub(crate) fn check(&mut self, now: Instant, config: &LivenessConfig) -> Checkup {
         let silence = self.silence(now);
+        let (suspect, unreachable) = self.limits(config);
         let verdict = match () {
-            () if silence >= config.unreachable => Health::Unreachable,
-            () if silence >= config.suspect => Health::Suspect,
+            () if silence >= unreachable => Health::Unreachable,
+            () if silence >= suspect => Health::Suspect,
             () => Health::Healthy,
         };
         // Only a packet makes a peer healthy again, and says so when it comes in.
@@ -195,9 +242,10 @@ impl Liveness {
 
     /// When [`check`](Self::check) next has something to say, if nothing happens until then.
     pub(crate) fn next_check(&self, config: &LivenessConfig) -> Instant {
+        let (suspect, unreachable) = self.limits(config);
         let limit = match self.health {
-            Health::Healthy => config.suspect,
-            Health::Suspect => config.unreachable,
+            Health::Healthy => suspect,
+            Health::Suspect => unreachable,
             Health::Unreachable => config.forget,
         };
         self.ping_due(config).min(self.last_heard + limit)
@@ -310,7 +358,28 @@ mod tests {
             assert!(config.unreachable <= most, "{nodes} nodes: {:?}", config.unreachable);
             assert!(config.heartbeat * 2 <= config.suspect && config.suspect < config.unreachable);
             assert!(config.unreachable < config.forget);
+            let dialing = base.for_peers_being_dialed(nodes as usize - 1);
+            assert_eq!(dialing.heartbeat == config.heartbeat, nodes <= 64, "{nodes} nodes");
+            assert!(dialing.heartbeat <= config.heartbeat * 4);
+            assert!(dialing.heartbeat * 3 <= dialing.unreachable.max(base.unreachable));
         }
+    }
+
+    #[test]
+    fn a_peer_pinged_at_a_slower_pace_is_judged_by_that_until_it_is_pinged_again() {
+        let pace = LivenessConfig::default();
+        let slow = pace.for_peers(200);
+        let mut live = Liveness::new(at(0), &slow);
+        live.pinged(at(0), &slow, 1.0);
+        live.heard(at(1));
+        assert_eq!(live.check(at(1_260), &pace), Checkup { changed_from: None, ping: true, forget: false });
+        assert_eq!(live.told_silence(at(1_260), Duration::from_millis(1_300), &pace), None);
+        assert_eq!(live.told_silence(at(1_600), Duration::from_millis(1_300), &pace), None, "not deaf");
+        live.pinged(at(1_600), &pace, 1.0);
+        assert_eq!(live.next_check(&pace), at(1_700), "the ping is repeated");
+        assert_eq!(live.check(at(1_999), &pace).changed_from, None, "it has an interval to answer");
+        assert_eq!(live.check(at(2_000), &pace).changed_from, Some(Health::Healthy));
+        assert_eq!(live.health(), Health::Suspect);
     }
 
     #[test]

@@ -36,7 +36,7 @@ const LIMIT: Duration = Duration::from_mins(2);
 const USAGE: &str = "usage: bench [--peers PROGRAM] [--slow] [TOPIC...]
     PROGRAM is what tests/peers builds; TOPIC is one of boot, idle, growth, messages, stream, rpc, flood, crash,
     system, meshos, sim
-one measurement: bench measure boot NODES | boot-floor NODES | idle NODES | messages BYTES | aead BYTES
+one measurement: bench measure boot NODES | boot-floor NODES | boot-floor-signatures NODES | idle NODES | messages BYTES | aead BYTES
     | stream BYTES | rpc IN_FLIGHT | ping-pong IN_FLIGHT | flood PER_SECOND | crash NODES
     | system daemons EACH | system group MEMBERS | system migration BYTES | system command | meshos NODES | sim at-rest | sim in-upheaval";
 
@@ -58,7 +58,8 @@ fn main() -> Result<(), Error> {
 async fn measured(words: &[&str]) -> Result<Figures, Error> {
     match *words {
         ["boot", nodes] => boot::boot(nodes.parse()?).await,
-        ["boot-floor", nodes] => boot::floor(nodes.parse()?),
+        ["boot-floor", nodes] => boot::floor(nodes.parse()?, boot::Floor::Handshakes),
+        ["boot-floor-signatures", nodes] => boot::floor(nodes.parse()?, boot::Floor::WithAnnouncements),
         ["idle", nodes] => idle::idle(nodes.parse()?).await,
         ["messages", size] => messages::messages(size.parse()?).await,
         ["aead", size] => messages::aead(size.parse()?),
@@ -114,7 +115,7 @@ fn tables(words: &[&str]) -> Result<(), Error> {
     }
     println!("Load average before: {}.", machine::load());
     println!(
-        "Medians of {} runs (least to most), contenders in turn, each time in a process of its own.",
+        "Medians of {} runs (least to most) where nothing else is said, contenders in turn, each time in a process of its own.",
         suite::RUNS
     );
     let mut runner = Runner::new(peers, slow);

@@ -55,13 +55,19 @@ pub(crate) fn resident() -> Result<f64, Error> {
 
 /// The processor time that this process's present threads have used, user and system together. Linux only.
 pub(crate) fn processor_time() -> Result<Duration, Error> {
-    let mut total = 0;
+    let mut total = Duration::ZERO;
     for thread in fs::read_dir("/proc/self/task")? {
-        // In nanoseconds, whereas `stat` counts in hundredths of a second.
         let Ok(times) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
-        total += times.split_whitespace().next().ok_or("an empty schedstat")?.parse::<u64>()?;
+        total += running(&times)?;
     }
-    Ok(Duration::from_nanos(total))
+    Ok(total)
+}
+
+/// How long a thread has run, from its `schedstat`: that counts in nanoseconds, whereas `stat` does in hundredths of a
+/// second.
+pub(crate) fn running(schedstat: &str) -> Result<Duration, Error> {
+    let time = schedstat.split_whitespace().next().ok_or("an empty schedstat")?;
+    Ok(Duration::from_nanos(time.parse()?))
 }
 
 /// What an idle cluster costs, `memory_before` having been this process's before it was booted.
