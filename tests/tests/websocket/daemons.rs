@@ -451,7 +451,7 @@ async fn one_looks_through_any_nodes_eyes_also_when_it_is_paused_or_crashed() {
     let server = server().await;
     let mut client = Client::connect(server.local_addr()).await;
     let refused = client.call::<NodeLook>(&NodeParams { node: NodeId(1) }).await.unwrap_err();
-    assert_eq!(refused.code(), ErrorCode::NoCluster);
+    assert_error(&refused, ErrorCode::NotRunning);
     let nodes = boot(&mut client, 3).await.nodes;
     let daemon = spawn(&mut client, nodes[1], "counter", "").await.unwrap().daemon;
     let view = loop {
@@ -479,6 +479,6 @@ async fn one_looks_through_any_nodes_eyes_also_when_it_is_paused_or_crashed() {
     client.call::<NodeCrash>(&NodeParams { node: nodes[2] }).await.unwrap();
     assert_eq!(client.call::<NodeLook>(&NodeParams { node: nodes[2] }).await.unwrap().node, nodes[2]);
     let nobody = client.call::<NodeLook>(&NodeParams { node: NodeId(1) }).await.unwrap_err();
-    assert_eq!(nobody.code(), ErrorCode::NodeNotFound);
+    assert_error(&nobody, ErrorCode::NodeNotFound);
     server.stop().await;
 }
