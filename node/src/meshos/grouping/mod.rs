@@ -130,6 +130,11 @@ impl Groups {
         self.dirty = true;
     }
 
+    /// The daemon that works in a group's place.
+    pub(super) fn worker(&self, group: GroupId, index: u32) -> Option<DaemonId> {
+        self.ledger.get(group)?.worker(index)
+    }
+
     fn is_here(&self, node: NodeId) -> bool {
         self.presence.get(&node).is_some_and(|presence| presence.is_here)
     }
