@@ -249,7 +249,7 @@ impl MeshOs {
                 self.learn_incarnations(now.instant, *who);
             }
             NodeEvent::CapabilitiesChanged { .. } | NodeEvent::CapabilitiesExpired { .. } => {
-                self.groups.wake()
+                self.groups.wake();
             }
             NodeEvent::Said { node: who, topic: Topic::Groups, body } => self.hear_groups(now, *who, body),
             _ => {}

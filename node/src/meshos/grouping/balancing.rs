@@ -239,7 +239,7 @@ mod tests {
         /// Lets time pass in steps of a tick, and looks at it after each.
         fn ticks(&mut self, count: u32, mut look: impl FnMut(&MeshOs)) {
             for _ in 0..count {
-                self.now.instant = self.now.instant + self.os.config.tick_interval;
+                self.now.instant += self.os.config.tick_interval;
                 self.os.handle_timeout(self.now, &mut self.node);
                 while let Some(job) = self.os.poll_job() {
                     self.os.handle_job(self.now, &mut self.node, job.run());
