@@ -9,6 +9,7 @@ mod place;
 mod sender;
 pub(crate) mod stream;
 pub(crate) mod view;
+pub(crate) mod wishes;
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
@@ -16,9 +17,8 @@ use meshground_node::{
     CallError, ConfigError, DialError, PeerView, PlacementError, RejectReason, ReplyError, SendError,
     StreamError,
 };
-use meshground_shared::{NodeId, PublicKey};
+use meshground_shared::{CommandId, DaemonId, NodeId, PublicKey};
 use tokio::{
-    runtime::Handle,
     sync::{Notify, mpsc, oneshot, watch},
     task::AbortHandle,
 };
@@ -41,6 +41,7 @@ use self::{
     outbox::Outboxes,
     stream::Desk,
     view::View,
+    wishes::Wishes,
 };
 use crate::{
     driver::Command,
@@ -78,6 +79,7 @@ struct Inner {
     pause: watch::Sender<bool>,
     paused: watch::Receiver<bool>,
     faults: watch::Sender<FaultTable>,
+    wishes: Arc<Wishes>,
     task: AbortHandle,
     /// Never changes; its sender goes when the task is gone and the socket closed.
     closed: watch::Receiver<()>,
@@ -185,7 +187,7 @@ impl Mesh {
     /// # Errors
     /// [`MeshError::Closed`].
     pub async fn disconnect(&self, peer: NodeId) -> Result<(), MeshError> {
-        self.ask(|reply| Command::Disconnect { peers: vec![peer], reply }).await
+        self.ask(|reply| Command::Disconnect { peer, reply }).await
     }
 
     /// Stands still, as a process does under SIGSTOP: the socket stays open, but nothing is read, sent or timed, and
@@ -404,25 +406,17 @@ impl Mesh {
     /// Starts handshakes with all of `addresses`, each expecting the given node there. What comes of them is left to
     /// the observer. Waits for nothing.
     pub(crate) fn begin_dial_all(&self, peers: Vec<(SocketAddr, NodeId)>) {
-        self.order(Command::DialAll { peers });
+        self.inner.wishes.dial(peers);
     }
 
     /// Ends the sessions with `peers`. Waits for nothing.
     pub(crate) fn begin_disconnect(&self, peers: Vec<NodeId>) {
-        self.order(Command::Disconnect { peers, reply: oneshot::channel().0 });
+        self.inner.wishes.disconnect(peers);
     }
 
-    /// Gives a command whose outcome nobody waits for.
-    pub(crate) fn order(&self, command: Command) {
-        if let Err(mpsc::error::TrySendError::Full(command)) = self.inner.commands.try_send(command)
-            // Without a runtime there is no task either.
-            && let Ok(runtime) = Handle::try_current()
-        {
-            let commands = self.inner.commands.clone();
-            runtime.spawn(async move {
-                let _ = commands.send(command).await;
-            });
-        }
+    /// Has a daemon stop, because of a command if one is named. Waits for nothing.
+    pub(crate) fn begin_stop(&self, daemon: DaemonId, cause: Option<CommandId>) {
+        self.inner.wishes.stop(daemon, cause);
     }
 
     pub(crate) async fn ask<T>(
