@@ -15,7 +15,8 @@ use meshground_shared::{
 use super::{
     ClusterConfig, ClusterError, ClusterHealth, ClusterNode,
     attempt::Attempt,
-    shared::{Look, Shared, shows_healthy},
+    health::{Seen, has_all},
+    shared::{Look, Shared},
     state::Phase,
     wiring::timeout,
 };
@@ -138,40 +139,59 @@ impl ClusterHarness {
 
     /// How many members have all the links that the topology names, and know of all others.
     pub fn health(&self) -> ClusterHealth {
-        let state = self.shared().state();
-        let others = |of: &ClusterNode| {
-            let links = state.links.neighbours(of.index);
-            links.filter_map(|index| state.members.get(&index)).map(|member| &member.node)
+        // Copied out and judged afterwards: every node's task waits for the state, and every event for the log.
+        let (mut health, running, mut members, links) = {
+            let state = self.shared().state();
+            let running = || state.running().map(|member| &member.node);
+            let health = ClusterHealth {
+                total_nodes: state.members.len(),
+                indexes_with_all_nodes: running().filter(|node| state.indexes.knows_all(node.index)).count(),
+                nodes_with_all_routes: running().filter(|node| state.routes.knows_all(node.index)).count(),
+                ..ClusterHealth::default()
+            };
+            let members = state.members.values().map(|member| &member.node);
+            let members = members.map(|node| ((node.node_id(), node.local_addr()), node.index));
+            (
+                health,
+                running().cloned().collect::<Vec<_>>(),
+                members.collect::<Vec<(Seen, usize)>>(),
+                state.links.clone(),
+            )
         };
-        let mesh_is_full = |node: &ClusterNode| {
-            let peers = node.mesh.peers();
-            others(node).all(|other| {
-                peers.iter().any(|peer| {
-                    peer.id == other.node_id()
-                        && peer.path == Path::Direct(other.local_addr())
-                        && peer.health == Health::Healthy
-                })
+        // In the order of ids, as everything it is compared with.
+        members.sort_unstable();
+        let running: Vec<(ClusterNode, Vec<Seen>)> = running
+            .into_iter()
+            .map(|node| {
+                let wanted = members.iter().filter(|(_, other)| links.contains(node.index, *other));
+                let wanted = wanted.map(|(seen, _)| *seen).collect();
+                (node, wanted)
             })
+            .collect();
+        let mesh_is_full = |(node, wanted): &&(ClusterNode, Vec<Seen>)| {
+            let peers = node.mesh.peers();
+            let healthy = peers.iter().filter(|peer| peer.health == Health::Healthy);
+            let seen = healthy.filter_map(|peer| match peer.path {
+                Path::Direct(address) => Some((peer.id, address)),
+                Path::Relayed(_) => None,
+            });
+            has_all(seen, wanted)
         };
-        let meshes_with_full_peers = state.running().filter(|member| mesh_is_full(&member.node)).count();
-        let runtimes_with_full_peers = self.shared().log.with_snapshot(|snapshot| {
-            let is_full = |node: &ClusterNode| {
+        health.meshes_with_full_peers = running.iter().filter(mesh_is_full).count();
+        health.runtimes_with_full_peers = self.shared().log.with_snapshot(|snapshot| {
+            let is_full = |(node, wanted): &&(ClusterNode, Vec<Seen>)| {
+                let its = snapshot.nodes.get(&node.node_id());
+                let its = its.filter(|its| its.state == NodeState::Running);
+                let healthy = its.into_iter().flat_map(|its| &its.peers);
+                let healthy = healthy.filter(|(_, session)| session.health == Health::Healthy);
                 // The log shows what happened at once, the node itself what it goes by.
                 let own = node.daemon_runtime().system();
-                others(node).all(|other| {
-                    shows_healthy(snapshot, node.node_id(), other) && own.sees_healthy(other.node_id())
-                })
+                has_all(healthy.map(|(&peer, session)| (peer, session.address)), wanted)
+                    && wanted.iter().all(|(other, _)| own.sees_healthy(*other))
             };
-            state.running().filter(|member| is_full(&member.node)).count()
+            running.iter().filter(is_full).count()
         });
-        let running = || state.running().map(|member| member.node.index);
-        ClusterHealth {
-            total_nodes: state.members.len(),
-            meshes_with_full_peers,
-            runtimes_with_full_peers,
-            indexes_with_all_nodes: running().filter(|&index| state.indexes.knows_all(index)).count(),
-            nodes_with_all_routes: running().filter(|&index| state.routes.knows_all(index)).count(),
-        }
+        health
     }
 
     /// The event log.

@@ -1,5 +1,17 @@
 //! How a cluster is doing, in a few figures.
 
+use std::net::SocketAddr;
+
+use meshground_node::NodeId;
+
+/// A node, and where it is.
+pub(super) type Seen = (NodeId, SocketAddr);
+
+/// Whether all `wanted` are seen, and where they are. Both are in the order of ids.
+pub(super) fn has_all(mut seen: impl Iterator<Item = Seen>, wanted: &[Seen]) -> bool {
+    wanted.iter().all(|its| seen.find(|(id, _)| *id >= its.0).as_ref() == Some(its))
+}
+
 /// How many members have all their links, by the meshes themselves and by the event log, and know of all others.
 ///
 /// A member's links are those that the topology names: in a full mesh, with every other member. It has them all when it
@@ -39,6 +51,21 @@ mod tests {
     #[test]
     fn a_cluster_without_members_is_not_converged() {
         assert!(!ClusterHealth::default().fully_converged());
+    }
+
+    #[test]
+    fn all_must_be_seen_and_each_where_it_is() {
+        let seen = |id: u64, port: u16| (NodeId(id), SocketAddr::from(([127, 0, 0, 1], port)));
+        let has = |all: &[Seen], wanted: &[Seen]| has_all(all.iter().copied(), wanted);
+        let all = [seen(1, 1), seen(3, 3), seen(5, 5), seen(9, 9)];
+        assert!(has(&all, &all) && has(&all, &[]) && has(&all, &[seen(3, 3), seen(9, 9)]));
+        assert!(has(&all, &[seen(1, 1)]) && has(&all, &[seen(5, 5)]));
+        assert!(!has(&all, &[seen(3, 4)]), "elsewhere");
+        for missing in [0, 2, 4, 10] {
+            assert!(!has(&all, &[seen(missing, 1)]), "{missing}");
+        }
+        assert!(!has(&all, &[seen(1, 1), seen(2, 2), seen(3, 3)]), "one in between");
+        assert!(!has(&[], &all));
     }
 
     #[test]

@@ -43,8 +43,14 @@ pub(crate) use self::{
 use crate::{
     faults::{FaultTable, Shaper},
     mesh::{
-        call::Switchboard, inbox::Inboxes, lobby::Lobby, observed::Observed, outbox::Outboxes, stream::Desk,
+        call::Switchboard,
+        inbox::Inboxes,
+        lobby::Lobby,
+        observed::Observed,
+        outbox::Outboxes,
+        stream::Desk,
         view::View,
+        wishes::{Deed, Wishes},
     },
 };
 
@@ -93,9 +99,6 @@ pub(crate) enum Command {
         address: SocketAddr,
         reply: oneshot::Sender<Result<NodeId, DialError>>,
     },
-    DialAll {
-        peers: Vec<(SocketAddr, NodeId)>,
-    },
     Stats {
         reply: oneshot::Sender<Vec<PeerView>>,
     },
@@ -104,7 +107,7 @@ pub(crate) enum Command {
         reply: oneshot::Sender<u64>,
     },
     Disconnect {
-        peers: Vec<NodeId>,
+        peer: NodeId,
         reply: oneshot::Sender<()>,
     },
     OpenStream {
@@ -160,6 +163,8 @@ pub(crate) struct Orders {
     pub(crate) faults: watch::Receiver<FaultTable>,
     /// What chance decides about them grows from this.
     pub(crate) fault_seed: u64,
+    /// What else it is to do.
+    pub(crate) wishes: Arc<Wishes>,
 }
 
 /// The task's state. The order of the fields matters: they are dropped in it, and the last says that all is gone.
@@ -433,17 +438,35 @@ impl Driver {
         }
     }
 
+    /// Does what is wanted by those who do not wait for it.
+    fn fulfil_wishes(&mut self) {
+        for deed in self.orders.wishes.take() {
+            match deed {
+                Deed::Disconnect(peer) => _ = self.node.disconnect(now(), peer),
+                Deed::Dial(address, peer) => _ = self.node.connect(now(), address, Some(peer)),
+                Deed::Stop(daemon, cause) => {
+                    let stop =
+                        OsAct(Box::new(move |os, node, _| _ = os.stop(now(), node, daemon, None, cause)));
+                    self.carry_out_os(stop);
+                }
+            }
+        }
+    }
+
+    fn carry_out_os(&mut self, act: OsAct) {
+        if let Some(system) = &mut self.system {
+            system.carry_out(&mut self.node, act);
+        }
+    }
+
     fn carry_out(&mut self, command: Command) {
+        // What was wanted before this was asked comes before it.
+        self.fulfil_wishes();
         // A reply nobody waits for any more is no error.
         match command {
             Command::Connect { address, reply } => {
                 let dial = self.node.connect(now(), address, None);
                 self.dials.insert(dial, reply);
-            }
-            Command::DialAll { peers } => {
-                for (address, expected) in peers {
-                    self.node.connect(now(), address, Some(expected));
-                }
             }
             Command::ConnectRelayed { target, reply } => {
                 let dial = self.node.connect_relayed(now(), target);
@@ -451,19 +474,13 @@ impl Driver {
             }
             Command::Act(Act(act)) => act(&mut self.node),
             Command::Until(until) => self.awaited.push(until),
-            Command::Os(act) => {
-                if let Some(system) = &mut self.system {
-                    system.carry_out(&mut self.node, act);
-                }
-            }
+            Command::Os(act) => self.carry_out_os(act),
             Command::OpenStream { peer, opening } => {
                 self.streams.open(&mut self.node, &mut self.reach, peer, opening);
             }
             Command::Reach { peer, reply } => self.reach.ask(&mut self.node, peer, reply),
-            Command::Disconnect { peers, reply } => {
-                for peer in peers {
-                    self.node.disconnect(now(), peer);
-                }
+            Command::Disconnect { peer, reply } => {
+                self.node.disconnect(now(), peer);
                 self.parted.push(reply);
             }
             Command::Stats { reply } => {
@@ -490,6 +507,7 @@ impl Driver {
     /// Whether there is more, because it went on for long.
     fn work_off(&mut self) -> bool {
         for _ in 0..ROUNDS {
+            self.fulfil_wishes();
             self.pump.run(&mut self.node);
             self.streams.run(&mut self.node);
             self.calls.run(&mut self.node, &mut self.reach);

@@ -65,5 +65,5 @@ impl Reach {
 }
 
 fn is_up(node: &Node, peer: NodeId) -> bool {
-    node.peers().any(|view| view.id == peer)
+    node.peer(peer).is_some()
 }

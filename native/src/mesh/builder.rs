@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{
     COMMAND_QUEUE, Inner, Mesh, MeshError, call::Switchboard, inbox::Inboxes, lobby::Lobby,
-    observed::Observed, outbox::Outboxes, stream::Desk, view::View,
+    observed::Observed, outbox::Outboxes, stream::Desk, view::View, wishes::Wishes,
 };
 use crate::{
     driver::{Driver, Observer, Orders, Socket, System, birth, now},
@@ -189,10 +189,12 @@ impl MeshBuilder {
         let (pause, pause_orders) = watch::channel(false);
         let (pausing, paused) = watch::channel(false);
         let (faults, fault_orders) = watch::channel(FaultTable::new());
+        let wishes = Arc::new(Wishes::new(Arc::clone(&work)));
         let orders = Orders {
             leave: Arc::clone(&leave),
             pause: pause_orders,
             faults: fault_orders,
+            wishes: Arc::clone(&wishes),
             fault_seed: self.fault_seed.unwrap_or_else(|| u64::from_le_bytes(random::bytes())),
         };
         let (node_id, public_key, max_message) = (node.id(), node.public_key(), node.max_message());
@@ -233,6 +235,7 @@ impl MeshBuilder {
             pause,
             paused,
             faults,
+            wishes,
             task,
             closed,
         };

@@ -10,6 +10,7 @@ mod place;
 mod sender;
 pub(crate) mod stream;
 pub(crate) mod view;
+pub(crate) mod wishes;
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
@@ -17,9 +18,8 @@ use meshground_node::{
     CallError, ConfigError, DialError, Node, PeerView, PlacementError, RejectReason, ReplyError, SendError,
     StreamError,
 };
-use meshground_shared::{NodeId, PublicKey};
+use meshground_shared::{CommandId, DaemonId, NodeId, PublicKey};
 use tokio::{
-    runtime::Handle,
     sync::{Notify, mpsc, oneshot, watch},
     task::AbortHandle,
 };
@@ -43,6 +43,7 @@ use self::{
     outbox::Outboxes,
     stream::Desk,
     view::View,
+    wishes::Wishes,
 };
 use crate::{
     driver::{Command, Until},
@@ -81,6 +82,7 @@ struct Inner {
     pause: watch::Sender<bool>,
     paused: watch::Receiver<bool>,
     faults: watch::Sender<FaultTable>,
+    wishes: Arc<Wishes>,
     task: AbortHandle,
     /// Never changes; its sender goes when the task is gone and the socket closed.
     closed: watch::Receiver<()>,
@@ -218,7 +220,7 @@ impl Mesh {
     /// # Errors
     /// [`MeshError::Closed`].
     pub async fn disconnect(&self, peer: NodeId) -> Result<(), MeshError> {
-        self.ask(|reply| Command::Disconnect { peers: vec![peer], reply }).await
+        self.ask(|reply| Command::Disconnect { peer, reply }).await
     }
 
     /// Stands still, as a process does under SIGSTOP: the socket stays open, but nothing is read, sent or timed, and
@@ -437,12 +439,12 @@ impl Mesh {
     /// Starts handshakes with all of `addresses`, each expecting the given node there. What comes of them is left to
     /// the observer. Waits for nothing.
     pub(crate) fn begin_dial_all(&self, peers: Vec<(SocketAddr, NodeId)>) {
-        self.order(Command::DialAll { peers });
+        self.inner.wishes.dial(peers);
     }
 
     /// Ends the sessions with `peers`. Waits for nothing.
     pub(crate) fn begin_disconnect(&self, peers: Vec<NodeId>) {
-        self.order(Command::Disconnect { peers, reply: oneshot::channel().0 });
+        self.inner.wishes.disconnect(peers);
     }
 
     /// Returns when something is true of the node, which is looked at whenever anything has happened to it.
@@ -453,17 +455,9 @@ impl Mesh {
         self.ask(|reply| Command::Until(Until { wanted: Box::new(wanted), reply })).await
     }
 
-    /// Gives a command whose outcome nobody waits for.
-    pub(crate) fn order(&self, command: Command) {
-        if let Err(mpsc::error::TrySendError::Full(command)) = self.inner.commands.try_send(command)
-            // Without a runtime there is no task either.
-            && let Ok(runtime) = Handle::try_current()
-        {
-            let commands = self.inner.commands.clone();
-            runtime.spawn(async move {
-                let _ = commands.send(command).await;
-            });
-        }
+    /// Has a daemon stop, because of a command if one is named. Waits for nothing.
+    pub(crate) fn begin_stop(&self, daemon: DaemonId, cause: Option<CommandId>) {
+        self.inner.wishes.stop(daemon, cause);
     }
 
     pub(crate) async fn ask<T>(

@@ -90,8 +90,7 @@ impl MeshOsDaemonHandle {
 impl Drop for MeshOsDaemonHandle {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            let (id, cause) = (self.id, runtime.cause());
-            runtime.begin(move |os, node| _ = os.stop(now(), node, id, None, cause));
+            runtime.begin_stop(self.id);
         }
     }
 }

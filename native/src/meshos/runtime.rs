@@ -417,9 +417,9 @@ impl DaemonRuntime {
         self.mesh.ask(command).await.map_err(|_| DaemonRuntimeError::ShuttingDown)
     }
 
-    /// As [`act`](Self::act), waiting for nothing.
-    pub(super) fn begin(&self, act: impl FnOnce(&mut MeshOs, &mut Node) + Send + 'static) {
-        self.mesh.order(Command::Os(OsAct(Box::new(move |os, node, _| act(os, node)))));
+    /// Has a daemon stop, waiting for nothing.
+    pub(super) fn begin_stop(&self, id: DaemonId) {
+        self.mesh.begin_stop(id, self.cause);
     }
 }
 

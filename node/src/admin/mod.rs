@@ -23,7 +23,7 @@ mod verifier;
 
 pub use audit::{AuditFilter, AuditTrail, Outcome};
 pub use catching_up::CatchingUp;
-pub use commit::{AdminCommit, AdminEffect, MessageError, Standing, StandingState, Ticket};
+pub use commit::{AdminCommit, AdminEffect, MessageError, Question, Standing, StandingState, Ticket};
 pub use envelope::{
     AdminCommand, CommandError, IceProposal, MAX_COMMAND, MAX_SIGNATURES, Nonce, SignedCommand, SimulatedIce,
 };

@@ -6,6 +6,7 @@ use meshground_shared::{CommandId, DaemonEnd, DaemonHealth, DaemonId, DaemonView
 use serde::{Deserialize, Serialize};
 
 use super::{
+    alarms::Alarms,
     groups::InSync,
     inbox::{Inbox, Receipt, SenderKey, Settled},
 };
@@ -97,7 +98,7 @@ pub(crate) struct Instance {
     pub(super) kill_at: Option<Instant>,
     /// What that is called, if it stops before.
     pub(super) end: DaemonEnd,
-    pub(super) alarms: BTreeMap<u64, Instant>,
+    pub(super) alarms: Alarms,
     pub(super) congested: bool,
     pub(crate) tags: Vec<String>,
     pub(super) health: DaemonHealth,
@@ -165,7 +166,7 @@ impl Instance {
             restart_at: None,
             kill_at: None,
             end: DaemonEnd::Stopped,
-            alarms: BTreeMap::new(),
+            alarms: Alarms::default(),
             congested: false,
             tags: Vec::new(),
             health: DaemonHealth::Healthy,
@@ -242,7 +243,7 @@ impl Instance {
             state,
             processed: self.processed,
             inbox: self.inbox.ledger(),
-            alarms: self.alarms.iter().map(|(&token, &at)| (token, wait(at))).collect(),
+            alarms: self.alarms.iter().map(|(token, at)| (token, wait(at))).collect(),
             in_sync: Vec::new(),
         }
     }

@@ -321,13 +321,6 @@ impl Directory {
         })
     }
 
-    /// Who has a place in a group: the newest incarnation there is.
-    pub(crate) fn member(&self, group: GroupId, index: u32) -> Option<DaemonId> {
-        let daemons = self.nodes.values().flat_map(|known| &known.inventory.daemons);
-        let members = daemons.filter(|daemon| daemon.member() == Some((group, index)));
-        members.max_by_key(|daemon| daemon.generation).map(Stated::id)
-    }
-
     /// What its node says of a daemon's newest incarnation.
     pub(crate) fn stated(&self, daemon: DaemonId) -> Option<(NodeId, &Stated)> {
         let (node, generation) = self.find(daemon)?;

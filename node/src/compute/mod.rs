@@ -1,5 +1,6 @@
 //! What runs where: the daemons of this node, and what the others say of theirs.
 
+mod alarms;
 mod delivery;
 pub(crate) mod groups;
 mod inbox;

@@ -11,8 +11,7 @@ impl MeshOs {
     pub fn announce(&mut self, now: Now, node: &mut Node, capabilities: Capabilities) {
         self.capabilities = capabilities;
         let all = self.all_capabilities();
-        node.announce(now, all.clone());
-        self.announced = all;
+        self.announce_all(now, node, all);
     }
 
     /// Has the node announce these tags, besides all others, for as long as a daemon here runs; in place of what the
@@ -47,9 +46,14 @@ impl MeshOs {
     pub(super) fn announce_changes(&mut self, now: Now, node: &mut Node) {
         let all = self.all_capabilities();
         if all != self.announced {
-            node.announce(now, all.clone());
-            self.announced = all;
+            self.announce_all(now, node, all);
         }
+    }
+
+    fn announce_all(&mut self, now: Now, node: &mut Node, all: Capabilities) {
+        node.announce(now, all.clone());
+        self.announced = all;
+        self.groups.wake();
     }
 
     /// What goes beyond the bounds of an announcement is left out.

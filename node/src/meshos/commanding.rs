@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     admin::{
-        AdminEffect, AuditTrail, ClusterPicture, DaemonPicture, GroupPicture, MigrationPicture, NodePicture,
-        Nonce, SignedCommand, simulate,
+        AdminEffect, AuditTrail, ClusterPicture, DaemonPicture, MigrationPicture, NodePicture, Nonce,
+        SignedCommand, simulate,
     },
     compute::{Inventory, Moving},
     node::Node,
@@ -95,10 +95,7 @@ impl MeshOs {
                 picture.daemons.insert(daemon.id(), DaemonPicture { node: id, member, healthy, restartable });
             }
         }
-        for group in self.groups() {
-            let members = group.members.iter().map(|member| member.daemon).collect();
-            picture.groups.insert(group.id, GroupPicture { leader: group.leader, members });
-        }
+        picture.groups.extend(self.group_pictures());
         picture.frozen = self.is_frozen();
         picture
     }
@@ -129,11 +126,15 @@ impl MeshOs {
 
     /// Another node says something about a command.
     pub(super) fn on_admin(&mut self, now: Now, node: &mut Node, call: CallId, body: &[u8]) {
-        let picture = self.picture(node);
-        match self.admin.on_message(now, call.peer, body, || picture) {
-            Ok(()) => answer(now, node, call, &[]),
-            Err(_) => _ = node.end_reply(now, call, Err(CallError::Malformed)),
+        let Ok(question) = self.admin.on_message(now, call.peer, body) else {
+            _ = node.end_reply(now, call, Err(CallError::Malformed));
+            return;
+        };
+        if let Some(question) = question {
+            let picture = self.picture(node);
+            self.admin.judge_for(now, question, &picture);
         }
+        answer(now, node, call, &[]);
     }
 
     /// A node is there, in this life.

@@ -111,7 +111,7 @@ impl MeshOs {
             Address::Daemon(id) => Some(id),
             Address::Member(index) => {
                 let group = self.registry.get(from).and_then(|instance| instance.member);
-                group.and_then(|place| self.directory.member(place.group, index))
+                group.and_then(|place| self.groups.worker(place.group, index))
             }
         };
         let too_large = payload.len() > MAX_PAYLOAD;
@@ -284,7 +284,6 @@ impl MeshOs {
     pub(super) fn on_delivered(
         &mut self,
         now: Now,
-        node: &mut Node,
         from: NodeId,
         daemon: DaemonId,
         count: usize,
@@ -305,7 +304,6 @@ impl MeshOs {
                 }
             }
         }
-        let _ = node;
     }
 
     /// What waits for daemons on `node` need not wait longer: it has just said what runs there.

@@ -223,7 +223,7 @@ impl MeshOs {
         answer: Result<Vec<u8>, CallError>,
     ) {
         match asked {
-            Asked::Deliver { daemon, count } => self.on_delivered(now, node, from, daemon, count, answer),
+            Asked::Deliver { daemon, count } => self.on_delivered(now, from, daemon, count, answer),
             Asked::Admin => {}
             Asked::Audit => self.on_audited(now, node, from, &answer),
             Asked::Fork { group } => self.on_forked(now, group, &answer),

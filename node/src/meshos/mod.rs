@@ -222,6 +222,7 @@ impl MeshOs {
             }
             event => event,
         };
+        let mut figures = false;
         match &event {
             NodeEvent::SessionUp { peer, .. } => {
                 self.oversight.judged(*peer, Some(Health::Healthy));
@@ -246,8 +247,9 @@ impl MeshOs {
             NodeEvent::Said { node: who, topic: Topic::Inventory, body } => {
                 // One that cannot be read is taken for nothing said.
                 let inventory = Inventory::decode(body).ok().filter(|_| !body.is_empty());
-                if inventory.as_ref().zip(self.directory.get(*who)).is_some_and(|(new, old)| new.is_like(old))
-                {
+                let known = inventory.as_ref().zip(self.directory.get(*who));
+                figures = known.is_some_and(|(new, old)| new.is_like(old));
+                if figures {
                     self.oversight.touch_figure();
                 } else {
                     self.oversight.touch();
@@ -260,6 +262,9 @@ impl MeshOs {
                 self.hurry_deliveries(*who);
                 self.learn_incarnations(now.instant, *who);
             }
+            NodeEvent::CapabilitiesChanged { .. } | NodeEvent::CapabilitiesExpired { .. } => {
+                self.groups.wake();
+            }
             NodeEvent::Said { node: who, topic: Topic::Groups, body } => self.hear_groups(now, *who, body),
             _ => {}
         }
@@ -271,7 +276,7 @@ impl MeshOs {
                 | NodeEvent::RouteChanged { .. }
                 | NodeEvent::Said { .. }
         ) {
-            self.groups.stir_together(now.instant, self.directory.len());
+            self.groups.stir_together(now.instant, self.directory.len(), figures);
         }
         self.settle(now, node);
         Some(event)
@@ -292,7 +297,7 @@ impl MeshOs {
         self.migrations.handle_timeout(now.instant);
         self.expire_asks(now, node);
         if self.groups.poll_timeout().is_some_and(|at| at <= now.instant) {
-            self.groups.stir();
+            self.groups.look_again();
         }
         if self.say_at.is_some_and(|at| at <= now.instant) {
             self.say_inventory(now, node);

@@ -8,7 +8,7 @@ use std::{
 use meshground_shared::{Decision, NodeId, Rejection};
 
 use super::{
-    AdminCommit,
+    AdminCommit, Question,
     message::{Attempt, Member, Message, Standing},
     retry::Retry,
 };
@@ -87,34 +87,35 @@ impl Pending {
 }
 
 impl AdminCommit {
-    pub(super) fn on_prepare(
-        &mut self,
-        now: Now,
-        attempt: Attempt,
-        members: Vec<Member>,
-        command: SignedCommand,
-        picture: impl FnOnce() -> ClusterPicture,
-    ) {
+    /// A coordinator asks. Answers what was answered before; what was not, is to be judged.
+    pub(super) fn on_prepare(&mut self, question: Question) -> Option<Question> {
+        let attempt = question.attempt;
         let objection = match (self.decided.of(attempt), self.pending.get(&attempt)) {
             // It was rejected here while its coordinator seemed gone, or this question is an old one.
             (Some(Decision::Rejected(reason)), _) => Some(reason),
-            (Some(Decision::Applied), _) => return,
+            (Some(Decision::Applied), _) => return None,
             (None, Some(pending)) if pending.is_orphaned() => Some(Rejection::Unreachable),
             (None, Some(pending)) => pending.vote.objection(),
             (None, None) if self.pending.len() >= MAX_PENDING => Some(Rejection::Overloaded),
-            (None, None) => {
-                let assessment = assess(command.verb(), &picture(), false);
-                let vote = match self.verifier.prepare(now, &command, assessment) {
-                    Ok(prepared) => Vote::Yes(prepared),
-                    Err(reason) => Vote::No(reason),
-                };
-                let objection = vote.objection();
-                let retry = Retry::new(now.instant + PATIENCE, PATIENCE, PATIENCE);
-                let (gone, standings) = (BTreeSet::new(), BTreeMap::new());
-                self.pending.insert(attempt, Pending { command, members, vote, gone, standings, retry });
-                objection
-            }
+            (None, None) => return Some(question),
         };
+        self.send(attempt.coordinator(), &Message::Vote { attempt, objection });
+        None
+    }
+
+    /// Judges a command that [`on_message`](Self::on_message) has just brought, by how the cluster is, and answers its
+    /// coordinator.
+    pub fn judge_for(&mut self, now: Now, question: Question, picture: &ClusterPicture) {
+        let Question { attempt, members, command } = question;
+        let assessment = assess(command.verb(), picture, false);
+        let vote = match self.verifier.prepare(now, &command, assessment) {
+            Ok(prepared) => Vote::Yes(prepared),
+            Err(reason) => Vote::No(reason),
+        };
+        let objection = vote.objection();
+        let retry = Retry::new(now.instant + PATIENCE, PATIENCE, PATIENCE);
+        let (gone, standings) = (BTreeSet::new(), BTreeMap::new());
+        self.pending.insert(attempt, Pending { command, members, vote, gone, standings, retry });
         self.send(attempt.coordinator(), &Message::Vote { attempt, objection });
     }
 

@@ -40,7 +40,7 @@ use self::{
     message::{Attempt, Member, Message},
     witness::Witness,
 };
-use super::{AdminVerifier, AuditTrail, ClusterPicture, Nonce, Prepared, SignedCommand, history::History};
+use super::{AdminVerifier, AuditTrail, Nonce, Prepared, SignedCommand, history::History};
 use crate::time::{Instant, Now};
 
 pub use hearing::{Standing, StandingState};
@@ -60,6 +60,15 @@ pub struct AdminEffect {
     pub nonce: Nonce,
     /// Who signed it, by name.
     pub operators: Vec<String>,
+}
+
+/// A command that this node is to judge for another.
+#[derive(Debug)]
+#[must_use]
+pub struct Question {
+    attempt: Attempt,
+    members: Vec<Member>,
+    command: SignedCommand,
 }
 
 /// One node's part in carrying out commands, and its audit trail.
@@ -131,8 +140,9 @@ impl AdminCommit {
         }
     }
 
-    /// Takes a message that `from` sent, as the transport has proved. `picture` is asked for only if this node is to judge a
-    /// command. A message that no longer matters, or is not for `from` to say, changes nothing.
+    /// Takes a message that `from` sent, as the transport has proved. If this node is to judge a command, that comes back, for
+    /// [`judge_for`](Self::judge_for) before anything else: most messages ask nothing, so no picture need be drawn for them. A message that no
+    /// longer matters, or is not for `from` to say, changes nothing.
     ///
     /// # Errors
     ///
@@ -142,13 +152,12 @@ impl AdminCommit {
         now: Now,
         from: NodeId,
         bytes: &[u8],
-        picture: impl FnOnce() -> ClusterPicture,
-    ) -> Result<(), MessageError> {
+    ) -> Result<Option<Question>, MessageError> {
         match Message::parse(bytes)? {
             Message::Prepare { attempt, members, command } => {
                 let command = SignedCommand::parse(&command).map_err(|_| MessageError)?;
                 if self.is_by_coordinator(from, attempt) && self.may_speak(from, attempt, &members) {
-                    self.on_prepare(now, attempt, members, command, picture);
+                    return Ok(self.on_prepare(Question { attempt, members, command }));
                 }
             }
             Message::Commit { attempt } => {
@@ -181,7 +190,7 @@ impl AdminCommit {
             // To a life of this node that is over.
             Message::Vote { .. } | Message::Ack { .. } => {}
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Does what is due.

@@ -15,7 +15,8 @@ use rand_chacha::{
 
 use super::*;
 use crate::admin::{
-    AdminCommand, DaemonPicture, GroupPicture, IceProposal, NodePicture, envelope::SignedCommand as Command,
+    AdminCommand, ClusterPicture, DaemonPicture, GroupPicture, IceProposal, NodePicture,
+    envelope::SignedCommand as Command,
 };
 use crate::time::WallTime;
 
@@ -264,7 +265,9 @@ impl World {
         let picture = self.picture(to.0);
         let Some(node) = self.nodes[to.0].as_mut().filter(|node| node.incarnation == to.1) else { return };
         if node.commit.peers.get(&id(from.0)) == Some(&from.1) {
-            node.commit.on_message(now, id(from.0), bytes, || picture).unwrap();
+            if let Some(question) = node.commit.on_message(now, id(from.0), bytes).unwrap() {
+                node.commit.judge_for(now, question, &picture);
+            }
             self.drain(to.0);
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use meshground_shared::{AdminVerb, Health, IceVerb, Maintenance};
 
 use super::{message::Standing, *};
-use crate::admin::{AdminCommand, IceProposal, NodePicture, OperatorKey, Operators};
+use crate::admin::{AdminCommand, ClusterPicture, IceProposal, NodePicture, OperatorKey, Operators};
 use crate::time::WallTime;
 
 /// Nodes 1 to `count`, whose messages wait until they are carried.
@@ -78,11 +78,21 @@ impl Nodes {
         self.gather();
         while let Some((from, to, bytes)) = self.under_way.pop_front() {
             if !lost(from.0, to.0, &Message::parse(&bytes).unwrap()) {
-                let (now, picture) = (self.now, self.picture(to.0));
-                self.at(to.0).on_message(now, from, &bytes, || picture).unwrap();
+                self.hand(from.0, to.0, &bytes).unwrap();
             }
             self.gather();
         }
+    }
+
+    /// A node takes a message. Whether it had to judge something for that, or what it took did not make sense.
+    fn hand(&mut self, from: u64, to: u64, bytes: &[u8]) -> Result<bool, MessageError> {
+        let (now, picture) = (self.now, self.picture(to));
+        let question = self.at(to).on_message(now, NodeId(from), bytes)?;
+        let judges = question.is_some();
+        if let Some(question) = question {
+            self.at(to).judge_for(now, question, &picture);
+        }
+        Ok(judges)
     }
 
     fn carry_all(&mut self) {
@@ -332,8 +342,7 @@ fn the_word_of_one_that_still_hears_a_lost_member_does_not_count() {
     nodes.lose(4, 2);
     nodes.carry(|from, to, _| [from, to].iter().any(|node| *node <= 2));
     assert_eq!(nodes.trail(4), []);
-    let (now, picture) = (nodes.now, nodes.picture(3));
-    nodes.at(3).on_message(now, NodeId(2), &late, || picture).unwrap();
+    nodes.hand(2, 3, &late).unwrap();
     assert_eq!(nodes.trail(3), [(1, Decision::Applied)]);
     nodes.wait(5_000);
     nodes.carry(|from, to, _| [from, to].iter().any(|node| *node <= 2));
@@ -395,16 +404,13 @@ fn nobody_but_the_coordinator_decides_while_it_is_there() {
     nodes.carry(|_, _, message| matches!(message, Message::Vote { .. }));
     let attempt = Attempt::new(Member::new(NodeId(1), 1), 1);
     let commit = Message::Commit { attempt }.encode();
-    let now = nodes.now;
     for from in [3, 4] {
-        let picture = nodes.picture(2);
-        nodes.at(2).on_message(now, NodeId(from), &commit, || picture).unwrap();
+        nodes.hand(from, 2, &commit).unwrap();
     }
     assert_eq!(nodes.trail(2), []);
     let of_another_life = Attempt::new(Member::new(NodeId(1), 2), 1);
-    let picture = nodes.picture(2);
     let commit = Message::Commit { attempt: of_another_life }.encode();
-    nodes.at(2).on_message(now, NodeId(1), &commit, || picture).unwrap();
+    nodes.hand(1, 2, &commit).unwrap();
     assert_eq!(nodes.trail(2), []);
 }
 
@@ -418,17 +424,36 @@ fn nobody_carries_out_what_it_has_not_agreed_to() {
     nodes.carry(|_, _, message| is_decision(message));
     let attempt = Attempt::new(Member::new(NodeId(1), 1), 1);
     let forged = Message::Tell { attempt, standing: Standing::Decided(Decision::Applied) }.encode();
-    let (now, picture) = (nodes.now, nodes.picture(2));
-    nodes.at(2).on_message(now, NodeId(3), &forged, || picture).unwrap();
+    nodes.hand(3, 2, &forged).unwrap();
     assert_eq!((nodes.trail(2), nodes.at(2).poll_effect()), (vec![], None));
+}
+
+#[test]
+fn each_member_judges_a_command_once_and_all_else_that_is_said_about_it_needs_no_picture() {
+    let mut nodes = Nodes::open(5);
+    nodes.submit(1, &nodes.drain(1).unsigned());
+    // Everything is said twice, as when answers are lost.
+    let (mut judged, mut heard) = (Vec::new(), 0);
+    nodes.gather();
+    while let Some((from, to, bytes)) = nodes.under_way.pop_front() {
+        for _ in 0..2 {
+            heard += 1;
+            if nodes.hand(from.0, to.0, &bytes).unwrap() {
+                judged.push(to.0);
+            }
+        }
+        nodes.gather();
+    }
+    assert_eq!(judged, [2, 3, 4, 5]);
+    assert!(heard >= 2 * 4 * 4, "questions, votes, decisions and acknowledgements: {heard}");
+    assert!((1..=5).all(|id| nodes.trail(id) == [(1, Decision::Applied)]));
 }
 
 #[test]
 fn what_is_not_a_message_is_an_error_and_altered_ones_never_panic() {
     let mut nodes = Nodes::open(2);
-    let (now, picture) = (nodes.now, nodes.picture(2));
     for bytes in [&[][..], &[1], &[2, 0], &[1, 99]] {
-        assert_eq!(nodes.at(2).on_message(now, NodeId(1), bytes, || picture.clone()), Err(MessageError));
+        assert_eq!(nodes.hand(1, 2, bytes), Err(MessageError));
     }
     nodes.submit(1, &nodes.drain(1).unsigned());
     nodes.gather();
@@ -436,6 +461,6 @@ fn what_is_not_a_message_is_an_error_and_altered_ones_never_panic() {
     for bit in 0..bytes.len() * 8 {
         let mut altered = bytes.clone();
         altered[bit / 8] ^= 1 << (bit % 8);
-        let _ = nodes.at(2).on_message(now, from, &altered, || picture.clone());
+        let _ = nodes.hand(from.0, 2, &altered);
     }
 }

@@ -122,6 +122,12 @@ impl Entry {
         self.ids.get(index as usize).copied().unwrap_or(DaemonId(0))
     }
 
+    /// The daemon that works in a place, wherever it is; there is none in a place that only stands by.
+    pub(crate) fn worker(&self, index: u32) -> Option<DaemonId> {
+        let stands_by = self.spec.kind == GroupKind::Standby && index > 0;
+        (self.places().contains(&index) && !stands_by).then(|| self.member(index))
+    }
+
     /// Its keys.
     pub(crate) fn keypair(&self, index: u32) -> EntityKeypair {
         EntityKeypair::of_member(&self.spec.seed, index)
@@ -248,5 +254,17 @@ pub(super) mod tests {
         assert_eq!((once.claim.term, once.spec.desired), (2, 3));
         assert!(entries.iter().all(|entry| once.covers(entry)) && !entries[0].covers(&once));
         assert_ne!(once.member(2), DaemonId(0));
+    }
+
+    #[test]
+    fn a_daemon_works_in_every_place_there_is_and_in_a_standby_group_in_the_first_alone() {
+        let mut entry = Entry::new(spec(1, 3), Claim::default());
+        let members = [0, 1, 2].map(|index| Some(entry.member(index)));
+        assert_eq!([0, 1, 2].map(|index| entry.worker(index)), members);
+        assert_eq!((entry.worker(3), entry.worker(u32::MAX)), (None, None));
+        entry.respecify(NodeId(1), |spec| spec.desired = 2);
+        assert_eq!([1, 2].map(|index| entry.worker(index)), [members[1], None], "it was too many");
+        entry.respecify(NodeId(1), |spec| spec.kind = GroupKind::Standby);
+        assert_eq!([0, 1].map(|index| entry.worker(index)), [members[0], None]);
     }
 }

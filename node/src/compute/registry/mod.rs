@@ -514,7 +514,7 @@ impl Registry {
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let times = self.instances.values().flat_map(|instance| {
             let restart = instance.restart_at.filter(|_| !self.frozen);
-            let alarm = instance.alarms.values().min().copied().filter(|_| instance.is_working());
+            let alarm = instance.alarms.next().filter(|_| instance.is_working());
             [restart, instance.kill_at, alarm].into_iter().flatten()
         });
         times.min()
@@ -537,10 +537,7 @@ impl Registry {
             }
             let Some(instance) = self.instances.get_mut(&id) else { continue };
             if instance.is_working() {
-                let due: Vec<u64> =
-                    instance.alarms.iter().filter(|(_, at)| **at <= now).map(|(&token, _)| token).collect();
-                for token in due {
-                    instance.alarms.remove(&token);
+                while let Some(token) = instance.alarms.take_due(now) {
                     instance.inbox.push(DaemonEvent::Alarm { token });
                 }
             }

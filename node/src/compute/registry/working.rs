@@ -284,7 +284,7 @@ impl Instance {
     fn silence(&mut self, planned: &Planned, outputs: Vec<Output>) -> Vec<Output> {
         let Planned::Again(alarm) = planned else { return outputs };
         if let Some(token) = alarm {
-            self.alarms.remove(token);
+            self.alarms.clear_one(*token);
         }
         let own = |output: &Output| matches!(output, Output::Alarm { .. } | Output::Announce { .. });
         outputs.into_iter().filter(own).collect()
@@ -312,8 +312,8 @@ impl Instance {
                     happenings.push_back(Happening::Sent { id, to, payload, token });
                 }
                 Output::Alarm { after, token } => {
-                    if self.alarms.len() < MAX_ALARMS || self.alarms.contains_key(&token) {
-                        self.alarms.insert(token, now + after);
+                    if self.alarms.len() < MAX_ALARMS || self.alarms.contains(token) {
+                        self.alarms.set(token, now + after);
                     } else {
                         let text = format!("an alarm beyond {MAX_ALARMS} was not set");
                         happenings.push_back(Happening::Logged { id, level: LogLevel::Warn, text });

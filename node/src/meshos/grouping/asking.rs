@@ -223,7 +223,7 @@ impl MeshOs {
             Wanted::Stop | Wanted::Undo(_) => self.config.grace + CLEARED,
         };
         self.groups.pending.push(Pending { ticket, group, what, until: now.instant + budget });
-        self.groups.dirty = true;
+        self.groups.stir();
     }
 
     /// Tells whoever waits for something that has come about, or will not.

@@ -1,6 +1,9 @@
 //! Moving members so that nodes have equally many: with their state, as any daemon moves.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use meshground_shared::{GroupId, GroupKind, NodeId};
 use rand_chacha::rand_core::RngCore;
@@ -22,6 +25,10 @@ use crate::{
 /// The shortest time between two moves for balance in one group; up to as much again is added by chance, so that
 /// groups do not move at once.
 const BALANCE: Duration = Duration::from_secs(3);
+
+/// Where nothing was to be moved, that is looked into again after this even if nothing stirs: a node may be avoided no
+/// longer, or be trusted again.
+const REST: Duration = Duration::from_secs(3);
 
 /// A member on its way to another node, because whoever looks after its group had it moved.
 #[derive(Debug, Clone, Copy)]
@@ -52,36 +59,43 @@ impl MeshOs {
         group: GroupId,
         entry: &mut Entry,
     ) -> Option<String> {
-        if self.groups.balance_at.get(&group).is_some_and(|at| *at > now.instant) {
+        let waits =
+            |until: &BTreeMap<GroupId, Instant>| until.get(&group).is_some_and(|at| *at > now.instant);
+        if waits(&self.groups.balance_at) || waits(&self.groups.at_rest) {
             return None;
         }
+        // Taken back where a member is moved, or had better be.
+        self.groups.at_rest.insert(group, now.instant + REST);
         let placed = self.placed();
         let count = |host: NodeId| placed.get(&host).copied().unwrap_or(0);
         let misfit = self.misfit(now.instant, node, entry, &count)?;
         let (Misfit::Doubled(index) | Misfit::Unsuited(index) | Misfit::Crowded(index)) = misfit;
         let host = entry.slot(index).host?;
+        // Most groups are even, and which nodes could have a member is a question to all of them.
+        let is_emptier = |id: NodeId| count(id) + 2 <= count(host);
+        let mut here = self.groups.presence.iter().filter(|(_, presence)| presence.is_here);
+        if matches!(misfit, Misfit::Crowded(_)) && !here.any(|(&id, _)| is_emptier(id)) {
+            return None;
+        }
         let mut field = self.field(now.instant, node, group, entry, index);
         let is_crowded = matches!(misfit, Misfit::Crowded(_));
-        field.candidates.retain(|candidate| {
-            candidate.node != host && (!is_crowded || count(candidate.node) + 2 <= count(host))
-        });
+        field
+            .candidates
+            .retain(|candidate| candidate.node != host && (!is_crowded || is_emptier(candidate.node)));
         let fewest = field.candidates.iter().map(|candidate| count(candidate.node)).min();
         field.candidates.retain(|candidate| Some(count(candidate.node)) == fewest);
         if let Some(to) = choose(group, index, &field.candidates) {
             if self.dispatch(now, &Action::Rebalance { group, index, node: to }) {
                 let chance = Duration::from_millis(u64::from(self.rng.next_u32()) % 3_000);
                 self.groups.balance_at.insert(group, now.instant + BALANCE + chance);
+                self.groups.wake();
                 self.relocate(now, node, entry, Relocation { group, index, from: host, to });
             }
             return None;
         }
-        match misfit {
-            Misfit::Doubled(_) => Some(format!(
-                "member {index} shares node {host}, and there is no other node for it: {}",
-                field.why()
-            )),
-            _ => None,
-        }
+        let Misfit::Doubled(_) = misfit else { return None };
+        self.groups.at_rest.remove(&group);
+        Some(format!("member {index} shares node {host}, and there is no other node for it: {}", field.why()))
     }
 
     fn misfit(
@@ -156,5 +170,113 @@ impl MeshOs {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        config::NodeConfig,
+        daemon::{DaemonError, DaemonEvent, DaemonOrder, MeshDaemon, Outputs},
+        identity::Identity,
+        meshos::{GroupRequest, MeshOsConfig},
+        time::WallTime,
+    };
+
+    struct Idle;
+
+    impl MeshDaemon for Idle {
+        fn name(&self) -> String {
+            "idle".to_owned()
+        }
+
+        fn process(&mut self, _: DaemonEvent, _: &mut Outputs) -> Result<(), DaemonError> {
+            Ok(())
+        }
+    }
+
+    /// One node alone.
+    struct Alone {
+        now: Now,
+        node: Node,
+        os: MeshOs,
+    }
+
+    impl Alone {
+        fn new() -> Self {
+            let now = Now { instant: Instant::from_micros(1), wall: WallTime(1_000_000_000) };
+            let identity = Identity::from_seed([1; 32]);
+            let mut node = Node::new(NodeConfig::new([2; 32]), identity, [3; 32], now).unwrap();
+            let mut os = MeshOs::new(MeshOsConfig::default(), &node, [4; 32], now);
+            let make = |_: &DaemonOrder| -> Result<Box<dyn MeshDaemon>, DaemonError> { Ok(Box::new(Idle)) };
+            os.register_factory(now, "idle", Arc::new(make));
+            os.handle_timeout(now, &mut node);
+            Self { now, node, os }
+        }
+
+        /// Lets a group run to which nothing happens.
+        fn with_group() -> (Self, GroupId) {
+            let mut alone = Self::new();
+            let request = GroupRequest {
+                kind: GroupKind::Replica,
+                daemon: "idle".to_owned(),
+                args: String::new(),
+                count: 1,
+                name: "group".to_owned(),
+                seed: [5; 32],
+                parent: None,
+                cause: None,
+            };
+            alone.os.spawn_group(alone.now, &mut alone.node, request).unwrap();
+            alone.ticks(20, |_| {});
+            let group = alone.os.groups().next().unwrap();
+            assert!(group.members[0].running, "{group:?}");
+            (alone, group.id)
+        }
+
+        /// Lets time pass in steps of a tick, and looks at it after each.
+        fn ticks(&mut self, count: u32, mut look: impl FnMut(&MeshOs)) {
+            for _ in 0..count {
+                self.now.instant += self.os.config.tick_interval;
+                self.os.handle_timeout(self.now, &mut self.node);
+                while let Some(job) = self.os.poll_job() {
+                    self.os.handle_job(self.now, &mut self.node, job.run());
+                }
+                look(&self.os);
+            }
+        }
+
+        /// When the group's balance was last looked into, as far as can be told.
+        fn rests(&mut self, group: GroupId, ticks: u32) -> BTreeSet<Option<Instant>> {
+            let mut rests = BTreeSet::new();
+            self.ticks(ticks, |os| _ = rests.insert(os.groups.at_rest.get(&group).copied()));
+            rests
+        }
+    }
+
+    #[test]
+    fn where_nothing_is_to_be_moved_nobody_looks_into_it_at_every_tick() {
+        let (mut alone, group) = Alone::with_group();
+        let rests = alone.rests(group, 300);
+        assert!(rests.len() <= 11, "in 30 s, a rest being 3 s: {}", rests.len());
+        assert!(!rests.contains(&None));
+    }
+
+    #[test]
+    fn what_stirs_has_balance_looked_into_at_once_and_mere_figures_do_not() {
+        let (mut alone, group) = Alone::with_group();
+        let rest = |alone: &Alone| alone.os.groups.at_rest.get(&group).copied();
+        alone.os.groups.stir();
+        alone.ticks(5, |_| {});
+        let before = rest(&alone);
+        alone.os.groups.stir_together(alone.now.instant, 1, true);
+        alone.ticks(1, |_| {});
+        assert_eq!(rest(&alone), before, "figures");
+        alone.os.groups.stir_together(alone.now.instant, 1, false);
+        alone.ticks(1, |_| {});
+        assert!(rest(&alone) > before, "{before:?}, {:?}", rest(&alone));
     }
 }

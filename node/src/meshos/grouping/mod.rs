@@ -78,6 +78,8 @@ pub(super) struct Groups {
     told: BTreeMap<GroupId, GroupView>,
     /// When a member may next be moved for balance.
     balance_at: BTreeMap<GroupId, Instant>,
+    /// The groups in which nothing was to be moved, and until when that is taken for granted if nothing stirs.
+    at_rest: BTreeMap<GroupId, Instant>,
     /// Members that this node has moved, as it looks after their groups.
     pub(super) relocating: BTreeMap<Ticket, Relocation>,
     /// Those that did not get there.
@@ -107,16 +109,30 @@ impl Groups {
 
     /// Something that groups depend on may have changed.
     pub(super) fn stir(&mut self) {
+        self.wake();
+        self.look_again();
+    }
+
+    /// A member may have to be moved by now, where nothing was to be moved before.
+    pub(super) fn wake(&mut self) {
+        self.at_rest.clear();
+    }
+
+    /// It is time to look, though nothing may have changed.
+    pub(super) fn look_again(&mut self) {
         self.dirty |= !self.ledger.is_empty() || !self.pending.is_empty();
     }
 
     /// Something changed that groups depend on as one of `nodes` does: at once if that is the first for a while, together
-    /// with what else changes otherwise.
-    pub(super) fn stir_together(&mut self, now: Instant, nodes: usize) {
+    /// with what else changes otherwise. `figures`: by no more than how busy it is, for which no member is moved.
+    pub(super) fn stir_together(&mut self, now: Instant, nodes: usize, figures: bool) {
+        if !figures {
+            self.wake();
+        }
         let pause = LOOK_A_NODE.saturating_mul(u32::try_from(nodes).unwrap_or(u32::MAX));
         let due = self.looked.map_or(now, |looked| looked + pause);
         if due <= now {
-            self.stir();
+            self.look_again();
         } else if !self.ledger.is_empty() || !self.pending.is_empty() {
             self.look_at = Some(self.look_at.map_or(due, |at| at.min(due)));
         }
@@ -128,6 +144,11 @@ impl Groups {
             self.stayed.push((relocation, error));
         }
         self.dirty = true;
+    }
+
+    /// The daemon that works in a group's place.
+    pub(super) fn worker(&self, group: GroupId, index: u32) -> Option<DaemonId> {
+        self.ledger.get(group)?.worker(index)
     }
 
     fn is_here(&self, node: NodeId) -> bool {
@@ -260,6 +281,7 @@ impl MeshOs {
         groups.told.remove(&id);
         groups.lacking.remove(&id);
         groups.balance_at.remove(&id);
+        groups.at_rest.remove(&id);
         groups.turns.remove(&id);
         groups.missing.retain(|(group, _), _| *group != id);
         groups.refusals.retain(|(group, ..), _| *group != id);

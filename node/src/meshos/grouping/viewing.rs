@@ -6,6 +6,7 @@ use meshground_shared::{
 
 use super::super::MeshOs;
 use crate::{
+    admin::GroupPicture,
     compute::{Stated, groups::Entry},
     time::Instant,
 };
@@ -14,6 +15,14 @@ impl MeshOs {
     /// The groups there are, by id, as this node sees them.
     pub fn groups(&self) -> impl Iterator<Item = GroupView> {
         self.groups.ledger.iter().map(|(id, entry)| self.view_group(id, entry))
+    }
+
+    /// The same, as far as commands depend on them.
+    pub(in crate::meshos) fn group_pictures(&self) -> impl Iterator<Item = (GroupId, GroupPicture)> {
+        self.groups.ledger.iter().map(|(id, entry)| {
+            let members = entry.places().map(|index| entry.member(index)).collect();
+            (id, GroupPicture { leader: entry.leader(), members })
+        })
     }
 
     /// One of them.
