@@ -58,7 +58,8 @@ pub(super) fn daemon(
 ) -> Result<Box<dyn MeshDaemon>, DaemonError> {
     let daemon = Apart::new(daemon, runtime);
     let said = catch_unwind(AssertUnwindSafe(|| (daemon.inner().name(), daemon.inner().requirements())));
-    let (name, requirements) = said.map_err(|_| DaemonError::new("it panicked over its name"))?;
+    let (name, requirements) =
+        said.map_err(|_| DaemonError::new("it panicked over its name or requirements"))?;
     Ok(Box::new(Handed { daemon, name, requirements }))
 }
 
