@@ -28,7 +28,7 @@ async fn a_node_with_another_pre_shared_key_fails_the_boot_by_name_before_its_ti
     let mut events = log.subscribe().events;
     let config = ClusterConfig {
         // Far more than `within` waits for.
-        handshake_timeout: Duration::from_secs(3_600),
+        handshake_timeout: Duration::from_hours(1),
         psk_overrides: BTreeMap::from([(2, [1; 32])]),
         log: Some(Arc::clone(&log)),
         ..ClusterConfig::default()
