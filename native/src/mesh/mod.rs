@@ -39,7 +39,7 @@ use self::{
     inbox::Inboxes,
     observed::Observed,
     outbox::Outboxes,
-    stream::Desk,
+    stream::StreamDesk,
     view::View,
 };
 use crate::{
@@ -70,7 +70,7 @@ struct Inner {
     view: Arc<View>,
     outboxes: Arc<Outboxes>,
     inboxes: Arc<Inboxes>,
-    desk: Arc<Desk>,
+    desk: Arc<StreamDesk>,
     switchboard: Arc<Switchboard>,
     observed: Arc<Observed>,
     os: Option<Daemons>,
