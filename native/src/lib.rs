@@ -25,6 +25,7 @@ pub mod cluster;
 pub mod daemons;
 mod driver;
 mod faults;
+mod lock;
 pub mod log;
 mod machine;
 pub mod mesh;

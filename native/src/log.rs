@@ -7,14 +7,14 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use meshground_shared::{CommandId, Epoch, Event, EventKind, NodeId, Snapshot};
 use tokio::sync::watch;
 
-use crate::random;
+use crate::{lock::lock, random};
 
 /// How many events a log keeps for [`EventLog::resume`], unless told otherwise. A subscriber may also fall this
 /// far behind before it loses events. A boot of 128 nodes in a full mesh writes a quarter of it.
@@ -165,13 +165,9 @@ impl EventLog {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic while holding it can only have come from `with_snapshot`'s closure, which changes nothing.
         lock(&self.shared)
     }
-}
-
-fn lock(shared: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
-    // A panic while holding it can only have come from `with_snapshot`'s closure, which changes nothing.
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl EventReceiver {

@@ -2,11 +2,13 @@
 
 use std::{
     fs,
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
 use meshground_node::{InventoryProbe, Resources};
+
+use crate::lock::lock;
 
 /// All nodes of a process are on one machine, and what they ask within this is answered once.
 const FRESH: Duration = Duration::from_millis(500);
@@ -28,7 +30,7 @@ struct Sample {
 
 impl InventoryProbe for MachineProbe {
     fn resources(&mut self) -> Resources {
-        let mut latest = LATEST.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latest = lock(&LATEST);
         if let Some(sample) = latest.filter(|sample| sample.at.elapsed() < FRESH) {
             return sample.resources;
         }

@@ -74,5 +74,5 @@ pub use route::Route;
 pub use rpc::{
     APPLICATION_CODES, CallError, CallEvent, CallId, CallRecord, MAX_BODY, MAX_METHOD, MAX_REASON, ReplyError,
 };
-pub use stream::{StreamError, StreamEvent, StreamId, StreamKind};
+pub use stream::{MAX_CODE, StreamError, StreamEvent, StreamId, StreamKind};
 pub use time::{Instant, Now, WallTime};

@@ -4,6 +4,9 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
+/// The most bytes of a state that one answer, or one item of it, brings.
+pub(crate) const PIECE: usize = 256 << 10;
+
 /// Bytes that are not what they should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not what a node of this version says")]
@@ -13,6 +16,11 @@ pub(crate) struct WireError;
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     // Only a type that its serialisation cannot express makes it fail, and ours are tested.
     postcard::to_allocvec(value).unwrap_or_default()
+}
+
+/// Writes a value of ours, after the version of what it belongs to.
+pub(crate) fn versioned(version: u8, value: &impl Serialize) -> Vec<u8> {
+    postcard::to_extend(value, vec![version]).expect("bytes, numbers and names can be encoded")
 }
 
 /// Reads a value, and nothing after it.

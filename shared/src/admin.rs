@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::id::{DaemonId, GroupId, MigrationId, NodeId};
 
 /// What one operator's signature is enough for.
+///
+/// Nodes send its number in this order (`PROTOCOL.md`, section 10): a new one goes to the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AdminVerb {
@@ -74,6 +76,8 @@ impl AdminVerb {
 }
 
 /// What needs several operators, and a look at what it will do.
+///
+/// Nodes send its number in this order (`PROTOCOL.md`, section 10): a new one goes to the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IceVerb {
@@ -111,6 +115,8 @@ pub enum IceVerb {
 }
 
 /// A command of either kind.
+///
+/// Nodes send its number in this order (`PROTOCOL.md`, section 10): a new one goes to the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verb {
@@ -149,6 +155,8 @@ impl Verb {
 }
 
 /// Why a command was rejected.
+///
+/// Nodes send its number in this order (`PROTOCOL.md`, section 10): a new one goes to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rejection {
@@ -179,6 +187,8 @@ pub enum Rejection {
 }
 
 /// What became of a command on one node.
+///
+/// Nodes send its number in this order (`PROTOCOL.md`, section 10): a new one goes to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
@@ -221,6 +231,8 @@ pub struct BlastRadius {
 }
 
 /// Whether a node serves, and if not, on its way whither.
+///
+/// Nodes send its number in this order (`PROTOCOL.md`, section 13): a new one goes to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Maintenance {

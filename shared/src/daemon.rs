@@ -40,6 +40,8 @@ pub struct Member {
 }
 
 /// What a daemon is doing.
+///
+/// Nodes send its number in this order (`PROTOCOL.md`, section 13): a new one goes to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lifecycle {
@@ -64,6 +66,8 @@ pub enum Lifecycle {
 }
 
 /// What a daemon says of itself.
+///
+/// Nodes send its number in this order (`PROTOCOL.md`, section 13): a new one goes to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DaemonHealth {

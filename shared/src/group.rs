@@ -41,6 +41,8 @@ pub struct GroupMember {
 }
 
 /// How the members of a group belong together.
+///
+/// Nodes send its number in this order (`PROTOCOL.md`, section 11): a new one goes to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GroupKind {

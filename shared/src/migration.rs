@@ -35,6 +35,8 @@ pub struct MigrationView {
 
 /// How far a migration is. The first six come in this order; any of the first five may end in one of
 /// the last two.
+///
+/// Nodes send its number in this order (`PROTOCOL.md`, section 13): a new one goes to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MigrationPhase {

@@ -4,10 +4,7 @@
 //! one by folding each event as it is logged; the page keeps its own with the
 //! same [`Snapshot::apply`]; so both always agree.
 
-use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    net::SocketAddr,
-};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -109,6 +106,90 @@ pub struct NodeSnapshot {
     /// The last [`AUDIT_KEPT`] signed commands it decided on, the latest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audit: Vec<AuditEntry>,
+}
+
+impl NodeSnapshot {
+    fn started(index: u32, address: SocketAddr, public_key: PublicKey, started_us: u64) -> Self {
+        Self {
+            index,
+            address,
+            public_key,
+            state: NodeState::Running,
+            started_us,
+            peers: BTreeMap::new(),
+            faults: BTreeMap::new(),
+            daemons: BTreeMap::new(),
+            maintenance: Maintenance::Active,
+            cordoned: false,
+            frozen_until_us: None,
+            audit: Vec::new(),
+        }
+    }
+
+    /// Folds one event of its own.
+    fn apply(&mut self, event: &Event) {
+        match &event.kind {
+            EventKind::NodePaused => self.state = NodeState::Paused,
+            EventKind::NodeResumed => self.state = NodeState::Running,
+            EventKind::FaultChanged { peer, fault: Some(fault) } => {
+                self.faults.insert(*peer, *fault);
+            }
+            EventKind::FaultChanged { peer, fault: None } => {
+                self.faults.remove(peer);
+            }
+            EventKind::DaemonChanged { daemon } => {
+                self.daemons.insert(daemon.id, daemon.clone());
+            }
+            EventKind::DaemonGone { daemon, .. } => {
+                self.daemons.remove(daemon);
+            }
+            EventKind::MaintenanceChanged { state, cordoned } => {
+                self.maintenance = *state;
+                self.cordoned = *cordoned;
+            }
+            EventKind::FreezeChanged { remaining_ms } => {
+                self.frozen_until_us =
+                    remaining_ms.map(|ms| event.at_us.saturating_add(ms.saturating_mul(1_000)));
+            }
+            EventKind::AdminDecided { entry } => {
+                if self.audit.len() == AUDIT_KEPT {
+                    self.audit.remove(0);
+                }
+                self.audit.push(entry.clone());
+            }
+            _ => self.apply_to_peers(event),
+        }
+    }
+
+    /// Folds one event of its sessions.
+    fn apply_to_peers(&mut self, event: &Event) {
+        match &event.kind {
+            EventKind::SessionUp { peer, address, role } => {
+                let session = PeerSnapshot {
+                    address: *address,
+                    role: *role,
+                    health: Health::Healthy,
+                    since_us: event.at_us,
+                    heard: true,
+                };
+                self.peers.insert(*peer, session);
+            }
+            EventKind::SessionDown { peer, .. } => {
+                self.peers.remove(peer);
+            }
+            EventKind::PeerHealth { peer, to, .. } => {
+                if let Some(peer) = self.peers.get_mut(peer) {
+                    peer.health = *to;
+                }
+            }
+            EventKind::OneWay { peer, deaf } => {
+                if let Some(peer) = self.peers.get_mut(peer) {
+                    peer.heard = !deaf;
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Whether a member runs.
@@ -250,93 +331,36 @@ impl Snapshot {
     }
 
     fn apply_to_node(&mut self, id: NodeId, event: &Event) {
-        if let EventKind::NodeStopped { .. } = event.kind {
-            self.strand_migrations(id, event.at_us);
-        }
-        if let EventKind::NodeStarted { index, address, public_key } = &event.kind {
-            let node = NodeSnapshot {
-                index: *index,
-                address: *address,
-                public_key: *public_key,
-                state: NodeState::Running,
-                started_us: event.at_us,
-                peers: BTreeMap::new(),
-                faults: BTreeMap::new(),
-                daemons: BTreeMap::new(),
-                maintenance: Maintenance::Active,
-                cordoned: false,
-                frozen_until_us: None,
-                audit: Vec::new(),
-            };
-            self.nodes.insert(id, node);
-            return;
-        }
-        let Entry::Occupied(mut entry) = self.nodes.entry(id) else { return };
-        let node = entry.get_mut();
         match &event.kind {
-            EventKind::NodeStopped { reason: StopReason::Shutdown | StopReason::Replaced } => {
-                entry.remove();
-                for other in self.nodes.values_mut() {
-                    other.faults.remove(&id);
+            EventKind::NodeStarted { index, address, public_key } => {
+                self.nodes.insert(id, NodeSnapshot::started(*index, *address, *public_key, event.at_us));
+            }
+            EventKind::NodeStopped { reason } => self.stop_node(id, *reason, event.at_us),
+            _ => {
+                if let Some(node) = self.nodes.get_mut(&id) {
+                    node.apply(event);
                 }
             }
-            EventKind::NodeStopped { reason: StopReason::Crash } => {
-                node.state = NodeState::Crashed;
-                node.peers.clear();
-                node.daemons.clear();
-            }
-            EventKind::NodePaused => node.state = NodeState::Paused,
-            EventKind::NodeResumed => node.state = NodeState::Running,
-            EventKind::FaultChanged { peer, fault: Some(fault) } => {
-                node.faults.insert(*peer, *fault);
-            }
-            EventKind::FaultChanged { peer, fault: None } => {
-                node.faults.remove(peer);
-            }
-            EventKind::SessionUp { peer, address, role } => {
-                let session = PeerSnapshot {
-                    address: *address,
-                    role: *role,
-                    health: Health::Healthy,
-                    since_us: event.at_us,
-                    heard: true,
-                };
-                node.peers.insert(*peer, session);
-            }
-            EventKind::SessionDown { peer, .. } => {
-                node.peers.remove(peer);
-            }
-            EventKind::PeerHealth { peer, to, .. } => {
-                if let Some(peer) = node.peers.get_mut(peer) {
-                    peer.health = *to;
+        }
+    }
+
+    fn stop_node(&mut self, id: NodeId, reason: StopReason, at_us: u64) {
+        self.strand_migrations(id, at_us);
+        match reason {
+            StopReason::Shutdown | StopReason::Replaced => {
+                if self.nodes.remove(&id).is_some() {
+                    for other in self.nodes.values_mut() {
+                        other.faults.remove(&id);
+                    }
                 }
             }
-            EventKind::DaemonChanged { daemon } => {
-                node.daemons.insert(daemon.id, daemon.clone());
-            }
-            EventKind::DaemonGone { daemon, .. } => {
-                node.daemons.remove(daemon);
-            }
-            EventKind::MaintenanceChanged { state, cordoned } => {
-                node.maintenance = *state;
-                node.cordoned = *cordoned;
-            }
-            EventKind::FreezeChanged { remaining_ms } => {
-                node.frozen_until_us =
-                    remaining_ms.map(|ms| event.at_us.saturating_add(ms.saturating_mul(1_000)));
-            }
-            EventKind::AdminDecided { entry } => {
-                if node.audit.len() == AUDIT_KEPT {
-                    node.audit.remove(0);
-                }
-                node.audit.push(entry.clone());
-            }
-            EventKind::OneWay { peer, deaf } => {
-                if let Some(peer) = node.peers.get_mut(peer) {
-                    peer.heard = !deaf;
+            StopReason::Crash => {
+                if let Some(node) = self.nodes.get_mut(&id) {
+                    node.state = NodeState::Crashed;
+                    node.peers.clear();
+                    node.daemons.clear();
                 }
             }
-            _ => {}
         }
     }
 

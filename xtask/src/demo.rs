@@ -14,8 +14,8 @@ use crate::workspace::Workspace;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// How many nodes to start with
-    #[arg(long, default_value_t = 5, value_parser = value_parser!(u16).range(1..))]
+    /// How many nodes to start with, as many as the server boots at most
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u16).range(0..=256))]
     nodes: u16,
     /// The port of the page and the WebSocket; 0 picks a free one
     #[arg(long, default_value_t = 7777)]

@@ -4,12 +4,15 @@
 //! - [`page`], [`server`]: what gets built; [`stamp`] tells when that can be skipped.
 //! - [`tools`], [`wasm`], [`browser`], [`apt`]: finding what the build needs, and installing it.
 //! - [`mod@step`]: announcing, timing and running; everything above goes through it.
+//! - `documents`, only in tests: that every module has its place in `ARCHITECTURE.md`.
 //! - [`workspace`]: where things are, and which versions are pinned.
 
 mod apt;
 mod bench;
 mod browser;
 mod demo;
+#[cfg(test)]
+mod documents;
 mod page;
 mod path;
 mod server;

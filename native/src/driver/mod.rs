@@ -48,7 +48,7 @@ use crate::{
         lobby::Lobby,
         observed::Observed,
         outbox::Outboxes,
-        stream::Desk,
+        stream::StreamDesk,
         view::View,
         wishes::{Deed, Wishes},
     },
@@ -167,6 +167,30 @@ pub(crate) struct Orders {
     pub(crate) wishes: Arc<Wishes>,
 }
 
+/// What a node's task is made of.
+pub(crate) struct Parts {
+    pub(crate) socket: Socket,
+    pub(crate) node: Node,
+    /// What runs daemons beside it, and how long they have to stop; if anything does.
+    pub(crate) system: Option<(System, Duration)>,
+    /// Rings when outboxes, streams or calls have something for the task.
+    pub(crate) work: Arc<Notify>,
+    pub(crate) outboxes: Arc<Outboxes>,
+    pub(crate) inboxes: Arc<Inboxes>,
+    pub(crate) lobby: Arc<Lobby>,
+    pub(crate) desk: Arc<StreamDesk>,
+    pub(crate) switchboard: Arc<Switchboard>,
+    pub(crate) observed: Arc<Observed>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) orders: Orders,
+    /// Says whether it stands still.
+    pub(crate) paused: watch::Sender<bool>,
+    pub(crate) view: Arc<View>,
+    pub(crate) observer: Option<Box<dyn Observer>>,
+    /// Goes when the task is gone.
+    pub(crate) closed: watch::Sender<()>,
+}
+
 /// The task's state. The order of the fields matters: they are dropped in it, and the last says that all is gone.
 pub(crate) struct Driver {
     socket: Socket,
@@ -222,50 +246,32 @@ enum End {
 }
 
 impl Driver {
-    #[allow(clippy::too_many_arguments)]
-    pub(crate) fn new(
-        socket: Socket,
-        node: Node,
-        work: Arc<Notify>,
-        system: Option<(System, Duration)>,
-        outboxes: Arc<Outboxes>,
-        inboxes: Arc<Inboxes>,
-        lobby: Arc<Lobby>,
-        desk: Arc<Desk>,
-        switchboard: Arc<Switchboard>,
-        call_records: Arc<Observed>,
-        commands: mpsc::Receiver<Command>,
-        orders: Orders,
-        paused: watch::Sender<bool>,
-        view: Arc<View>,
-        observer: Option<Box<dyn Observer>>,
-        closed: watch::Sender<()>,
-    ) -> Self {
-        let (system, grace) = system.unzip();
+    pub(crate) fn new(parts: Parts) -> Self {
+        let (system, grace) = parts.system.unzip();
         Self {
-            socket,
-            node,
+            socket: parts.socket,
+            node: parts.node,
             system,
             stop_by: None,
             grace: grace.unwrap_or_default() + BEYOND_GRACE,
             egress: Egress::default(),
-            work,
-            pump: Pump::new(outboxes),
-            streams: Streams::new(desk),
-            calls: Calls::new(switchboard, call_records),
+            work: parts.work,
+            pump: Pump::new(parts.outboxes),
+            streams: Streams::new(parts.desk),
+            calls: Calls::new(parts.switchboard, parts.observed),
             reach: Reach::default(),
-            listeners: Listeners { inboxes, lobby },
-            commands,
-            orders,
-            paused,
-            view,
+            listeners: Listeners { inboxes: parts.inboxes, lobby: parts.lobby },
+            commands: parts.commands,
+            orders: parts.orders,
+            paused: parts.paused,
+            view: parts.view,
             dials: BTreeMap::new(),
             parted: Vec::new(),
             awaited: Vec::new(),
             events: Vec::new(),
             errors: 0,
-            observer,
-            _closed: closed,
+            observer: parts.observer,
+            _closed: parts.closed,
         }
     }
 

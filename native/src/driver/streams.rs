@@ -6,7 +6,7 @@ use meshground_node::{Node, NodeId, StreamError, StreamEvent, StreamId};
 use tokio::sync::oneshot;
 
 use super::{clock::now, reach::Reach};
-use crate::mesh::stream::{Desk, End, REFUSED, STREAM_BUFFER, Shared, Stream};
+use crate::mesh::stream::{End, REFUSED, STREAM_BUFFER, Shared, Stream, StreamDesk};
 
 /// Whoever waits for a stream to be opened.
 pub(crate) type Opening = oneshot::Sender<Result<Stream, StreamError>>;
@@ -14,7 +14,7 @@ pub(crate) type Opening = oneshot::Sender<Result<Stream, StreamError>>;
 /// The task's end of the streams. When it goes, they are lost.
 #[derive(Debug)]
 pub(super) struct Streams {
-    desk: Arc<Desk>,
+    desk: Arc<StreamDesk>,
     open: BTreeMap<(NodeId, StreamId), Arc<Shared>>,
     /// Openings that wait until fewer are open, or for a session over others, by peer.
     waiting: Vec<(NodeId, Opening)>,
@@ -22,7 +22,7 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    pub(super) fn new(desk: Arc<Desk>) -> Self {
+    pub(super) fn new(desk: Arc<StreamDesk>) -> Self {
         Self { desk, open: BTreeMap::new(), waiting: Vec::new(), ready: Vec::new() }
     }
 

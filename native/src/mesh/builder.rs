@@ -1,6 +1,6 @@
 //! Configuring and starting a node.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use meshground_node::{
@@ -14,10 +14,10 @@ use tokio::{
 
 use super::{
     COMMAND_QUEUE, Inner, Mesh, MeshError, call::Switchboard, inbox::Inboxes, lobby::Lobby,
-    observed::Observed, outbox::Outboxes, stream::Desk, view::View, wishes::Wishes,
+    observed::Observed, outbox::Outboxes, stream::StreamDesk, view::View, wishes::Wishes,
 };
 use crate::{
-    driver::{Driver, Observer, Orders, Socket, System, birth, now},
+    driver::{Driver, Observer, Orders, Parts, Socket, System, birth, now},
     faults::FaultTable,
     machine::MachineProbe,
     meshos::{Daemons, RuntimeState, factory},
@@ -147,38 +147,21 @@ impl MeshBuilder {
         let rng_seed = self.rng_seed.unwrap_or_else(random::bytes);
         let mut node = Node::new(self.config, identity, rng_seed, birth())?;
         let (os, system) = if let Some(config) = self.meshos {
-            let grace = config.grace;
-            let mut os = MeshOs::new(config, &node, random::bytes(), now());
-            os.install_inventory_probe(Box::new(MachineProbe));
-            for (kind, made) in self.factories {
-                os.register_factory(now(), &kind, factory(made, runtime.clone()));
-            }
-            if let Some(capabilities) = self.capabilities {
-                os.announce(now(), &mut node, capabilities);
-            }
-            let state = Daemons {
-                state: watch::Sender::new(RuntimeState::Registering),
-                view: Arc::new(ArcSwap::new(os.snapshot())),
-                viewed: watch::Sender::new(()),
-            };
-            let system = System::new(os, runtime.clone(), state.clone());
-            (Some(state), Some((system, grace)))
+            let (os, system) = daemons(config, self.factories, self.capabilities, &mut node, runtime.clone());
+            (Some(os), Some(system))
         } else {
             if let Some(capabilities) = self.capabilities {
                 node.announce(now(), capabilities);
             }
             (None, None)
         };
-        let bind_error =
-            |error: std::io::Error| MeshError::Bind { address: self.address, reason: error.to_string() };
-        let socket = Socket::bind(self.address).map_err(bind_error)?;
-        let local_addr = socket.local_addr().map_err(bind_error)?;
+        let (socket, local_addr) = open(self.address)?;
 
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
         let view = Arc::<View>::default();
         // One for all of them: the task looks everywhere anyway, and waiting in one place is cheaper than in three.
         let work = Arc::new(Notify::new());
-        let desk = Arc::new(Desk::new(Arc::clone(&work)));
+        let desk = Arc::new(StreamDesk::new(Arc::clone(&work)));
         let switchboard = Arc::new(Switchboard::new(Arc::clone(&work)));
         let observed = Arc::<Observed>::default();
         let outboxes = Arc::new(Outboxes::new(Arc::clone(&work)));
@@ -198,24 +181,24 @@ impl MeshBuilder {
             fault_seed: self.fault_seed.unwrap_or_else(|| u64::from_le_bytes(random::bytes())),
         };
         let (node_id, public_key, max_message) = (node.id(), node.public_key(), node.max_message());
-        let driver = Driver::new(
+        let driver = Driver::new(Parts {
             socket,
             node,
-            work,
             system,
-            Arc::clone(&outboxes),
-            Arc::clone(&inboxes),
-            Arc::clone(&lobby),
-            Arc::clone(&desk),
-            Arc::clone(&switchboard),
-            Arc::clone(&observed),
-            queue,
+            work,
+            outboxes: Arc::clone(&outboxes),
+            inboxes: Arc::clone(&inboxes),
+            lobby: Arc::clone(&lobby),
+            desk: Arc::clone(&desk),
+            switchboard: Arc::clone(&switchboard),
+            observed: Arc::clone(&observed),
+            commands: queue,
             orders,
-            pausing,
-            Arc::clone(&view),
-            self.observer,
-            closing,
-        );
+            paused: pausing,
+            view: Arc::clone(&view),
+            observer: self.observer,
+            closed: closing,
+        });
         let task = runtime.spawn(driver.run()).abort_handle();
         let inner = Inner {
             node_id,
@@ -241,6 +224,39 @@ impl MeshBuilder {
         };
         Ok(Mesh { inner: Arc::new(inner) })
     }
+}
+
+/// What runs daemons beside a node, and how it is seen from outside the node's task; with the time that daemons have to stop.
+fn daemons(
+    config: MeshOsConfig,
+    factories: Vec<(String, Arc<dyn DaemonFactory>)>,
+    capabilities: Option<Capabilities>,
+    node: &mut Node,
+    runtime: Handle,
+) -> (Daemons, (System, Duration)) {
+    let grace = config.grace;
+    let mut os = MeshOs::new(config, node, random::bytes(), now());
+    os.install_inventory_probe(Box::new(MachineProbe));
+    for (kind, made) in factories {
+        os.register_factory(now(), &kind, factory(made, runtime.clone()));
+    }
+    if let Some(capabilities) = capabilities {
+        os.announce(now(), node, capabilities);
+    }
+    let state = Daemons {
+        state: watch::Sender::new(RuntimeState::Registering),
+        view: Arc::new(ArcSwap::new(os.snapshot())),
+        viewed: watch::Sender::new(()),
+    };
+    let system = System::new(os, runtime, state.clone());
+    (state, (system, grace))
+}
+
+fn open(address: SocketAddr) -> Result<(Socket, SocketAddr), MeshError> {
+    let bind_error = |error: io::Error| MeshError::Bind { address, reason: error.to_string() };
+    let socket = Socket::bind(address).map_err(bind_error)?;
+    let local_addr = socket.local_addr().map_err(bind_error)?;
+    Ok((socket, local_addr))
 }
 
 impl fmt::Debug for MeshBuilder {

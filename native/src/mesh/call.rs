@@ -6,7 +6,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use super::MeshError;
+use crate::lock::lock;
 
 /// How many requests of one peer a node works on at a time; beyond, it answers [`CallError::Overloaded`].
 pub const MAX_HANDLERS: usize = 1_024;
@@ -158,7 +159,7 @@ impl Switchboard {
     }
 
     pub(crate) fn order(&self, order: Order) {
-        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut orders = lock(&self.orders);
         // One that nobody will carry out is dropped, and whoever waits for it learns that.
         if !orders.down {
             orders.waiting.push(order);
@@ -167,13 +168,13 @@ impl Switchboard {
     }
 
     pub(crate) fn take_orders(&self, orders: &mut Vec<Order>) {
-        orders.append(&mut self.orders.lock().unwrap_or_else(PoisonError::into_inner).waiting);
+        orders.append(&mut lock(&self.orders).waiting);
     }
 
     /// The node is down.
     pub(crate) fn close(&self) {
         let dropped = {
-            let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut orders = lock(&self.orders);
             orders.down = true;
             std::mem::take(&mut orders.waiting)
         };
@@ -181,11 +182,11 @@ impl Switchboard {
     }
 
     pub(crate) fn handler(&self, method: &str) -> Option<Handler> {
-        self.handlers.lock().unwrap_or_else(PoisonError::into_inner).0.get(method).cloned()
+        lock(&self.handlers).0.get(method).cloned()
     }
 
     pub(super) fn serve(&self, method: &str, handler: Handler) {
-        self.handlers.lock().unwrap_or_else(PoisonError::into_inner).0.insert(method.to_owned(), handler);
+        lock(&self.handlers).0.insert(method.to_owned(), handler);
     }
 
     fn token(&self) -> Token {

@@ -4,12 +4,14 @@ use std::{
     collections::VecDeque,
     future::poll_fn,
     mem::replace,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, Weak},
     task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
 use meshground_node::{NodeId, Received};
+
+use crate::lock::lock;
 
 /// How many received messages are kept for each receiver of [`Mesh::messages`](super::Mesh::messages).
 pub const MESSAGE_QUEUE: usize = 65_536;
@@ -39,10 +41,10 @@ pub struct Messages {
 
 /// Who listens to one node.
 #[derive(Debug, Default)]
-pub(crate) struct Inboxes(Mutex<Listeners>);
+pub(crate) struct Inboxes(Mutex<InboxListeners>);
 
 #[derive(Debug, Default)]
-struct Listeners {
+struct InboxListeners {
     inboxes: Vec<Weak<Inbox>>,
     down: bool,
 }
@@ -61,11 +63,6 @@ struct Queue {
     missed: u64,
     ended: bool,
     reader: Option<Waker>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is guarded is consistent after every statement that can panic.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Inboxes {

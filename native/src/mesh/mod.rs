@@ -41,7 +41,7 @@ use self::{
     lobby::Lobby,
     observed::Observed,
     outbox::Outboxes,
-    stream::Desk,
+    stream::StreamDesk,
     view::View,
     wishes::Wishes,
 };
@@ -74,7 +74,7 @@ struct Inner {
     outboxes: Arc<Outboxes>,
     inboxes: Arc<Inboxes>,
     lobby: Arc<Lobby>,
-    desk: Arc<Desk>,
+    desk: Arc<StreamDesk>,
     switchboard: Arc<Switchboard>,
     observed: Arc<Observed>,
     os: Option<Daemons>,

@@ -5,13 +5,14 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use meshground_node::{NodeId, SendError};
 use tokio::sync::Notify;
 
 use super::MeshError;
+use crate::lock::lock;
 
 /// How many bytes of messages wait for a peer until the node's task takes them, unless it is a single longer one;
 /// callers beyond that wait. What the
@@ -66,11 +67,6 @@ pub(super) enum Refusal {
     Full,
     /// The session is gone.
     Closed,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is guarded is consistent after every statement.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Outboxes {

@@ -3,13 +3,14 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
-use meshground_node::{NodeId, StreamError, StreamId};
+use meshground_node::{MAX_CODE, NodeId, StreamError, StreamId};
 use tokio::sync::Notify;
 
 use super::MeshError;
+use crate::lock::lock;
 
 /// How many bytes wait between a stream's handle and the node's task, each way; beyond, a writer waits, and the peer is
 /// held back. What the node keeps itself comes on top.
@@ -24,7 +25,7 @@ pub const REFUSED: u64 = 2;
 
 /// What a node's streams and its task have in common.
 #[derive(Debug, Default)]
-pub(crate) struct Desk {
+pub(crate) struct StreamDesk {
     registry: Mutex<Registry>,
     /// The task has something to do.
     work: Arc<Notify>,
@@ -108,12 +109,7 @@ pub(crate) enum End {
     Reset(u64),
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is guarded is consistent after every statement.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Desk {
+impl StreamDesk {
     /// Without streams yet. The task is told by `work` when it has something to do.
     pub(crate) fn new(work: Arc<Notify>) -> Self {
         Self { work, ..Self::default() }
@@ -218,17 +214,17 @@ pub struct Stream {
 /// The sending half of a stream.
 pub struct SendStream {
     shared: Arc<Shared>,
-    desk: Arc<Desk>,
+    desk: Arc<StreamDesk>,
 }
 
 /// The receiving half of a stream.
 pub struct ReceiveStream {
     shared: Arc<Shared>,
-    desk: Arc<Desk>,
+    desk: Arc<StreamDesk>,
 }
 
 impl Stream {
-    pub(crate) fn new(shared: Arc<Shared>, desk: Arc<Desk>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, desk: Arc<StreamDesk>) -> Self {
         let send = SendStream { shared: Arc::clone(&shared), desk: Arc::clone(&desk) };
         Self { send, receive: ReceiveStream { shared, desk } }
     }
@@ -290,9 +286,6 @@ impl Stream {
         self.receive.stop(code);
     }
 }
-
-/// The largest code that can be told.
-const MAX_CODE: u64 = (1 << 62) - 1;
 
 impl SendStream {
     /// Writes all of `data`; returns when it is queued, and waits while [`STREAM_BUFFER`] bytes are. Dropped before it

@@ -2,10 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use meshground_node::{NodeId, PeerView};
+
+use crate::lock::lock;
 
 /// The peers as they were last told: the task tells of each that changed, and they are put together when somebody asks.
 /// So a boot, in which nobody asks but every session is a change, costs each of them the same however many there are.
@@ -22,7 +24,7 @@ struct Known {
 impl View {
     /// These peers have changed, or are none any more.
     pub(crate) fn update(&self, changed: impl IntoIterator<Item = (NodeId, Option<PeerView>)>) {
-        let mut known = self.lock();
+        let mut known = lock(&self.0);
         for (id, peer) in changed {
             match peer {
                 Some(peer) => known.peers.insert(id, peer),
@@ -34,18 +36,13 @@ impl View {
 
     /// All of them, by id.
     pub(super) fn peers(&self) -> Arc<[PeerView]> {
-        let mut known = self.lock();
+        let mut known = lock(&self.0);
         let Known { peers, all } = &mut *known;
         Arc::clone(all.get_or_insert_with(|| peers.values().copied().collect()))
     }
 
     /// How many there are.
     pub(super) fn count(&self) -> usize {
-        self.lock().peers.len()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        // What is guarded is consistent after every statement that could panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0).peers.len()
     }
 }

@@ -1,7 +1,5 @@
 //! Signed commands, handed to one node.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use meshground_node::{
     Commanded, Settlement, WallTime,
     admin::{AuditFilter, SignedCommand},
@@ -9,12 +7,11 @@ use meshground_node::{
 use meshground_shared::{AuditEntry, BlastRadius, IceVerb};
 
 use super::{DaemonRuntime, DaemonRuntimeError, runtime::settle};
-use crate::driver::now;
+use crate::{driver::now, log::wall_us};
 
 /// The wall clock, for the time at which a command is issued.
 pub fn wall_time() -> WallTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    WallTime(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+    WallTime(wall_us())
 }
 
 impl DaemonRuntime {

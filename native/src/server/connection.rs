@@ -26,7 +26,7 @@ use tokio_tungstenite::{
 use super::{
     App,
     dispatch::{self, Call, Incoming},
-    outbox::{Gone, Held, Outbox, outbox},
+    outbox::{ClientOutbox, Gone, Held, outbox},
     subscription,
 };
 
@@ -40,7 +40,7 @@ const LINGER: Duration = Duration::from_secs(5);
 /// What one connection's tasks share.
 struct Session {
     app: Arc<App>,
-    outbox: Outbox,
+    outbox: ClientOutbox,
     requests: Arc<Semaphore>,
     /// The stream of this connection's subscription, if it has one.
     stream: Mutex<Option<JoinHandle<()>>>,

@@ -199,6 +199,11 @@ fn params<M: Method>(given: Value) -> Result<M::Params, RpcError> {
     })
 }
 
+/// The usage of a method without parameters.
+const NO_PARAMS: &str = "It takes no parameters: give {} or leave `params` out.";
+/// The usage of a method that nobody wrote one for; a test sees to it that there is none.
+const NO_USAGE: &str = "Its parameters are in the contract, the crate `shared`.";
+
 /// What the parameters of a method look like.
 fn usage(method: &str) -> &'static str {
     match method {
@@ -240,6 +245,13 @@ fn usage(method: &str) -> &'static str {
         DaemonDeliver::NAME => {
             "Give {\"daemon\": id, \"payload\": \"text\"}, and \"via\": the id of a node if another one is to send it."
         }
+        GroupSpawn::NAME => {
+            "Give {\"kind\": \"replica\", \"daemon\": \"counter\", \"count\": 3}, the daemon a kind out of daemon.kinds; for \
+             the kind \"fork\" also \"parent\": id of a daemon, \"standby\" is the third kind; and \"name\", \"anchor\": \
+             the id of a node, and \"args\" if you like."
+        }
+        GroupScale::NAME => "Give {\"group\": id, \"count\": 3}, the group out of cluster.snapshot.",
+        GroupPromote::NAME | GroupStop::NAME => "Give {\"group\": id}, out of cluster.snapshot.",
         MigrationStart::NAME => {
             "Give {\"daemon\": id, \"to\": the id of a node}, both out of cluster.snapshot."
         }
@@ -254,8 +266,8 @@ fn usage(method: &str) -> &'static str {
             "Give {}, or any of \"node\", \"operator\", \"verb\", \"since_us\" and \"limit\" to see less."
         }
         IceSimulate::NAME => {
-            "Give {\"verb\": {\"freeze_cluster\": {\"ttl_ms\": 30000}}}, \"thaw_cluster\", \"flush_avoid_lists\", \
-             {\"force_evict_replica\": {\"group\": id, \"index\": 0}}, {\"force_restart_daemon\": {\"daemon\": id}}, \
+            "Give {\"verb\": {\"freeze_cluster\": {\"ttl_ms\": 30000}}}, with `ttl_ms` from 1 to 3,600,000; or \
+             \"thaw_cluster\", \"flush_avoid_lists\", {\"force_evict_replica\": {\"group\": id, \"index\": 0}}, {\"force_restart_daemon\": {\"daemon\": id}}, \
              {\"force_cutover\": {\"migration\": id}} or {\"kill_migration\": {\"migration\": id}}."
         }
         IceExecute::NAME => {
@@ -266,7 +278,13 @@ fn usage(method: &str) -> &'static str {
             "Give {\"from\": id, \"to\": id, \"method\": \"echo\"}, and \"body\": \"text\" and \"deadline_ms\": 5000 \
              if you like."
         }
-        _ => "It takes no parameters: give {} or leave `params` out.",
+        SessionHello::NAME
+        | ClusterSnapshot::NAME
+        | ClusterShutdown::NAME
+        | NodeSpawn::NAME
+        | FaultList::NAME
+        | DaemonKinds::NAME => NO_PARAMS,
+        _ => NO_USAGE,
     }
 }
 
@@ -357,6 +375,20 @@ mod tests {
             if let Err(unreadable) = parse(&request.to_string()) {
                 assert!(unreadable.error.is(ErrorCode::InvalidParams), "{method}: {}", unreadable.error);
             }
+        }
+    }
+
+    #[test]
+    fn whoever_gets_parameters_wrong_is_told_how_they_are_right() {
+        for method in METHODS {
+            let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": {"wrong": 1}});
+            let error = parse(&request.to_string()).unwrap_err().error;
+            assert!(error.is(ErrorCode::InvalidParams), "{method}: {error}");
+            let hint = error.data.hint.as_str();
+            assert_ne!(hint, NO_USAGE, "{method}");
+            // What serde says of a type without fields.
+            let takes_none = error.message.contains("there are no fields");
+            assert_eq!(hint == NO_PARAMS, takes_none, "{method}: {error}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! From the harness's errors to those that travel.
 
+use std::ops::RangeInclusive;
+
 use meshground_node::{DeliverError, GroupError, MigrateError, SpawnError, admin::CommandError};
 use meshground_shared::{
     DaemonId, GroupId, MigrationId, NodeId, NodeState, Rejection, TopologyError,
@@ -224,11 +226,11 @@ pub(crate) fn no_mesh_method(what: &str) -> RpcError {
     )
 }
 
-pub(crate) fn too_long(what: &str, most_ms: u32) -> RpcError {
+pub(crate) fn out_of_range(what: &str, range: RangeInclusive<u32>) -> RpcError {
     RpcError::new(
         ErrorCode::InvalidParams,
         format!("`{what}` is out of range"),
-        format!("Give it in milliseconds, at most {most_ms}."),
+        format!("Give it in milliseconds, from {} to {}.", range.start(), range.end()),
     )
 }
 
@@ -290,7 +292,8 @@ pub(crate) fn rejected(reason: Rejection) -> RpcError {
         Rejection::FreezeInEffect => THAW,
         Rejection::NonceReplayed => "Sign it anew, with a nonce that was not used before.",
         Rejection::NotApplicable => {
-            "Look at cluster.snapshot: what it names is not there, or in no state for it."
+            "Look at cluster.snapshot: what it names is not there, or in no state for it; or it is a freeze of no time or more \
+             than an hour."
         }
         Rejection::Unreachable => "Name a node that can be reached, or wait until all of them can.",
         Rejection::Overloaded => "Wait until those under way are decided, then retry.",
@@ -300,14 +303,22 @@ pub(crate) fn rejected(reason: Rejection) -> RpcError {
     RpcError::new(ErrorCode::Rejected, message, hint)
 }
 
-/// A break-glass command whose blast radius cannot be told.
+/// A break-glass command that no node was asked to carry out, because the one that simulates it finds that none could.
 pub(crate) fn not_applicable() -> RpcError {
-    rejected(Rejection::NotApplicable)
+    RpcError::new(
+        ErrorCode::Rejected,
+        "the command cannot be carried out as things are: not_applicable",
+        "Look at cluster.snapshot: what it names is not there, or in no state for it. A freeze lasts from 1 to 3,600,000 ms.",
+    )
 }
 
-/// A break-glass command for another blast radius than it has now.
+/// A break-glass command that was not even signed, because it has another blast radius than was looked at.
 pub(crate) fn not_simulated() -> RpcError {
-    rejected(Rejection::SimulationRequired)
+    RpcError::new(
+        ErrorCode::Rejected,
+        "the command was not signed, as its blast radius is not the simulated one: simulation_required",
+        "Simulate it again with ice.simulate, look at the blast radius, and give what that answers as `simulation`.",
+    )
 }
 
 pub(crate) fn no_operator(name: &str) -> RpcError {

@@ -25,7 +25,7 @@ pub(crate) struct Gone;
 
 /// The sending end. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Outbox {
+pub(crate) struct ClientOutbox {
     queue: mpsc::Sender<Item>,
     /// One place: of the messages that hold a whole snapshot only one exists at a
     /// time, so that a client that does not read costs one snapshot, not many.
@@ -51,14 +51,14 @@ pub(crate) struct Queue {
     writing: Arc<AtomicBool>,
 }
 
-pub(crate) fn outbox() -> (Outbox, Queue) {
+pub(crate) fn outbox() -> (ClientOutbox, Queue) {
     let (queue, items) = mpsc::channel(QUEUE);
     let writing = Arc::new(AtomicBool::new(false));
     let bulky = Arc::new(Semaphore::new(1));
-    (Outbox { queue, bulky, writing: Arc::clone(&writing) }, Queue { items, writing })
+    (ClientOutbox { queue, bulky, writing: Arc::clone(&writing) }, Queue { items, writing })
 }
 
-impl Outbox {
+impl ClientOutbox {
     /// Waits for room and puts `text` there.
     pub(crate) async fn send(&self, text: String, held: Held) -> Result<(), Gone> {
         self.queue.send(Item::Text(text, held)).await.map_err(|_| Gone)

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::{
     dispatch,
-    outbox::{Gone, Held, Outbox},
+    outbox::{ClientOutbox, Gone, Held},
     room::Room,
     telemetry::Frame,
 };
@@ -25,7 +25,7 @@ const COUNTERS_EVERY_US: u64 = 1_000_000;
 /// the snapshot first.
 pub(crate) async fn begin(
     room: &Arc<Room>,
-    outbox: &Outbox,
+    outbox: &ClientOutbox,
     params: SubscribeParams,
     id: Option<Id>,
     mut held: Held,
@@ -60,7 +60,7 @@ pub(crate) async fn begin(
 
 struct Stream {
     log: Arc<EventLog>,
-    outbox: Outbox,
+    outbox: ClientOutbox,
     /// The last event sent, or the one the client's snapshot ends with.
     prev: u64,
     events: Option<EventReceiver>,

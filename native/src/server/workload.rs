@@ -76,7 +76,7 @@ impl Room {
     pub(crate) async fn stop_daemon(&self, params: DaemonStopParams) -> Result<Done, RpcError> {
         let DaemonStopParams { daemon, grace_ms } = params;
         if grace_ms > MAX_GRACE_MS {
-            return Err(errors::too_long("grace_ms", MAX_GRACE_MS));
+            return Err(errors::out_of_range("grace_ms", 0..=MAX_GRACE_MS));
         }
         let harness = self.harness()?;
         let member = running(&harness, self.holder(daemon)?)?;
@@ -256,7 +256,7 @@ impl Room {
             ));
         }
         if deadline_ms == 0 || deadline_ms > MAX_DEADLINE_MS {
-            return Err(errors::too_long("deadline_ms", MAX_DEADLINE_MS));
+            return Err(errors::out_of_range("deadline_ms", 1..=MAX_DEADLINE_MS));
         }
         if from == to {
             return Err(errors::no_mesh_method("a node does not call itself"));

@@ -9,7 +9,7 @@ use meshground_shared::{AdminVerb, BlastRadius, IceVerb, Verb};
 use serde::{Deserialize, Serialize};
 
 use super::{ClusterPicture, OperatorKey, RadiusHash, simulate};
-use crate::time::WallTime;
+use crate::{time::WallTime, wire};
 
 const SIGNATURE_LABEL: &[u8] = b"meshground command 1:";
 
@@ -217,7 +217,7 @@ impl SignedCommand {
 
     /// The command as it travels, at most 8 KiB.
     pub fn encode(&self) -> Vec<u8> {
-        versioned(VERSION, &self.wire)
+        wire::versioned(VERSION, &self.wire)
     }
 
     /// Reads a command. Its signatures are not checked yet.
@@ -232,25 +232,14 @@ impl SignedCommand {
         let Some((&VERSION, rest)) = bytes.split_first() else {
             return Err(if bytes.is_empty() { CommandError::Malformed } else { CommandError::Version });
         };
-        let wire: Wire = whole(rest).ok_or(CommandError::Malformed)?;
-        let verb: Verb = whole(&wire.action).ok_or(CommandError::Malformed)?;
-        let shown_too_much = matches!(verb, Verb::Admin(_)) && wire.radius.is_some();
-        if shown_too_much || wire.signatures.len() > MAX_SIGNATURES {
+        let body: Wire = wire::decode(rest).map_err(|_| CommandError::Malformed)?;
+        let verb: Verb = wire::decode(&body.action).map_err(|_| CommandError::Malformed)?;
+        let shown_too_much = matches!(verb, Verb::Admin(_)) && body.radius.is_some();
+        if shown_too_much || body.signatures.len() > MAX_SIGNATURES {
             return Err(CommandError::Malformed);
         }
-        Ok(Self { verb, wire })
+        Ok(Self { verb, wire: body })
     }
-}
-
-/// The encoding of what is made of bytes, numbers and names only, after its version.
-pub(super) fn versioned(version: u8, value: &impl Serialize) -> Vec<u8> {
-    postcard::to_extend(value, vec![version]).expect("bytes, numbers and names can be encoded")
-}
-
-/// Reads all of `bytes` as one value.
-pub(super) fn whole<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    let (value, rest) = postcard::take_from_bytes(bytes).ok()?;
-    rest.is_empty().then_some(value)
 }
 
 fn halves(signature: &[u8; 64]) -> ([u8; 32], [u8; 32]) {

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Nonce, SignedCommand,
-    envelope::{versioned, whole},
     verifier::{MAX_AGE, MAX_AHEAD},
 };
 use crate::{identity::keyed_hash, time::WallTime, wire};
@@ -198,23 +197,23 @@ impl History {
 
 impl Question {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        versioned(VERSION, self)
+        wire::versioned(VERSION, self)
     }
 
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let (&VERSION, rest) = bytes.split_first()? else { return None };
-        whole(rest).filter(|question: &Self| question.digests.len() == BUCKETS)
+        wire::decode(rest).ok().filter(|question: &Self| question.digests.len() == BUCKETS)
     }
 }
 
 impl Page {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        versioned(VERSION, self)
+        wire::versioned(VERSION, self)
     }
 
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let (&VERSION, rest) = bytes.split_first()? else { return None };
-        whole(rest).filter(|page: &Self| page.claims.len() <= MAX_ON_PAGE)
+        wire::decode(rest).ok().filter(|page: &Self| page.claims.len() <= MAX_ON_PAGE)
     }
 }
 

@@ -95,10 +95,12 @@ pub fn simulate(verb: &IceVerb, picture: &ClusterPicture) -> Option<BlastRadius>
         IceVerb::ForceCutover { migration } => {
             let moving = under_way(picture, migration)?;
             touch(picture, moving.daemon, &mut radius)?;
-            radius.warnings.push("Events that have not reached the target yet may be lost.".into());
-            if moving.phase < MigrationPhase::Replay {
-                radius.warnings.push("The target does not have the daemon's whole state yet.".into());
-            }
+            // It ends no more than the wait until few events are left; the cutover carries all the others.
+            radius.warnings.push(
+                "As soon as the target has the daemon's state, the daemon takes nothing new until the target has all that \
+                 waits for it."
+                    .into(),
+            );
             if !picture.live().any(|node| node == moving.target) {
                 radius.warnings.push("The target is unreachable.".into());
             }
@@ -106,6 +108,11 @@ pub fn simulate(verb: &IceVerb, picture: &ClusterPicture) -> Option<BlastRadius>
         IceVerb::KillMigration { migration } => {
             let moving = under_way(picture, migration)?;
             touch(picture, moving.daemon, &mut radius)?;
+            // Between this and the command's effect the migration goes on.
+            radius.warnings.push(
+                "If its cutover comes before this does, what the target has worked off by then is lost."
+                    .into(),
+            );
             if is_draining(picture, moving.source) {
                 radius.warnings.push("The source is draining, and this is in the way of that.".into());
             }
@@ -367,6 +374,10 @@ mod tests {
         for verb in &verbs {
             assert_eq!(simulate(verb, &picture).unwrap().daemons, [LONER]);
         }
+        let warnings = verbs.each_ref().map(|verb| simulate(verb, &picture).unwrap().warnings.join(" "));
+        let [forced, killed] = warnings;
+        assert!(forced.contains("takes nothing new") && !forced.contains("lost"), "{forced}");
+        assert!(killed.contains("worked off by then is lost"), "{killed}");
         picture.migrations.get_mut(&MOVE).unwrap().phase = MigrationPhase::Cutover;
         for verb in &verbs {
             assert_eq!(simulate(verb, &picture), None);

@@ -124,16 +124,6 @@ impl Capabilities {
         Ok(())
     }
 
-    /// Takes a tag away. Returns whether it was there.
-    pub fn remove_tag(&mut self, tag: &str) -> bool {
-        self.tags.remove(tag)
-    }
-
-    /// Takes the value under a key away.
-    pub fn remove_metadata(&mut self, key: &str) -> Option<String> {
-        self.metadata.remove(key)
-    }
-
     /// Whether it has this tag.
     pub fn has_tag(&self, tag: &str) -> bool {
         self.tags.contains(tag)

@@ -10,7 +10,7 @@ pub(crate) const STREAM_WINDOW: u64 = 1 << 20;
 /// A buffer larger than this is given back when it has emptied.
 const KEPT: usize = 16 << 10;
 
-/// The other end did what no honest one does; the piece has no effect.
+/// The other end did what no honest one does; the piece, or the frame, has no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Violation;
 

@@ -1,6 +1,7 @@
 //! What a peer may not do, and what is left when it does.
 
 use super::*;
+use crate::packet::StreamPiece;
 
 fn streams() -> Streams {
     Streams::new(7, Side::Lower)

@@ -5,7 +5,7 @@ use meshground_shared::Decision;
 use crate::{
     admin::{
         Nonce,
-        history::{Claim, Page, Question, bucket, digest},
+        history::{Claim, Page, bucket, digest},
     },
     time::WallTime,
 };
@@ -17,18 +17,6 @@ pub type Claimed = (Vec<u8>, Decision, u64);
 pub fn page(claims: Vec<Claimed>, more: bool) -> Vec<u8> {
     let claim = |(command, decision, decided_us)| Claim { command, decision, decided_us };
     Page { claims: claims.into_iter().map(claim).collect(), more }.encode()
-}
-
-/// What a page says.
-pub fn read_page(bytes: &[u8]) -> Option<(Vec<Claimed>, bool)> {
-    let Page { claims, more } = Page::parse(bytes)?;
-    let claimed = |claim: Claim| (claim.command, claim.decision, claim.decided_us);
-    Some((claims.into_iter().map(claimed).collect(), more))
-}
-
-/// A question, read and written again.
-pub fn question_rewritten(bytes: &[u8]) -> Option<Vec<u8>> {
-    Some(Question::parse(bytes)?.encode())
 }
 
 /// The part of a history that a command is in, and what it adds to that part's digest.

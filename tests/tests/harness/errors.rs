@@ -23,18 +23,17 @@ async fn a_configuration_out_of_range_is_an_invariant_and_starts_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_with_another_pre_shared_key_fails_the_boot_by_name_well_within_the_budget() {
+async fn a_node_with_another_pre_shared_key_fails_the_boot_by_name_before_its_time_is_up() {
     let log = EventLog::new();
     let mut events = log.subscribe().events;
     let config = ClusterConfig {
-        handshake_timeout: Duration::from_secs(25),
+        // Far more than `within` waits for.
+        handshake_timeout: Duration::from_hours(1),
         psk_overrides: BTreeMap::from([(2, [1; 32])]),
         log: Some(Arc::clone(&log)),
         ..ClusterConfig::default()
     };
-    let begun = Instant::now();
     let error = within("a failing boot", ClusterHarness::with_config(4, config)).await.unwrap_err();
-    assert!(begun.elapsed() < Duration::from_secs(15), "it took the whole budget: {:?}", begun.elapsed());
     let ClusterError::Handshake { from, to, reason } = &error else { panic!("{error:?}") };
     assert!(*from == 2 || *to == 2, "{error}");
     assert!(reason.contains("pre-shared key"), "{error}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meshground_node::{ConfigError, Health, Node, NodeConfig, NodeEvent};
-use meshground_tests::sim::{Datagram, Faults, Network};
+use meshground_tests::sim::{Datagram, Faults, Network, seeds};
 
 use super::{PATIENCE, at_message_3, config, converged, rejected};
 
@@ -121,13 +121,16 @@ fn a_dial_that_fails_halfway_does_not_cost_the_session_there_was() {
 
 #[test]
 fn a_replayed_initiation_does_not_hold_up_a_dial() {
-    for seed in 0..8 {
-        let mut net = converged(seed, 2);
+    let seeds = seeds(8);
+    let mut replayed = 0;
+    for seed in &seeds {
+        let mut net = converged(*seed, 2);
         let (a, b) = (net.members[0].address, net.members[1].address);
         let Some(recorded) = net.tap.take().into_iter().flatten().find(|d| d.bytes[0] == 1 && d.to == a)
         else {
             continue;
         };
+        replayed += 1;
         assert_eq!(recorded.from, b);
         net.crash(1);
         net.run_for(Duration::from_secs(1));
@@ -141,6 +144,8 @@ fn a_replayed_initiation_does_not_hold_up_a_dial() {
         let sent = tap.iter().filter(|d| d.from == a && d.bytes[0] == 1).count();
         assert_eq!(sent, 5, "seed {seed}: at 0, 200, 600, 1,400 and 3,000 ms");
     }
+    // Of one seed alone it may be the other that dials.
+    assert!(replayed > 0 || seeds.len() == 1, "in none of them the second dialled the first");
 }
 
 #[test]
@@ -209,7 +214,7 @@ fn a_node_whose_own_messages_come_back_at_it_still_reaches_whom_it_dials() {
 /// One end's clock is behind, and its dial has waited so long that the other finds it stale.
 #[test]
 fn a_dial_that_the_other_end_will_not_take_does_not_stand_in_its_way() {
-    for seed in 0..16 {
+    for seed in seeds(16) {
         let mut net = Network::new(seed, Faults::NONE);
         let (behind, right) = (net.add(config()), net.add(config()));
         net.members[right].skew_us = 9_500_000;

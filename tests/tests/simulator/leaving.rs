@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meshground_node::{Node, NodeEvent, RejectReason, SessionEnd};
-use meshground_tests::sim::Network;
+use meshground_tests::sim::{Network, seeds};
 
 use super::{config, converged, rejected};
 
@@ -35,8 +35,9 @@ fn a_leave_that_everybody_hears_takes_one_round_trip() {
 #[test]
 fn a_lost_leave_is_rare_even_where_a_third_is_lost() {
     let (mut heard, mut leaves) = (0, 0);
-    for seed in 0..100 {
-        let mut net = converged(seed, 4);
+    let seeds = seeds(100);
+    for seed in &seeds {
+        let mut net = converged(*seed, 4);
         net.faults.loss = 0.3;
         net.act(0, Node::leave);
         let took = net.run_until(Duration::from_secs(1), |net| has_left(net, 0)).expect("it ends");
@@ -48,7 +49,8 @@ fn a_lost_leave_is_rare_even_where_a_third_is_lost() {
         heard += told.iter().sum::<usize>();
         leaves += told.len();
     }
-    assert!(heard * 100 >= leaves * 99, "{heard} of {leaves} heard it");
+    // One seed alone says nothing of how rare it is.
+    assert!(seeds.len() == 1 || heard * 100 >= leaves * 99, "{heard} of {leaves} heard it");
 }
 
 #[test]

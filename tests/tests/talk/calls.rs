@@ -1,10 +1,10 @@
 //! Remote calls.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use meshground::{CallOptions, MeshError, Refusal, Request, mesh::MAX_HANDLERS};
 use meshground_node::{CallError, MAX_BODY, ReplyError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{mesh, pair, within};
 
@@ -234,13 +234,20 @@ async fn a_call_that_never_gets_its_turn_ends_at_its_deadline_and_one_that_is_dr
 #[tokio::test]
 async fn calls_to_a_node_that_goes_end_with_it() {
     let (a, b) = pair().await;
-    b.serve("sleep", async |_| std::future::pending().await);
+    let begun = Arc::new(Notify::new());
+    b.serve("sleep", {
+        let begun = Arc::clone(&begun);
+        move |_| {
+            begun.notify_one();
+            std::future::pending()
+        }
+    });
+    let mut served = b.calls();
     let call = tokio::spawn({
         let (a, peer) = (a.clone(), b.node_id());
         async move { a.call(peer, "sleep", "", FOR_EVER).await }
     });
-    let mut served = b.calls();
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    within("the call's arrival", begun.notified()).await;
     b.shutdown().await;
     let outcome = within("the loss", call).await.unwrap();
     assert_eq!(outcome, Err(MeshError::Call(CallError::Lost)));

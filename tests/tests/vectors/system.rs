@@ -8,7 +8,11 @@ use meshground_node::{
     },
     vectors::RecordFields,
 };
-use meshground_shared::{BlastRadius, Decision, Verb};
+use meshground_shared::{
+    AdminVerb, BlastRadius, DaemonHealth, Decision, GroupKind, IceVerb, Lifecycle, Maintenance,
+    MigrationPhase, Rejection, Verb,
+};
+use serde::de::DeserializeOwned;
 
 use super::*;
 
@@ -172,6 +176,33 @@ fn everything_that_is_said_above_the_transport_is_read_and_written_as_recorded()
     for name in vectors::system::names().filter(|name| *name != "command") {
         assert!(vectors.iter().any(|vector| vector["name"] == name), "nothing is recorded of {name}");
     }
+}
+
+/// The names of an enumeration's variants in their order, which is that of their numbers.
+fn variants<T: DeserializeOwned + std::fmt::Debug>() -> Vec<String> {
+    // serde lists them when it is given another.
+    let listed = serde_json::from_str::<T>("\"?\"").unwrap_err().to_string();
+    listed.split('`').skip(3).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn what_is_sent_as_a_number_has_the_recorded_one() {
+    let now = || {
+        let enumerations = [
+            ("verb", variants::<Verb>()),
+            ("admin", variants::<AdminVerb>()),
+            ("ice", variants::<IceVerb>()),
+            ("decision", variants::<Decision>()),
+            ("rejection", variants::<Rejection>()),
+            ("group's kind", variants::<GroupKind>()),
+            ("migration's phase", variants::<MigrationPhase>()),
+            ("lifecycle", variants::<Lifecycle>()),
+            ("daemon's health", variants::<DaemonHealth>()),
+            ("maintenance", variants::<Maintenance>()),
+        ];
+        enumerations.map(|(name, variants)| json!({ "name": name, "from_0": variants })).to_vec()
+    };
+    assert_eq!(super::vectors("enumerations.json", now), now());
 }
 
 /// A number as postcard writes it.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use meshground_shared::{Decision, NodeId, Rejection};
 use serde::{Deserialize, Serialize};
 
-use crate::admin::envelope::{versioned, whole};
+use crate::wire;
 
 /// The first byte of every message.
 const VERSION: u8 = 1;
@@ -96,7 +96,7 @@ pub(crate) enum Standing {
 
 impl Message {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        versioned(VERSION, self)
+        wire::versioned(VERSION, self)
     }
 
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, MessageError> {
@@ -104,7 +104,7 @@ impl Message {
             return Err(MessageError);
         }
         let Some((&VERSION, rest)) = bytes.split_first() else { return Err(MessageError) };
-        let message: Self = whole(rest).ok_or(MessageError)?;
+        let message: Self = wire::decode(rest).map_err(|_| MessageError)?;
         if let Self::Prepare { members, .. } | Self::Abort { members, .. } | Self::Ask { members, .. } =
             &message
         {

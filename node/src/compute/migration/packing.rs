@@ -8,11 +8,8 @@ use blake2::{Blake2s256, Digest};
 use crate::{
     compute::Luggage,
     daemon::MAX_STATE,
-    wire::{self, WireError},
+    wire::{self, PIECE, WireError},
 };
-
-/// The most one item has.
-const PIECE: usize = 256 << 10;
 
 /// The most a luggage has in all: what is known of senders goes along with the state.
 const MAX_BYTES: usize = MAX_STATE + (32 << 20);

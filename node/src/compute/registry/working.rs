@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use meshground_shared::{DaemonEnd, DaemonHealth, DaemonId, Lifecycle, LogLevel};
+use meshground_shared::{DaemonEnd, DaemonHealth, DaemonId, DaemonView, Lifecycle, LogLevel, NodeId};
 
 use super::{
     super::{
@@ -30,6 +30,31 @@ const RELIEVED: usize = 64;
 /// The most alarms one daemon may have set.
 const MAX_ALARMS: usize = 1_024;
 
+/// What a job is to do, and what that is for.
+#[derive(Default)]
+struct Work {
+    plan: Vec<Planned>,
+    tasks: Vec<Task>,
+}
+
+impl Work {
+    fn add(&mut self, planned: Planned, task: Task) {
+        self.plan.push(planned);
+        self.tasks.push(task);
+    }
+}
+
+/// What came of a job's tasks, beyond what takes effect at once.
+#[derive(Default)]
+struct Came {
+    /// Senders can be told of events.
+    settled: bool,
+    /// The daemon has been shut down.
+    finished: bool,
+    /// It wants to stop.
+    stopping: bool,
+}
+
 impl Registry {
     /// Gives a daemon something to do, if it has nothing to do and there is something.
     pub(super) fn pump(&mut self, id: DaemonId) {
@@ -37,80 +62,36 @@ impl Registry {
         if instance.job.is_some() {
             return;
         }
-        let mut tasks = Vec::new();
-        let mut plan = Vec::new();
-        let mut add = |planned, task| {
-            plan.push(planned);
-            tasks.push(task);
-        };
-        let place = Place {
-            node: self.node,
-            daemon: id,
-            generation: instance.generation,
-            member: instance.member,
-            restored: instance.restored || instance.restore.is_some(),
-        };
+        let mut work = Work::default();
         match instance.lifecycle {
             Lifecycle::Starting => {
+                let place = instance.place(self.node, id);
                 if instance.daemon.is_none() {
                     let factory = instance.kind.as_ref().and_then(|kind| self.factories.get(kind));
                     let Some(factory) = factory else { return };
                     let order = DaemonOrder { place, args: instance.args.clone() };
-                    add(Planned::Make, Task::Make(Arc::clone(factory), order));
+                    work.add(Planned::Make, Task::Make(Arc::clone(factory), order));
                 }
-                if let Some(state) = instance.restore.take() {
-                    add(Planned::Restore, Task::Restore(state));
-                }
-                if !instance.held {
-                    add(Planned::Start, Task::Event(DaemonEvent::Started(place)));
-                    for event in instance.again.drain(..) {
-                        let alarm = match &event {
-                            DaemonEvent::Alarm { token } => Some(*token),
-                            _ => None,
-                        };
-                        add(Planned::Again(alarm), Task::Event(event));
-                    }
-                }
+                instance.plan_start(place, &mut work);
             }
             _ if instance.daemon.is_none() => return,
             // What it were told after its state was taken would stay behind.
             Lifecycle::Migrating if !instance.snapshot => return,
-            lifecycle => {
-                for control in instance.controls.drain(..) {
-                    add(Planned::Control(control), Task::Control(control));
-                }
-                if std::mem::take(&mut instance.snapshot) {
-                    add(Planned::Snapshot, Task::Snapshot);
-                } else if matches!(lifecycle, Lifecycle::Running | Lifecycle::Draining) {
-                    for _ in 0..BATCH {
-                        let Some(Queued { event, receipt }) = instance.inbox.pop() else { break };
-                        let planned = if instance.stands {
-                            Planned::Logged(receipt, event.clone())
-                        } else {
-                            Planned::Event(receipt)
-                        };
-                        add(planned, Task::Event(event));
-                    }
-                }
-            }
+            _ => instance.plan_events(&mut work),
         }
-        if std::mem::take(&mut instance.asked)
-            && tasks.is_empty()
-            && matches!(instance.lifecycle, Lifecycle::Running | Lifecycle::Draining)
-        {
-            plan.push(Planned::Look);
-            tasks.push(Task::Look);
+        if std::mem::take(&mut instance.asked) && work.tasks.is_empty() && instance.is_taking_events() {
+            work.add(Planned::Look, Task::Look);
         }
-        if tasks.is_empty() {
+        if work.tasks.is_empty() {
             return;
         }
         self.serial += 1;
         instance.last_job = self.serial;
-        instance.job = Some((self.serial, plan));
+        instance.job = Some((self.serial, work.plan));
         self.jobs.push_back(Job::new(
             JobKey { daemon: id, serial: self.serial },
             instance.daemon.take(),
-            tasks,
+            work.tasks,
         ));
     }
 
@@ -124,93 +105,40 @@ impl Registry {
         instance.daemon = daemon;
         (instance.health, instance.saturation, instance.stuck) = (health, saturation, false);
         let mut plan = plan.into_iter();
-        let mut settled = false;
-        let mut finished = false;
-        let mut stopping = false;
+        let mut came = Came::default();
         // In this order, so that what comes after the last outcome stays in the plan.
         for (outcome, planned) in outcomes.into_iter().zip(plan.by_ref()) {
-            let outputs = match outcome {
-                Outcome::Made(made) => {
-                    (instance.name, instance.requirements) = (made.name, made.requirements);
-                    continue;
-                }
-                Outcome::Restored => {
-                    instance.restored = true;
-                    continue;
-                }
-                Outcome::State(state) => {
-                    let luggage = state.map(|state| Box::new(instance.luggage(state, now)));
-                    self.happenings.push_back(Happening::State { id, luggage });
-                    continue;
-                }
-                Outcome::Done(outputs) => outputs,
-            };
-            let outputs = instance.silence(&planned, outputs);
-            let said = self.happenings.len();
-            let replies = instance.take_effect(id, now, outputs, &mut self.happenings, &mut stopping);
-            match planned {
-                Planned::Start => {
-                    // It may have been told to stop meanwhile.
-                    if instance.lifecycle == Lifecycle::Starting {
-                        instance.lifecycle = Lifecycle::Running;
-                    }
-                    self.happenings.push_back(Happening::Started { id, outcome: Ok(()) });
-                }
-                Planned::Event(receipt) => {
-                    instance.processed = instance.processed.saturating_add(1);
-                    if let Some(receipt) = receipt {
-                        instance.inbox.settle(receipt, Ok(Worked { place: instance.processed, replies }));
-                        settled = true;
-                    }
-                }
-                Planned::Logged(receipt, event) => {
-                    instance.processed = instance.processed.saturating_add(1);
-                    let outcome = Ok(Worked { place: instance.processed, replies });
-                    let sends = take_sends(&mut self.happenings, said);
-                    let worked = Box::new(WorkedOff { entry: LogEntry { event, receipt, outcome }, sends });
-                    self.happenings.push_back(Happening::Worked { id, worked });
-                }
-                Planned::Again(_) => instance.processed = instance.processed.saturating_add(1),
-                Planned::Control(Control::Shutdown { .. }) => finished = true,
-                _ => {}
-            }
+            instance.take_outcome(id, now, outcome, planned, &mut self.happenings, &mut came);
         }
         let failed = failure.map(|error| (plan.next(), error.to_string()));
-        // What was not begun waits again, where it was.
-        let mut again = Vec::new();
-        for (planned, task) in plan.zip(rest) {
-            match (planned, task) {
-                (Planned::Event(receipt) | Planned::Logged(receipt, _), Task::Event(event)) => {
-                    again.push(Queued { event, receipt });
-                }
-                (Planned::Snapshot, _) => instance.snapshot = true,
-                _ => {}
-            }
-        }
-        instance.inbox.unpop(again.into_iter());
+        instance.take_back(plan.zip(rest));
         if let Some((at, reason)) = failed {
-            settled = true;
-            finished |= instance.lifecycle == Lifecycle::Stopping;
+            came.settled = true;
+            came.finished |= instance.lifecycle == Lifecycle::Stopping;
             self.crash(now, id, at.as_ref(), reason);
         } else if instance.held && instance.lifecycle == Lifecycle::Starting {
             self.happenings.push_back(Happening::Held { id });
         }
-        if settled {
+        self.conclude(now, id, &before, &came);
+    }
+
+    /// What follows from a job as a whole, and the next one.
+    fn conclude(&mut self, now: Instant, id: DaemonId, before: &DaemonView, came: &Came) {
+        if came.settled {
             self.happenings.push_back(Happening::Settled { id });
         }
-        if finished {
+        if came.finished {
             let end = self.instances.get(&id).map_or(DaemonEnd::Stopped, |instance| instance.end);
             return self.drop_instance(id, end);
         }
         if let Some(instance) = self.instances.get_mut(&id) {
             instance.mind_congestion();
-            let now_seen = instance.view();
-            if now_seen != before {
+            if instance.view() != *before {
                 self.happenings.push_back(Happening::Changed(id));
             }
         }
         self.mind_restart(id);
-        if stopping {
+        if came.stopping {
             self.stop(now, id, Duration::from_secs(1));
         }
         self.pump(id);
@@ -279,6 +207,126 @@ fn take_sends(happenings: &mut VecDeque<Happening>, from: usize) -> Vec<(Address
 }
 
 impl Instance {
+    fn place(&self, node: NodeId, daemon: DaemonId) -> Place {
+        Place {
+            node,
+            daemon,
+            generation: self.generation,
+            member: self.member,
+            restored: self.restored || self.restore.is_some(),
+        }
+    }
+
+    /// Whether it is given what waits for it.
+    fn is_taking_events(&self) -> bool {
+        matches!(self.lifecycle, Lifecycle::Running | Lifecycle::Draining)
+    }
+
+    /// What it begins with once it is made: its state, and then, unless it is held, what it is to work off first.
+    fn plan_start(&mut self, place: Place, work: &mut Work) {
+        if let Some(state) = self.restore.take() {
+            work.add(Planned::Restore, Task::Restore(state));
+        }
+        if self.held {
+            return;
+        }
+        work.add(Planned::Start, Task::Event(DaemonEvent::Started(place)));
+        for event in self.again.drain(..) {
+            let alarm = match &event {
+                DaemonEvent::Alarm { token } => Some(*token),
+                _ => None,
+            };
+            work.add(Planned::Again(alarm), Task::Event(event));
+        }
+    }
+
+    /// What it is to be told, and then the taking of its state or a batch of what waits for it.
+    fn plan_events(&mut self, work: &mut Work) {
+        for control in self.controls.drain(..) {
+            work.add(Planned::Control(control), Task::Control(control));
+        }
+        if std::mem::take(&mut self.snapshot) {
+            work.add(Planned::Snapshot, Task::Snapshot);
+        } else if self.is_taking_events() {
+            for _ in 0..BATCH {
+                let Some(Queued { event, receipt }) = self.inbox.pop() else { break };
+                let planned = if self.stands {
+                    Planned::Logged(receipt, event.clone())
+                } else {
+                    Planned::Event(receipt)
+                };
+                work.add(planned, Task::Event(event));
+            }
+        }
+    }
+
+    /// One task of a job is done.
+    fn take_outcome(
+        &mut self,
+        id: DaemonId,
+        now: Instant,
+        outcome: Outcome,
+        planned: Planned,
+        happenings: &mut VecDeque<Happening>,
+        came: &mut Came,
+    ) {
+        match outcome {
+            Outcome::Made(made) => (self.name, self.requirements) = (made.name, made.requirements),
+            Outcome::Restored => self.restored = true,
+            Outcome::State(state) => {
+                let luggage = state.map(|state| Box::new(self.luggage(state, now)));
+                happenings.push_back(Happening::State { id, luggage });
+            }
+            Outcome::Done(outputs) => {
+                let outputs = self.silence(&planned, outputs);
+                let said = happenings.len();
+                let replies = self.take_effect(id, now, outputs, happenings, &mut came.stopping);
+                match planned {
+                    Planned::Start => {
+                        // It may have been told to stop meanwhile.
+                        if self.lifecycle == Lifecycle::Starting {
+                            self.lifecycle = Lifecycle::Running;
+                        }
+                        happenings.push_back(Happening::Started { id, outcome: Ok(()) });
+                    }
+                    Planned::Event(receipt) => {
+                        self.processed = self.processed.saturating_add(1);
+                        if let Some(receipt) = receipt {
+                            self.inbox.settle(receipt, Ok(Worked { place: self.processed, replies }));
+                            came.settled = true;
+                        }
+                    }
+                    Planned::Logged(receipt, event) => {
+                        self.processed = self.processed.saturating_add(1);
+                        let outcome = Ok(Worked { place: self.processed, replies });
+                        let sends = take_sends(happenings, said);
+                        let worked =
+                            Box::new(WorkedOff { entry: LogEntry { event, receipt, outcome }, sends });
+                        happenings.push_back(Happening::Worked { id, worked });
+                    }
+                    Planned::Again(_) => self.processed = self.processed.saturating_add(1),
+                    Planned::Control(Control::Shutdown { .. }) => came.finished = true,
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// What a job did not begin waits again, where it was.
+    fn take_back(&mut self, rest: impl Iterator<Item = (Planned, Task)>) {
+        let mut again = Vec::new();
+        for (planned, task) in rest {
+            match (planned, task) {
+                (Planned::Event(receipt) | Planned::Logged(receipt, _), Task::Event(event)) => {
+                    again.push(Queued { event, receipt });
+                }
+                (Planned::Snapshot, _) => self.snapshot = true,
+                _ => {}
+            }
+        }
+        self.inbox.unpop(again.into_iter());
+    }
+
     /// What takes effect of what a daemon puts out. Of an event it works off once more that is what it has to itself:
     /// the rest took effect before.
     fn silence(&mut self, planned: &Planned, outputs: Vec<Output>) -> Vec<Output> {
@@ -292,7 +340,7 @@ impl Instance {
 
     /// Whether its alarms go off.
     pub(super) fn is_working(&self) -> bool {
-        !self.held && matches!(self.lifecycle, Lifecycle::Running | Lifecycle::Draining)
+        !self.held && self.is_taking_events()
     }
 
     /// What it put out takes effect; returns what it told whoever sent the event.

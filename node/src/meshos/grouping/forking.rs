@@ -21,13 +21,10 @@ use crate::{
     node::Node,
     rpc::{CallError, CallId},
     time::{Instant, Now},
-    wire,
+    wire::{self, PIECE},
 };
 
-/// The most bytes of state in one answer.
-const PIECE: usize = 256 << 10;
-
-/// So many are asked for first; twice as many each time that went well.
+/// So many bytes of a state are asked for first; twice as many each time that went well.
 const FIRST_PIECE: usize = 64 << 10;
 
 /// And so many after it went wrong: where little gets through, little is asked for.

@@ -20,10 +20,8 @@ use crate::{
     },
     node::Node,
     time::{Instant, Now},
+    wire::PIECE,
 };
-
-/// The most bytes of events, or of a state, sent at once.
-const PIECE: usize = 256 << 10;
 
 /// A standby that is silent for so long is waited for no longer than it takes the others to hear that, until it has
 /// caught up.
