@@ -25,6 +25,8 @@ mod oversight;
 mod probes;
 mod reconcile;
 mod snapshot;
+#[cfg(test)]
+mod testing;
 
 use std::{
     collections::{BTreeMap, VecDeque},
