@@ -21,6 +21,12 @@ impl MeshOs {
         self.groups.ledger.get(id).map(|entry| self.view_group(id, entry))
     }
 
+    /// Who has a place in a group, if there is such a place.
+    pub(in crate::meshos) fn member_of(&self, group: GroupId, index: u32) -> Option<DaemonId> {
+        let entry = self.groups.ledger.get(group)?;
+        entry.places().contains(&index).then(|| entry.member(index))
+    }
+
     fn view_group(&self, id: GroupId, entry: &Entry) -> GroupView {
         let members: Vec<GroupMember> = entry
             .places()
