@@ -355,7 +355,7 @@ impl World {
     /// What the one without a part of the system says or asks.
     fn meddle(&mut self, input: &mut Input<'_>) {
         let names: Vec<&str> = vectors::system::names().collect();
-        if input.byte() < 48 {
+        if input.byte() < 96 {
             return self.bring(input);
         }
         let body = match input.choice(4) {
@@ -392,7 +392,7 @@ impl World {
         let message = serde_json::json!({ "Message": { "from": { "Node": from }, "payload": vec![7; len] } });
         let answer = serde_json::json!({ "Answer": { "token": 1, "outcome": { "Ok": vec![[7]; len] } } });
         let event = if input.byte() < 192 { message } else { answer };
-        let count = 1 + input.choice(70);
+        let count = if input.byte() < 128 { 1 + input.choice(64) } else { 60 + input.choice(32) };
         let first = if input.byte() < 128 { 1 } else { u64::from(input.byte()) };
         let says = serde_json::json!({
             "daemon": self.any_daemon(input).0,

@@ -473,6 +473,7 @@ mod tests {
         assert_eq!(work_off(&mut inbox), [message("x")]);
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "an outcome like any other")]
     fn reply(len: usize) -> Settled {
         Ok(Worked { place: 1, replies: vec![vec![0; len]] })
     }
@@ -529,7 +530,7 @@ mod tests {
         assert_eq!(inbox.len(), 0, "it was worked off");
         assert!(inbox.ledger().remembered().2 <= MAX_CARRIED, "and less goes along");
         inbox.take(of(5), 2, vec![message("b")]).unwrap();
-        assert_eq!(inbox.remembered().2, len + REPLY, "with the next batch those before are done with");
+        assert_eq!(inbox.remembered().2, 2 * (len + REPLY), "with the next batch those before are done with");
     }
 
     #[test]

@@ -254,7 +254,7 @@ impl MeshOs {
 
     /// A node is there.
     pub(in crate::meshos) fn standby_met(&mut self, node: NodeId) {
-        self.groups.standbys.parted.remove(&node);
+        self.groups.standbys.parted.remove(node);
     }
 
     /// A node is gone for good, or long silent: nobody waits for what it may hold.

@@ -18,6 +18,7 @@ pub(super) struct Parted {
 }
 
 impl Parted {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "as a set has it")]
     pub(super) fn contains(&self, node: &NodeId) -> bool {
         self.nodes.contains_key(node)
     }
@@ -29,20 +30,22 @@ impl Parted {
 
     /// A node went. Where there is no room, the first to go is forgotten that nobody asks for, as `is_named` says.
     pub(super) fn insert(&mut self, node: NodeId, is_named: impl Fn(NodeId) -> bool) {
-        self.remove(&node);
+        self.remove(node);
         if self.nodes.len() >= MAX_PARTED {
             let unnamed = self.order.iter().find(|(_, node)| !is_named(*node));
             let forgotten = unnamed.or(self.order.first()).map(|(_, node)| *node);
-            forgotten.map(|node| self.remove(&node));
+            if let Some(node) = forgotten {
+                self.remove(node);
+            }
         }
         self.count += 1;
         self.nodes.insert(node, self.count);
         self.order.insert((self.count, node));
     }
 
-    pub(super) fn remove(&mut self, node: &NodeId) {
-        if let Some(place) = self.nodes.remove(node) {
-            self.order.remove(&(place, *node));
+    pub(super) fn remove(&mut self, node: NodeId) {
+        if let Some(place) = self.nodes.remove(&node) {
+            self.order.remove(&(place, node));
         }
     }
 }
