@@ -20,7 +20,8 @@ const MAX_QUEUE_BYTES: usize = 32 << 20;
 /// The most events there can be in a queue: a job may give back what it took, and alarms come on top.
 pub(crate) const MAX_HELD: usize = MAX_QUEUE + BATCH + MAX_ALARMS;
 
-/// The most bytes of them: others may have come when a job gives back what it took.
+/// The most bytes of those that come along with a daemon: as much as waits at once, and as much once more that a job gave
+/// back when others had come.
 pub(crate) const MAX_HELD_BYTES: usize = 2 * (MAX_QUEUE_BYTES + MAX_BATCH_BYTES);
 
 /// How many senders are remembered.
@@ -36,9 +37,17 @@ const MAX_REPLIED: usize = 64 << 20;
 /// The most bytes of replies that go along with a daemon, beside its state.
 const MAX_CARRIED: usize = 24 << 20;
 
-/// See [`MAX_REPLIED`].
+/// What one event, or what a daemon replies to it, has at most.
 #[cfg(feature = "floor")]
-pub(crate) const MAX_REMEMBERED: usize = MAX_REPLIED + BATCH * (MAX_OUTPUT_BYTES + MAX_OUTPUTS * REPLY);
+const MAX_EVENT: usize = MAX_OUTPUT_BYTES + MAX_OUTPUTS * REPLY;
+
+/// The most bytes of events there can be: a job may give back what it took, however large.
+#[cfg(feature = "floor")]
+pub(crate) const MAX_BYTES: usize = MAX_QUEUE_BYTES + (1 + BATCH) * MAX_EVENT;
+
+/// The most bytes of replies there can be.
+#[cfg(feature = "floor")]
+pub(crate) const MAX_REMEMBERED: usize = MAX_REPLIED + BATCH * MAX_EVENT;
 
 /// Of so many of a sender's events it is remembered what came of them.
 #[cfg(feature = "floor")]

@@ -18,7 +18,7 @@ impl MeshOs {
         for (_, instance) in self.registry.iter() {
             let (senders, outcomes, replied) = instance.inbox.remembered();
             each(Gauge::new("events that wait", instance.inbox.len(), inbox::MAX_HELD));
-            each(Gauge::new("bytes that wait", instance.inbox.bytes(), inbox::MAX_HELD_BYTES));
+            each(Gauge::new("bytes that wait", instance.inbox.bytes(), inbox::MAX_BYTES));
             each(Gauge::new("senders", senders, inbox::MAX_SENDERS));
             each(Gauge::new("outcomes", outcomes, inbox::MAX_OUTCOMES * senders));
             each(Gauge::new("bytes of replies", replied, inbox::MAX_REMEMBERED));
