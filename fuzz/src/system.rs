@@ -355,6 +355,9 @@ impl World {
     /// What the one without a part of the system says or asks.
     fn meddle(&mut self, input: &mut Input<'_>) {
         let names: Vec<&str> = vectors::system::names().collect();
+        if input.byte() < 96 {
+            return self.bring(input);
+        }
         let body = match input.choice(4) {
             0 => self.history(input),
             1 => self.any_command(input).map(|command| command.encode()).unwrap_or_default(),
@@ -379,6 +382,27 @@ impl World {
                 let name = name.trim_end_matches(" answer");
                 _ = member.node.call(now, to, name, &body, Some(Duration::from_secs(2)));
             }
+        });
+    }
+
+    /// It brings a daemon events, as many and under whatever numbers and lives it likes.
+    fn bring(&mut self, input: &mut Input<'_>) {
+        let (from, to) = (self.id(HONEST).to_string(), self.id(input.choice(HONEST)));
+        let len = 1 + usize::from(input.byte());
+        let message = serde_json::json!({ "Message": { "from": { "Node": from }, "payload": vec![7; len] } });
+        let answer = serde_json::json!({ "Answer": { "token": 1, "outcome": { "Ok": vec![[7]; len] } } });
+        let event = if input.byte() < 192 { message } else { answer };
+        let count = if input.byte() < 128 { 1 + input.choice(64) } else { 60 + input.choice(32) };
+        let first = if input.byte() < 128 { 1 } else { u64::from(input.byte()) };
+        let says = serde_json::json!({
+            "daemon": self.any_daemon(input).0,
+            "life": input.byte() % 16,
+            "first": first,
+            "events": vec![event; count],
+        });
+        let body = vectors::system::written("os.deliver", says).and_then(Result::ok).unwrap_or_default();
+        self.act(HONEST, |member, now| {
+            _ = member.node.call(now, to, "os.deliver", &body, Some(Duration::from_secs(2)));
         });
     }
 

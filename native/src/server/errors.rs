@@ -93,6 +93,9 @@ pub(crate) fn daemon(error: &DaemonRuntimeError, node: NodeId) -> RpcError {
         Error::NotFound(daemon) | Error::Deliver(DeliverError::NotFound(daemon)) => {
             return daemon_not_found(*daemon);
         }
+        Error::Deliver(DeliverError::NoMember(_)) => {
+            (ErrorCode::DaemonNotFound, "Groups and their places are in the result of cluster.snapshot.")
+        }
         Error::Spawn(SpawnError::TooMany) => {
             (ErrorCode::LimitExceeded, "Stop some daemons with daemon.stop, or take another node.")
         }

@@ -14,13 +14,13 @@ use crate::{
 };
 
 /// The most events under way to one daemon.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
 
 /// The most bytes of them; one may go beyond, up to [`MAX_BATCH_BYTES`].
 const BATCH_BYTES: usize = 2 << 20;
 
 /// What more than one never go beyond, so that a batch always fits a request.
-const MAX_BATCH_BYTES: usize = 3 << 20;
+pub(super) const MAX_BATCH_BYTES: usize = 3 << 20;
 
 /// The most that wait for one daemon.
 const MAX_WAITING: usize = 4_096;

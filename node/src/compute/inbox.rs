@@ -5,16 +5,56 @@ use std::collections::{BTreeMap, VecDeque};
 use meshground_shared::NodeId;
 use serde::{Deserialize, Serialize};
 
-use crate::daemon::{DaemonEvent, DeliverError};
+use super::{
+    delivery::{BATCH, MAX_BATCH_BYTES},
+    registry::MAX_ALARMS,
+};
+use crate::daemon::{DaemonEvent, DeliverError, MAX_OUTPUT_BYTES, MAX_OUTPUTS, MAX_PAYLOAD};
 
 /// The most events that wait for a daemon.
 pub(crate) const MAX_QUEUE: usize = 4_096;
 
-/// The most bytes of their payloads; one may go beyond.
+/// The most bytes of them; one batch may go beyond.
 const MAX_QUEUE_BYTES: usize = 32 << 20;
 
+/// The most events there can be in a queue: a job may give back what it took, and alarms come on top.
+pub(crate) const MAX_HELD: usize = MAX_QUEUE + BATCH + MAX_ALARMS;
+
+/// The most bytes of those that come along with a daemon: as much as waits at once, and as much once more that a job gave
+/// back when others had come.
+pub(crate) const MAX_HELD_BYTES: usize = 2 * (MAX_QUEUE_BYTES + MAX_BATCH_BYTES);
+
 /// How many senders are remembered.
-const MAX_SENDERS: usize = 1_024;
+pub(crate) const MAX_SENDERS: usize = 1_024;
+
+/// How many lives of one node are among them: whoever makes up lives drives out its own.
+const MAX_LIVES: usize = 8;
+
+/// The most bytes of replies that are remembered; those of one job may go beyond. What came of an event whose replies are
+/// forgotten is not known any more.
+const MAX_REPLIED: usize = 64 << 20;
+
+/// The most bytes of replies that go along with a daemon, beside its state.
+const MAX_CARRIED: usize = 24 << 20;
+
+/// What one event, or what a daemon replies to it, has at most.
+#[cfg(feature = "floor")]
+const MAX_EVENT: usize = MAX_OUTPUT_BYTES + MAX_OUTPUTS * REPLY;
+
+/// The most bytes of events there can be: a job may give back what it took, however large.
+#[cfg(feature = "floor")]
+pub(crate) const MAX_BYTES: usize = MAX_QUEUE_BYTES + (1 + BATCH) * MAX_EVENT;
+
+/// The most bytes of replies there can be.
+#[cfg(feature = "floor")]
+pub(crate) const MAX_REMEMBERED: usize = MAX_REPLIED + BATCH * MAX_EVENT;
+
+/// Of so many of a sender's events it is remembered what came of them.
+#[cfg(feature = "floor")]
+pub(crate) const MAX_OUTCOMES: usize = BATCH;
+
+/// What a reply takes besides its bytes.
+const REPLY: usize = 32;
 
 /// One life of a node, as a sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -62,7 +102,8 @@ impl Queued {
 struct SenderLog {
     /// The last one that was taken.
     taken: u64,
-    /// What came of those that it may ask after again: in order, without gaps up to the last that is settled.
+    /// What came of those that it may ask after again, in order. As it has one batch under way, they are among as many that
+    /// were taken last.
     settled: VecDeque<(u64, Settled)>,
     /// When it was last heard of, by a count of all that came.
     heard: u64,
@@ -75,6 +116,29 @@ pub(crate) struct Inbox {
     bytes: usize,
     senders: BTreeMap<SenderKey, SenderLog>,
     heard: u64,
+    /// How many bytes of replies are remembered.
+    #[serde(skip)]
+    replied: usize,
+}
+
+impl SenderLog {
+    /// Lets go of what came of those before number `first`; of how many bytes of replies.
+    fn forget(&mut self, first: u64) -> usize {
+        let mut bytes = 0;
+        while let Some((_, outcome)) = self.settled.pop_front_if(|(number, _)| *number < first) {
+            bytes += replied(&outcome);
+        }
+        bytes
+    }
+
+    /// The first that may be asked after again.
+    fn first(&self) -> u64 {
+        self.taken.saturating_sub(BATCH as u64 - 1)
+    }
+
+    fn replied(&self) -> usize {
+        self.settled.iter().map(|(_, outcome)| replied(outcome)).sum()
+    }
 }
 
 impl Inbox {
@@ -89,28 +153,50 @@ impl Inbox {
         first: u64,
         events: Vec<DaemonEvent>,
     ) -> Result<(), DeliverError> {
-        self.heard = self.heard.saturating_add(1);
-        if !self.senders.contains_key(&sender) && self.senders.len() >= MAX_SENDERS {
-            let oldest = self.senders.iter().min_by_key(|(_, log)| log.heard).map(|(&key, _)| key);
-            oldest.map(|oldest| self.senders.remove(&oldest));
-        }
-        let log = self.senders.entry(sender).or_default();
-        log.heard = self.heard;
+        let log = self.log(sender);
         // It sends no more before it knows what came of those before.
-        while log.settled.front().is_some_and(|(number, _)| *number < first) {
-            log.settled.pop_front();
-        }
+        let forgotten = log.forget(first);
         let known = usize::try_from(log.taken.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX);
+        self.replied -= forgotten;
+        self.forget_replies(MAX_REPLIED);
         let news = events.len().saturating_sub(known);
         if self.queue.len() + news > MAX_QUEUE || (news > 0 && self.bytes > MAX_QUEUE_BYTES) {
             return Err(DeliverError::Overloaded);
         }
+        if let Some(number) = (first..).take(events.len()).last().filter(|_| news > 0) {
+            self.took(Receipt { sender, number });
+        }
         for (event, number) in events.into_iter().zip(first..).skip(known) {
-            log.taken = number;
             self.bytes += size(&event);
             self.queue.push_back(Queued { event, receipt: Some(Receipt { sender, number }) });
         }
         Ok(())
+    }
+
+    /// What a sender has sent. Where there is no room for another, the one goes that was not heard of for longest.
+    fn log(&mut self, sender: SenderKey) -> &mut SenderLog {
+        self.heard = self.heard.saturating_add(1);
+        if !self.senders.contains_key(&sender) {
+            let lives = SenderKey { life: 0, ..sender }..=SenderKey { life: u64::MAX, ..sender };
+            let leaves = if self.senders.range(lives.clone()).count() >= MAX_LIVES {
+                oldest(self.senders.range(lives))
+            } else {
+                oldest(self.senders.iter()).filter(|_| self.senders.len() >= MAX_SENDERS)
+            };
+            let log = leaves.and_then(|leaves| self.senders.remove(&leaves));
+            self.replied -= log.map_or(0, |log| log.replied());
+        }
+        let log = self.senders.entry(sender).or_default();
+        log.heard = self.heard;
+        log
+    }
+
+    /// An event was taken, and none before it will be again.
+    fn took(&mut self, receipt: Receipt) {
+        if let Some(log) = self.senders.get_mut(&receipt.sender) {
+            log.taken = log.taken.max(receipt.number);
+            self.replied -= log.forget(log.first());
+        }
     }
 
     /// Queues an event of the node's own.
@@ -140,47 +226,83 @@ impl Inbox {
     }
 
     /// Queues what waited at another node. Who sent it what was told there is part of what moved with the state, or
-    /// told by the receipts.
-    pub(crate) fn replay(&mut self, queued: Queued) {
+    /// told by the receipts. Whether there was room for it.
+    pub(crate) fn replay(&mut self, queued: Queued) -> bool {
         if let Some(Receipt { sender, number }) = queued.receipt {
-            let log = self.senders.entry(sender).or_default();
-            if number <= log.taken {
-                return;
+            let log = self.senders.get(&sender);
+            if number <= log.map_or(0, |log| log.taken) {
+                return true;
             }
-            log.taken = number;
+            // One that was forgotten at the other node while this waited stays forgotten.
+            if log.is_none() && self.senders.len() < MAX_SENDERS {
+                self.senders.insert(sender, SenderLog::default());
+            }
         }
-        self.bytes += size(&queued.event);
+        let size = queued.size();
+        if self.queue.len() >= MAX_HELD || self.bytes + size > MAX_HELD_BYTES {
+            return false;
+        }
+        if let Some(receipt) = queued.receipt {
+            self.took(receipt);
+        }
+        self.bytes += size;
         self.queue.push_back(queued);
+        true
     }
 
     /// Writes down what came of an event that was worked off elsewhere.
     pub(crate) fn learn(&mut self, receipt: Receipt, outcome: Settled) {
-        let log = self.senders.entry(receipt.sender).or_default();
-        log.taken = log.taken.max(receipt.number);
-        if log.settled.back().is_none_or(|(number, _)| *number < receipt.number) {
-            log.settled.push_back((receipt.number, outcome));
-        }
+        self.log(receipt.sender);
+        self.took(receipt);
+        self.settle(receipt, outcome);
+        self.forget_replies(MAX_CARRIED);
     }
 
     /// Writes down what came of an event.
     pub(crate) fn settle(&mut self, receipt: Receipt, outcome: Settled) {
-        if let Some(log) = self.senders.get_mut(&receipt.sender) {
-            log.settled.push_back((receipt.number, outcome));
+        let Some(log) = self.senders.get_mut(&receipt.sender) else { return };
+        // What waited can fail before that comes to an end which was begun before.
+        let at = log.settled.partition_point(|(number, _)| *number < receipt.number);
+        let is_known = log.settled.get(at).is_some_and(|(number, _)| *number == receipt.number);
+        if !is_known && receipt.number >= log.first() {
+            self.replied += replied(&outcome);
+            log.settled.insert(at, (receipt.number, outcome));
+        }
+    }
+
+    /// Forgets replies until there are few enough: first of the senders that were not heard of for longest.
+    pub(crate) fn settle_down(&mut self) {
+        self.forget_replies(MAX_REPLIED);
+    }
+
+    fn forget_replies(&mut self, most: usize) {
+        while self.replied > most {
+            let logs = self.senders.values_mut().filter(|log| log.replied() > 0);
+            let Some(log) = logs.min_by_key(|log| log.heard) else { return };
+            self.replied -= log.replied();
+            for (_, outcome) in log.settled.iter_mut().filter(|(_, outcome)| replied(outcome) > 0) {
+                *outcome = Err(DeliverError::Unknown);
+            }
         }
     }
 
     /// What came of `count` events from number `first` on, as soon as all are settled.
-    pub(crate) fn outcomes(&self, sender: SenderKey, first: u64, count: usize) -> Option<Vec<Settled>> {
+    pub(crate) fn outcomes(
+        &self,
+        sender: SenderKey,
+        first: u64,
+        count: usize,
+    ) -> Option<impl Iterator<Item = Settled>> {
         let log = self.senders.get(&sender)?;
         let last = first + (count as u64).saturating_sub(1);
         if log.settled.back().is_none_or(|(number, _)| *number < last) {
             return None;
         }
         let outcome = |number| {
-            let found = log.settled.iter().find(|(settled, _)| *settled == number);
-            found.map_or(Err(DeliverError::Unknown), |(_, outcome)| outcome.clone())
+            let at = log.settled.binary_search_by_key(&number, |(settled, _)| *settled);
+            at.map_or(Err(DeliverError::Unknown), |at| log.settled[at].1.clone())
         };
-        Some((first..=last).map(outcome).collect())
+        Some((first..=last).map(outcome))
     }
 
     /// Fails everything that waits.
@@ -193,9 +315,30 @@ impl Inbox {
         self.bytes = 0;
     }
 
-    /// Whether nothing waits in it, as in one that travels.
-    pub(crate) fn is_ledger(&self) -> bool {
-        self.queue.is_empty() && self.bytes == 0
+    /// One that came along with a daemon, if it can be what was known of senders there.
+    pub(crate) fn arrived(mut self) -> Option<Self> {
+        self.replied = self.senders.values().map(SenderLog::replied).sum();
+        let is_sound = |log: &SenderLog| {
+            log.settled.len() <= BATCH && log.settled.iter().is_sorted_by(|(a, _), (b, _)| a < b)
+        };
+        let sound = self.queue.is_empty()
+            && self.bytes == 0
+            && self.senders.len() <= MAX_SENDERS
+            && self.replied <= MAX_CARRIED
+            && self.senders.values().all(is_sound);
+        sound.then_some(self)
+    }
+
+    /// How many bytes wait in it.
+    #[cfg(feature = "floor")]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many senders are remembered, of how many events what came of them, and how many bytes of replies.
+    #[cfg(any(test, feature = "floor"))]
+    pub(crate) fn remembered(&self) -> (usize, usize, usize) {
+        (self.senders.len(), self.senders.values().map(|log| log.settled.len()).sum(), self.replied)
     }
 
     /// What is known of senders, without what waits.
@@ -211,16 +354,49 @@ impl Inbox {
                 log.taken = first - 1;
             }
         }
+        ledger.forget_replies(MAX_CARRIED);
         ledger
     }
+}
+
+/// The one that was not heard of for longest.
+fn oldest<'a>(senders: impl Iterator<Item = (&'a SenderKey, &'a SenderLog)>) -> Option<SenderKey> {
+    senders.min_by_key(|(_, log)| log.heard).map(|(&sender, _)| sender)
 }
 
 /// How many bytes an event holds.
 pub(super) fn size(event: &DaemonEvent) -> usize {
     match event {
         DaemonEvent::Message { payload, .. } => payload.len(),
-        DaemonEvent::Answer { outcome: Ok(replies), .. } => replies.iter().map(Vec::len).sum(),
+        DaemonEvent::Answer { outcome: Ok(replies), .. } => sum(replies),
         _ => 0,
+    }
+}
+
+/// How many bytes of replies there are.
+fn replied(outcome: &Settled) -> usize {
+    outcome.as_ref().map_or(0, |worked| sum(&worked.replies))
+}
+
+fn sum(replies: &[Vec<u8>]) -> usize {
+    replies.iter().map(|reply| reply.len() + REPLY).sum()
+}
+
+/// Whether somebody may send these together.
+pub(crate) fn is_batch(events: &[DaemonEvent]) -> bool {
+    let bytes: usize = events.iter().map(size).sum();
+    (1..=BATCH).contains(&events.len()) && (events.len() == 1 || bytes <= MAX_BATCH_BYTES)
+}
+
+/// Whether this can be what a daemon is sent, or what its node tells it, but for its beginning.
+pub(crate) fn can_wait(event: &DaemonEvent) -> bool {
+    match event {
+        DaemonEvent::Message { payload, .. } => payload.len() <= MAX_PAYLOAD,
+        DaemonEvent::Answer { outcome: Ok(replies), .. } => {
+            replies.len() <= MAX_OUTPUTS && replies.iter().map(Vec::len).sum::<usize>() <= MAX_OUTPUT_BYTES
+        }
+        DaemonEvent::Answer { .. } | DaemonEvent::Alarm { .. } => true,
+        DaemonEvent::Started(_) => false,
     }
 }
 
@@ -251,13 +427,13 @@ mod tests {
     fn what_is_sent_again_is_taken_once_and_answered_as_the_first_time() {
         let mut inbox = Inbox::default();
         inbox.take(SENDER, 1, vec![message("a"), message("b")]).unwrap();
-        assert_eq!(inbox.outcomes(SENDER, 1, 2), None, "not yet");
+        assert!(inbox.outcomes(SENDER, 1, 2).is_none(), "not yet");
         inbox.take(SENDER, 1, vec![message("a"), message("b")]).unwrap();
         assert_eq!(work_off(&mut inbox), [message("a"), message("b")]);
         inbox.take(SENDER, 1, vec![message("a"), message("b")]).unwrap();
         assert_eq!(inbox.len(), 0);
         let outcomes = inbox.outcomes(SENDER, 1, 2).unwrap();
-        assert!(outcomes.iter().zip(1..).all(|(outcome, place)| outcome.as_ref().unwrap().place == place));
+        assert!(outcomes.zip(1..).all(|(outcome, place)| outcome.as_ref().unwrap().place == place));
     }
 
     #[test]
@@ -281,7 +457,7 @@ mod tests {
         }
         target.take(SENDER, 2, vec![message("b"), message("c")]).unwrap();
         assert_eq!(work_off(&mut target), [message("b"), message("c")]);
-        assert!(target.outcomes(SENDER, 2, 2).unwrap().iter().all(Result::is_ok));
+        assert!(target.outcomes(SENDER, 2, 2).unwrap().all(|outcome| outcome.is_ok()));
     }
 
     #[test]
@@ -304,5 +480,124 @@ mod tests {
         assert_eq!(work_off(&mut inbox).len(), MAX_QUEUE);
         inbox.take(SENDER, MAX_QUEUE as u64 + 1, vec![message("x")]).unwrap();
         assert_eq!(work_off(&mut inbox), [message("x")]);
+    }
+
+    #[allow(clippy::unnecessary_wraps, reason = "an outcome like any other")]
+    fn reply(len: usize) -> Settled {
+        Ok(Worked { place: 1, replies: vec![vec![0; len]] })
+    }
+
+    fn receipt(sender: SenderKey, number: u64) -> Receipt {
+        Receipt { sender, number }
+    }
+
+    #[test]
+    fn whoever_never_goes_on_from_the_first_has_no_more_remembered_than_a_batch() {
+        let mut inbox = Inbox::default();
+        for rounds in 1..=20 {
+            inbox.take(SENDER, 1, vec![message("a"); rounds * BATCH]).unwrap();
+            work_off(&mut inbox);
+        }
+        assert_eq!(inbox.remembered().1, BATCH);
+        let last = 20 * BATCH as u64;
+        let batch = inbox.outcomes(SENDER, last - BATCH as u64 + 1, BATCH).unwrap();
+        assert!(batch.into_iter().all(|outcome| outcome.is_ok()), "the last batch is told again");
+        let all: Vec<Settled> = inbox.outcomes(SENDER, 1, BATCH).unwrap().collect();
+        assert_eq!(all, vec![Err(DeliverError::Unknown); BATCH]);
+    }
+
+    #[test]
+    fn what_fails_while_it_waits_is_told_in_order_with_what_was_begun_before() {
+        let mut inbox = Inbox::default();
+        inbox.take(SENDER, 1, vec![message("a"), message("b"), message("c")]).unwrap();
+        let begun = inbox.pop().unwrap();
+        inbox.fail_all(&DeliverError::Down);
+        inbox.settle(begun.receipt.unwrap(), reply(1));
+        let told: Vec<Settled> = inbox.outcomes(SENDER, 1, 3).expect("all are settled").collect();
+        assert_eq!(told, [reply(1), Err(DeliverError::Down), Err(DeliverError::Down)]);
+    }
+
+    #[test]
+    fn replies_are_forgotten_of_whoever_was_not_heard_of_for_longest_and_nothing_is_taken_twice() {
+        let mut inbox = Inbox::default();
+        let of = |node: u64| SenderKey { node: NodeId(node), life: 1 };
+        let len = MAX_REPLIED / 4;
+        for node in 1..=5 {
+            inbox.take(of(node), 1, vec![message("a")]).unwrap();
+            inbox.pop().unwrap();
+            inbox.settle(receipt(of(node), 1), reply(len));
+        }
+        inbox.settle_down();
+        assert!(inbox.remembered().2 <= MAX_REPLIED);
+        let told = |inbox: &Inbox, node| inbox.outcomes(of(node), 1, 1).unwrap().next().unwrap();
+        assert_eq!(
+            (told(&inbox, 1), told(&inbox, 2)),
+            (Err(DeliverError::Unknown), Err(DeliverError::Unknown))
+        );
+        assert_eq!((told(&inbox, 3), told(&inbox, 5)), (reply(len), reply(len)));
+        inbox.take(of(1), 1, vec![message("a")]).unwrap();
+        assert_eq!(inbox.len(), 0, "it was worked off");
+        assert!(inbox.ledger().remembered().2 <= MAX_CARRIED, "and less goes along");
+        inbox.take(of(5), 2, vec![message("b")]).unwrap();
+        assert_eq!(inbox.remembered().2, 2 * (len + REPLY), "with the next batch those before are done with");
+    }
+
+    #[test]
+    fn whoever_makes_up_lives_drives_out_its_own_and_nobody_else() {
+        let mut inbox = Inbox::default();
+        inbox.take(SENDER, 1, vec![message("a")]).unwrap();
+        work_off(&mut inbox);
+        for life in 0..2 * MAX_SENDERS as u64 {
+            inbox.take(SenderKey { node: NodeId(2), life }, 1, vec![message("b")]).unwrap();
+            work_off(&mut inbox);
+        }
+        assert_eq!(inbox.remembered().0, MAX_LIVES + 1);
+        assert!(inbox.outcomes(SENDER, 1, 1).is_some());
+    }
+
+    #[test]
+    fn no_more_senders_are_remembered_than_may_be() {
+        let mut inbox = Inbox::default();
+        for node in 0..=MAX_SENDERS as u64 {
+            inbox.take(SenderKey { node: NodeId(node), life: 1 }, 1, vec![message("a")]).unwrap();
+            work_off(&mut inbox);
+        }
+        assert_eq!(inbox.remembered().0, MAX_SENDERS);
+        assert!(inbox.outcomes(SenderKey { node: NodeId(0), life: 1 }, 1, 1).is_none(), "the first has gone");
+    }
+
+    #[test]
+    fn what_comes_along_with_a_daemon_is_no_more_than_what_a_node_remembers() {
+        let log = |count: u64, reply: &Settled| SenderLog {
+            taken: count,
+            settled: (1..=count).map(|number| (number, reply.clone())).collect(),
+            heard: 1,
+        };
+        let of = |senders: u64, count, reply: &Settled| Inbox {
+            senders: (0..senders)
+                .map(|node| (SenderKey { node: NodeId(node), life: 1 }, log(count, reply)))
+                .collect(),
+            ..Inbox::default()
+        };
+        let (none, large) = (Err(DeliverError::Down), reply(1 << 20));
+        let arrives = |inbox: Inbox| inbox.arrived().is_some();
+        assert!(arrives(of(MAX_SENDERS as u64, BATCH as u64, &none)));
+        assert!(!arrives(of(MAX_SENDERS as u64 + 1, 1, &none)));
+        assert!(!arrives(of(1, BATCH as u64 + 1, &none)));
+        assert!(arrives(of(1, 23, &large)) && !arrives(of(1, 24, &large)));
+        let mut unsorted = of(1, 2, &none);
+        unsorted.senders.values_mut().for_each(|log| log.settled.swap(0, 1));
+        assert!(!arrives(unsorted));
+        let mut waiting = Inbox::default();
+        waiting.push(message("a"));
+        assert!(!arrives(waiting));
+    }
+
+    #[test]
+    fn what_is_replayed_under_no_number_was_never_sent() {
+        let mut inbox = Inbox::default();
+        let queued = Queued { event: message("a"), receipt: Some(receipt(SENDER, 0)) };
+        assert!(inbox.replay(queued));
+        assert_eq!((inbox.len(), inbox.ledger().remembered()), (0, (0, 0, 0)));
     }
 }

@@ -9,6 +9,7 @@ use super::{
     alarms::Alarms,
     groups::InSync,
     inbox::{Inbox, Receipt, SenderKey, Settled},
+    registry::MAX_ALARMS,
 };
 use crate::{
     capability::Filter,
@@ -50,6 +51,14 @@ pub(crate) struct Luggage {
     pub(crate) alarms: BTreeMap<u64, u64>,
     /// Of one that others stand by for: who has to have what is told of.
     pub(crate) in_sync: Vec<InSync>,
+}
+
+impl Luggage {
+    /// One that came from another node, if it can be what a daemon had there.
+    pub(crate) fn arrived(self) -> Option<Self> {
+        let inbox = self.inbox.arrived()?;
+        (self.alarms.len() <= MAX_ALARMS).then_some(Self { inbox, ..self })
+    }
 }
 
 /// A daemon on this node.
@@ -249,7 +258,12 @@ impl Instance {
     }
 
     /// What came of a sender's events, if all of them are settled and that may be told.
-    pub(crate) fn outcomes(&self, sender: SenderKey, first: u64, count: usize) -> Option<Vec<Settled>> {
+    pub(crate) fn outcomes(
+        &self,
+        sender: SenderKey,
+        first: u64,
+        count: usize,
+    ) -> Option<impl Iterator<Item = Settled>> {
         if self.hushed { None } else { self.inbox.outcomes(sender, first, count) }
     }
 

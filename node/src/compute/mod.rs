@@ -3,7 +3,7 @@
 mod alarms;
 mod delivery;
 pub(crate) mod groups;
-mod inbox;
+pub(crate) mod inbox;
 mod instance;
 mod inventory;
 pub(crate) mod migration;
@@ -11,7 +11,7 @@ mod registry;
 
 pub(crate) use self::{
     delivery::{Deliveries, Parcel},
-    inbox::{Inbox, Queued, Receipt, SenderKey, Settled},
+    inbox::{Inbox, Queued, Receipt, SenderKey, Settled, can_wait, is_batch},
     instance::{Instance, Luggage, SpawnOrder},
     inventory::{Directory, Inventory, Known, Moving, Standing, Stated},
     registry::{Happening, Registry, WorkedOff},

@@ -21,7 +21,8 @@ pub enum DaemonEvent {
         /// What it called that.
         token: u64,
     },
-    /// What came of something it had sent and wanted an answer to.
+    /// What came of something it had sent and wanted an answer to, as the node claims that brought it: any member of the mesh
+    /// could that knows or guesses the token.
     Answer {
         /// What it called that.
         token: u64,
@@ -56,12 +57,13 @@ pub struct GroupPlace {
     pub count: u32,
 }
 
-/// Who sent something.
+/// Who sent something, as the node says that brought it. That node is known for certain, and speaks for no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Sender {
     /// Somebody at this node, who is no daemon.
     Node(NodeId),
-    /// A daemon, wherever it was then.
+    /// A daemon, wherever it was then. That it was this one is what the node claims that brought it: any member of the mesh
+    /// could.
     Daemon(DaemonId),
 }
 
@@ -86,4 +88,7 @@ pub enum DeliverError {
     /// Nobody knows whether it was worked off: no answer came in time.
     #[error("no answer in time; whether it was worked off is not known")]
     Unknown,
+    /// Whoever sent it is in no group, or its group has no such place.
+    #[error("its group has no member {0}")]
+    NoMember(u32),
 }

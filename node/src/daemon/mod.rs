@@ -24,7 +24,7 @@ pub use self::{
 pub(crate) use self::{
     entity::daemon_id,
     job::{Outcome, Task},
-    outputs::Output,
+    outputs::{MAX_OUTPUT_BYTES, MAX_OUTPUTS, Output},
     supervision::{Supervision, Verdict},
 };
 use crate::capability::Filter;

@@ -5,10 +5,10 @@ use std::time::Duration;
 use meshground_shared::{DaemonId, LogLevel};
 
 /// The most things a daemon may put out over one event.
-const MAX_OUTPUTS: usize = 1_024;
+pub(crate) const MAX_OUTPUTS: usize = 1_024;
 
 /// The most bytes of them all.
-const MAX_OUTPUT_BYTES: usize = 3 << 20;
+pub(crate) const MAX_OUTPUT_BYTES: usize = 3 << 20;
 
 /// The longest line of a log, in bytes.
 pub(super) const MAX_LINE: usize = 1_024;

@@ -10,7 +10,7 @@ use super::{
     desk::{Asked, DELIVER, answer},
 };
 use crate::{
-    compute::{Parcel, SenderKey, Settled},
+    compute::{Parcel, SenderKey, Settled, can_wait, is_batch},
     daemon::{Address, DaemonEvent, DeliverError, MAX_PAYLOAD, Sender},
     node::Node,
     rpc::{CallError, CallId, MAX_BODY},
@@ -20,6 +20,9 @@ use crate::{
 
 /// The most bytes of what daemons replied in one answer.
 const ANSWER_BYTES: usize = MAX_BODY - (128 << 10);
+
+/// The most answers that wait for daemons to work something off.
+pub(super) const MAX_OWED: usize = 16_384;
 
 /// Something that was worked off.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,24 +111,22 @@ impl MeshOs {
     ) {
         let for_whom = token.map_or(ForWhom::Nobody, |token| ForWhom::Daemon { id: from, token });
         let to = match to {
-            Address::Daemon(id) => Some(id),
+            Address::Daemon(id) => Ok(id),
             Address::Member(index) => {
                 let group = self.registry.get(from).and_then(|instance| instance.member);
-                group.and_then(|place| self.groups.worker(place.group, index))
+                let worker = group.and_then(|place| self.groups.worker(place.group, index));
+                worker.ok_or(DeliverError::NoMember(index))
             }
         };
         let too_large = payload.len() > MAX_PAYLOAD;
         match to {
-            Some(to) if !too_large => {
+            Ok(to) if !too_large => {
                 let event = DaemonEvent::Message { from: Sender::Daemon(from), payload };
                 let deadline = now + self.config.patience;
                 self.deliveries.send(to, Parcel { event, for_whom, deadline });
             }
-            _ => {
-                let error = match to {
-                    Some(_) => DeliverError::TooLarge(payload.len() as u64),
-                    None => DeliverError::NotFound(DaemonId(0)),
-                };
+            to => {
+                let error = to.err().unwrap_or(DeliverError::TooLarge(payload.len() as u64));
                 self.tell(now, &for_whom, Err(error));
             }
         }
@@ -184,7 +185,7 @@ impl MeshOs {
             Ok(()) => {
                 // Settled like everybody else's, only without a call to answer.
                 if let Some(outcomes) = self.registry.outcomes(daemon, sender, first, count) {
-                    self.deliveries.arrived(daemon, outcomes);
+                    self.deliveries.arrived(daemon, outcomes.collect());
                 } else {
                     self.here.insert(daemon, (first, count));
                 }
@@ -196,28 +197,31 @@ impl MeshOs {
 
     /// Another node brings events.
     pub(super) fn on_deliver(&mut self, now: Now, node: &mut Node, call: CallId, body: &[u8]) {
-        let Ok(Delivery { daemon, life, first, events }) = wire::decode::<Delivery>(body) else {
-            _ = node.end_reply(now, call, Err(CallError::Malformed));
-            return;
+        let Delivery { daemon, life, first, events } = match read(call.peer, body) {
+            Ok(delivery) => delivery,
+            Err(error) => {
+                _ = node.end_reply(now, call, Err(error));
+                return;
+            }
         };
         let daemon = DaemonId(daemon);
         let sender = SenderKey { node: call.peer, life };
-        let (count, first) = (events.len(), first.max(1));
-        // An event that only the node itself may tell is none that anybody sends.
-        let sound = events.iter().all(|event| match event {
-            DaemonEvent::Message { payload, .. } => payload.len() <= MAX_PAYLOAD,
-            DaemonEvent::Answer { .. } => true,
-            DaemonEvent::Started(_) | DaemonEvent::Alarm { .. } => false,
-        });
-        if count == 0 || !sound || first.checked_add(count as u64).is_none() {
-            _ = node.end_reply(now, call, Err(CallError::Malformed));
-            return;
+        let count = events.len();
+        // It sends what is under way again only when it has given up on the call before.
+        let is_again = |owed: &mut Owed| owed.daemon == daemon && owed.sender == sender;
+        for again in self.owed.extract_if(.., is_again) {
+            _ = node.end_reply(now, again.call, Err(CallError::Failed));
+        }
+        if self.owed.len() >= MAX_OWED {
+            return answer(now, node, call, &wire::encode(&Answer::Refused(DeliverError::Overloaded)));
         }
         match self.registry.deliver(daemon, sender, first, events) {
-            Ok(()) => {
-                self.owed.push(Owed { call, daemon, sender, first, count });
-                self.pay(now, node, daemon);
-            }
+            Ok(()) => match self.registry.outcomes(daemon, sender, first, count) {
+                Some(outcomes) => {
+                    answer(now, node, call, &wire::encode(&Answer::Settled(fitting(outcomes))));
+                }
+                None => self.owed.push(Owed { call, daemon, sender, first, count }),
+            },
             Err(DeliverError::NotFound(_)) => answer(now, node, call, &wire::encode(&Answer::Gone)),
             Err(error) => answer(now, node, call, &wire::encode(&Answer::Refused(error))),
         }
@@ -242,7 +246,7 @@ impl MeshOs {
             let sender = SenderKey { node: self.local, life: self.life };
             if let Some(outcomes) = self.registry.outcomes(daemon, sender, first, count) {
                 self.here.remove(&daemon);
-                self.deliveries.arrived(daemon, outcomes);
+                self.deliveries.arrived(daemon, outcomes.collect());
             } else if self.registry.get(daemon).is_none() {
                 self.here.remove(&daemon);
                 self.deliveries.failed(now.instant, daemon);
@@ -267,7 +271,7 @@ impl MeshOs {
         if let Some((first, count)) = self.here.remove(&daemon) {
             let sender = SenderKey { node: self.local, life: self.life };
             match instance.outcomes(sender, first, count) {
-                Some(outcomes) => self.deliveries.arrived(daemon, outcomes),
+                Some(outcomes) => self.deliveries.arrived(daemon, outcomes.collect()),
                 None => self.deliveries.failed(now.instant, daemon),
             }
         }
@@ -320,16 +324,129 @@ impl MeshOs {
     }
 }
 
+/// What a node brings, if it may.
+fn read(peer: NodeId, body: &[u8]) -> Result<Delivery, CallError> {
+    let mut delivery: Delivery = wire::decode(body).map_err(|_| CallError::Malformed)?;
+    delivery.first = delivery.first.max(1);
+    let Delivery { first, events, .. } = &delivery;
+    let is_sound = is_batch(events)
+        && events.iter().all(|event| can_wait(event) && may_send(peer, event))
+        && first.checked_add(events.len() as u64).is_some();
+    if is_sound { Ok(delivery) } else { Err(CallError::Malformed) }
+}
+
+/// Whether a node may send a daemon this: an event that only the daemon's own node may tell is none that anybody sends, and
+/// nobody speaks for another node.
+fn may_send(peer: NodeId, event: &DaemonEvent) -> bool {
+    match event {
+        DaemonEvent::Message { from: Sender::Node(node), .. } => *node == peer,
+        DaemonEvent::Message { .. } | DaemonEvent::Answer { .. } => true,
+        DaemonEvent::Started(_) | DaemonEvent::Alarm { .. } => false,
+    }
+}
+
 /// The first of these, as many as fit one answer.
-fn fitting(mut outcomes: Vec<Settled>) -> Vec<Settled> {
+fn fitting(outcomes: impl Iterator<Item = Settled>) -> Vec<Settled> {
     let mut bytes = 0;
-    let fit = outcomes.iter().take_while(|outcome| {
+    let fit = outcomes.enumerate().take_while(|(place, outcome)| {
         let replies = outcome.iter().flat_map(|worked| &worked.replies);
         bytes += 32 + replies.map(|reply| reply.len() + 8).sum::<usize>();
-        bytes <= ANSWER_BYTES
+        // What a daemon puts out over one event always fits.
+        *place == 0 || bytes <= ANSWER_BYTES
     });
-    // What a daemon puts out over one event always fits.
-    let fit = fit.count().max(1);
-    outcomes.truncate(fit);
-    outcomes
+    fit.map(|(_, outcome)| outcome).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            SpawnRequest,
+            testing::{alone, at, call_of, work_off},
+        },
+        *,
+    };
+    use crate::daemon::EntityKeypair;
+
+    const PEER: NodeId = NodeId(77);
+
+    fn message(len: usize) -> DaemonEvent {
+        DaemonEvent::Message { from: Sender::Node(PEER), payload: vec![7; len] }
+    }
+
+    fn brought(events: Vec<DaemonEvent>) -> Result<usize, CallError> {
+        let body = wire::encode(&Delivery { daemon: 1, life: 1, first: 1, events });
+        read(PEER, &body).map(|delivery| delivery.events.len())
+    }
+
+    #[test]
+    fn a_batch_has_at_most_sixty_four_events_and_three_mebibytes_unless_it_is_one() {
+        assert_eq!(brought(Vec::new()), Err(CallError::Malformed));
+        assert_eq!(brought(vec![message(0); 64]), Ok(64));
+        assert_eq!(brought(vec![message(0); 65]), Err(CallError::Malformed));
+        assert_eq!(brought(vec![message(1 << 20); 3]), Ok(3));
+        let more = [vec![message(1 << 20); 3], vec![message(1)]].concat();
+        assert_eq!(brought(more), Err(CallError::Malformed));
+        let answer = |replies: Vec<Vec<u8>>| DaemonEvent::Answer { token: 1, outcome: Ok(replies) };
+        assert_eq!(brought(vec![answer(vec![vec![0; 3 << 20]])]), Ok(1), "as much as a daemon puts out");
+        assert_eq!(brought(vec![answer(vec![vec![0; (3 << 20) + 1]])]), Err(CallError::Malformed));
+        assert_eq!(brought(vec![answer(vec![Vec::new(); 1_024])]), Ok(1));
+        assert_eq!(brought(vec![answer(vec![Vec::new(); 1_025])]), Err(CallError::Malformed));
+    }
+
+    #[test]
+    fn nobody_speaks_for_another_node_or_for_the_daemons_own() {
+        let from = |from| vec![DaemonEvent::Message { from, payload: Vec::new() }];
+        assert_eq!(brought(from(Sender::Node(PEER))), Ok(1));
+        assert_eq!(brought(from(Sender::Node(NodeId(78)))), Err(CallError::Malformed));
+        assert_eq!(brought(from(Sender::Daemon(DaemonId(5)))), Ok(1), "which is only claimed");
+        assert_eq!(brought(vec![DaemonEvent::Alarm { token: 1 }]), Err(CallError::Malformed));
+    }
+
+    #[test]
+    fn of_one_sender_and_daemon_one_answer_is_owed_and_not_more_than_may_be_of_all() {
+        let (mut os, mut node) = alone();
+        let keypair = EntityKeypair::from_seed([9; 32]);
+        let daemon = keypair.origin_hash();
+        let (kind, args) = ("mute".to_owned(), String::new());
+        let request = SpawnRequest { keypair, kind, args, state: None, cause: None };
+        os.spawn(at(0), &mut node, request).unwrap();
+        work_off(&mut os, &mut node);
+        let mut bring = |os: &mut MeshOs, life, number| {
+            let call = call_of(PEER, number);
+            let body = wire::encode(&Delivery { daemon: daemon.0, life, first: 1, events: vec![message(1)] });
+            os.on_deliver(at(0), &mut node, call, &body);
+        };
+        bring(&mut os, 1, 1);
+        bring(&mut os, 1, 2);
+        let calls: Vec<CallId> = os.owed.iter().map(|owed| owed.call).collect();
+        assert_eq!(calls, [call_of(PEER, 2)], "it asked again");
+        let waiting = |os: &MeshOs| os.registry.get(daemon).map(|instance| instance.inbox.len());
+        assert_eq!((os.owed.len(), waiting(&os)), (1, Some(0)), "one is being worked off");
+        os.owed.extend((1..MAX_OWED as u64).map(|number| Owed {
+            call: call_of(NodeId(78), number),
+            daemon: DaemonId(1),
+            sender: SenderKey { node: NodeId(78), life: 1 },
+            first: 1,
+            count: 1,
+        }));
+        bring(&mut os, 2, 3);
+        assert_eq!((os.owed.len(), waiting(&os)), (MAX_OWED, Some(0)), "it was not taken");
+    }
+
+    #[test]
+    fn whoever_sends_to_a_place_that_there_is_not_is_told_which() {
+        let (mut os, mut node) = alone();
+        let keypair = EntityKeypair::from_seed([9; 32]);
+        let daemon = keypair.origin_hash();
+        let (kind, args) = ("mute".to_owned(), String::new());
+        let request = SpawnRequest { keypair, kind, args, state: None, cause: None };
+        os.spawn(at(0), &mut node, request).unwrap();
+        work_off(&mut os, &mut node);
+        os.send_from(at(0).instant, daemon, Address::Member(3), vec![1], Some(5));
+        let (_, told) = os.deliveries.dispatch(daemon).expect("it is told");
+        let error = DeliverError::NoMember(3);
+        assert_eq!(told, [DaemonEvent::Answer { token: 5, outcome: Err(error) }]);
+        assert_eq!(DeliverError::NoMember(3).to_string(), "its group has no member 3");
+    }
 }

@@ -1,9 +1,9 @@
 //! The system's side of [`crate::audit`].
 
-use super::{MeshOs, avoid::MAX_AVOIDED};
+use super::{MeshOs, avoid::MAX_AVOIDED, delivering::MAX_OWED};
 use crate::{
     audit::Gauge,
-    compute::{MAX_DAEMONS, groups::ledger::MAX_HELD},
+    compute::{MAX_DAEMONS, inbox},
 };
 
 impl MeshOs {
@@ -13,7 +13,16 @@ impl MeshOs {
         self.admin.gauges(each);
         each(Gauge::new("hearsay", self.catching_up.held(), 1_024));
         each(Gauge::new("daemons", self.registry.iter().count(), MAX_DAEMONS));
-        each(Gauge::new("groups", self.groups().count(), MAX_HELD));
         each(Gauge::new("avoided nodes", self.oversight.avoided.len(), MAX_AVOIDED));
+        each(Gauge::new("answers owed", self.owed.len(), MAX_OWED));
+        for (_, instance) in self.registry.iter() {
+            let (senders, outcomes, replied) = instance.inbox.remembered();
+            each(Gauge::new("events that wait", instance.inbox.len(), inbox::MAX_HELD));
+            each(Gauge::new("bytes that wait", instance.inbox.bytes(), inbox::MAX_BYTES));
+            each(Gauge::new("senders", senders, inbox::MAX_SENDERS));
+            each(Gauge::new("outcomes", outcomes, inbox::MAX_OUTCOMES * senders));
+            each(Gauge::new("bytes of replies", replied, inbox::MAX_REMEMBERED));
+        }
+        self.groups.gauges(each);
     }
 }

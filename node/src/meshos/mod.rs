@@ -27,6 +27,8 @@ mod oversight;
 mod probes;
 mod reconcile;
 mod snapshot;
+#[cfg(test)]
+mod testing;
 
 use std::{
     collections::{BTreeMap, VecDeque},

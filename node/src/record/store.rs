@@ -36,6 +36,8 @@ pub(super) struct Store {
     by_expiry: BTreeSet<(Instant, Key)>,
     /// What was dropped before others drop it, so that it is not taken from them again.
     buried: BTreeMap<Key, Burial>,
+    /// The same, the first to be taken again first.
+    by_burial: BTreeSet<(Instant, Key)>,
     digest: u64,
 }
 
@@ -79,7 +81,7 @@ impl Store {
         let held = self.held.len().max(self.by_expiry.len());
         // This node's own come on top.
         each(Gauge::new("records", held, CAPACITY + super::RecordKind::ALL.len()));
-        each(Gauge::new("records dropped", self.buried.len(), CAPACITY));
+        each(Gauge::new("records dropped", self.buried.len().max(self.by_burial.len()), CAPACITY));
         held
     }
 
@@ -157,7 +159,7 @@ impl Store {
     fn put(&mut self, held: Held) {
         let key = held.record.key;
         self.remove(key);
-        self.buried.remove(&key);
+        self.unbury(key);
         self.digest ^= digest(key, held.record.stamp);
         self.by_expiry.insert((held.expires, key));
         self.held.insert(key, held);
@@ -173,14 +175,23 @@ impl Store {
     /// Drops a record for good: neither it nor an older one is taken again. Returns whether it was held.
     pub(super) fn bury(&mut self, now: Instant, key: Key) -> bool {
         let Some(record) = self.remove(key) else { return false };
-        if self.buried.len() >= CAPACITY {
-            let first = self.buried.iter().min_by_key(|(_, burial)| burial.until).map(|(key, _)| *key);
-            first.map(|key| self.buried.remove(&key));
+        self.unbury(key);
+        if self.buried.len() >= CAPACITY
+            && let Some(&(_, first)) = self.by_burial.first()
+        {
+            self.unbury(first);
         }
         // Until everybody would refuse it by the clock, whatever the clocks show.
         let until = now + record.ttl + TOLERANCE * 2;
         self.buried.insert(key, Burial { stamp: record.stamp, until });
+        self.by_burial.insert((until, key));
         true
+    }
+
+    fn unbury(&mut self, key: Key) {
+        if let Some(burial) = self.buried.remove(&key) {
+            self.by_burial.remove(&(burial.until, key));
+        }
     }
 
     /// Drops what has had its time; what that was.
@@ -192,8 +203,11 @@ impl Store {
             self.bury(now.instant, key);
             gone.push(key);
         }
-        if !gone.is_empty() {
-            self.buried.retain(|_, burial| burial.until > now.instant);
+        while !gone.is_empty()
+            && let Some(&(until, key)) = self.by_burial.first()
+            && until <= now.instant
+        {
+            self.unbury(key);
         }
         gone
     }
@@ -289,6 +303,35 @@ mod tests {
             Judgement::Untimely,
             "out of the future"
         );
+    }
+
+    #[test]
+    fn where_too_much_was_dropped_what_would_be_refused_soonest_is_forgotten_first() {
+        let mut store = Store::default();
+        let template = record(1, 1, 0);
+        let far = |id: u64, ttl: Duration| {
+            let mut record = template.clone();
+            (record.key.origin, record.ttl) = (NodeId(id), ttl);
+            record
+        };
+        let mut drop = |record: Record| {
+            let key = record.key;
+            assert!(store.insert(now(0), record, key.origin, true));
+            assert!(store.bury(now(0).instant, key));
+            assert_eq!(store.buried.len(), store.by_burial.len());
+            store.buried.len()
+        };
+        drop(far(u64::MAX, TTL / 2));
+        for id in 1..CAPACITY as u64 {
+            drop(far(id, TTL));
+        }
+        assert_eq!(drop(far(0, TTL)), CAPACITY, "it is full");
+        // The same key once more takes its own place.
+        let again = Stamp { incarnation: 1, version: 2 };
+        assert_eq!(drop(Record { stamp: again, ..far(7, TTL) }), CAPACITY);
+        assert!(store.lacks(far(u64::MAX, TTL).key, template.stamp), "it was forgotten");
+        assert!(!store.lacks(far(1, TTL).key, template.stamp));
+        assert!(!store.lacks(far(7, TTL).key, again));
     }
 
     #[test]

@@ -103,6 +103,11 @@ pub(super) fn check(members: &[Member], number: usize) {
     node.gauges(&mut |gauge| {
         assert!(gauge.held <= gauge.limit, "member {number} holds too much: {gauge:?}");
     });
+    if let Some(os) = &member.os.os {
+        os.gauges(&mut |gauge| {
+            assert!(gauge.held <= gauge.limit, "the system of member {number} holds too much: {gauge:?}");
+        });
+    }
     for (other, its) in members.iter().enumerate() {
         if other != number && its.node.is_some() {
             agree(number, member, other, its);

@@ -96,6 +96,7 @@ fn said() -> Vec<(&'static str, Value)> {
         ("os.deliver", json!({ "daemon": 1, "life": 2, "first": 3, "events": [message, answer] })),
         ("os.deliver answer", json!({ "Settled": [settled, { "Err": "Crashed" }] })),
         ("os.deliver answer", json!({ "Refused": { "NotFound": a } })),
+        ("os.deliver answer", json!({ "Refused": { "NoMember": 3 } })),
         ("os.deliver answer", json!("Gone")),
         ("os.migrate.start", json!({ "daemon": 1, "to": b, "cause": a })),
         ("os.migrate.start answer", json!({ "Ok": 5 })),

@@ -42,6 +42,11 @@ impl InSync {
         self.members.contains_key(&node.0)
     }
 
+    /// Whether a node is in it, or named it.
+    pub(crate) fn names(&self, node: NodeId) -> bool {
+        self.has(node) || self.by == node.0
+    }
+
     fn members(&self) -> impl Iterator<Item = (NodeId, u64)> {
         self.members.iter().map(|(&node, &life)| (NodeId(node), life))
     }

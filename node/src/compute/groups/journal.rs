@@ -301,7 +301,7 @@ impl Journal {
     /// more, in silence.
     pub(crate) fn resume(&self) -> Option<(Luggage, Vec<DaemonEvent>)> {
         let (_, bytes) = self.base.as_ref()?;
-        let mut luggage: Luggage = wire::decode(bytes).ok()?;
+        let mut luggage = wire::decode::<Luggage>(bytes).ok()?.arrived()?;
         let mut events = Vec::new();
         for (LogEntry { event, receipt, outcome }, _) in &self.tail {
             if let Some(receipt) = receipt {

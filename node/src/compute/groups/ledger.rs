@@ -20,8 +20,11 @@ use crate::{
 /// The most groups held. More than [`MAX_GROUPS`] come together where parts of a mesh that were divided meet.
 pub(crate) const MAX_HELD: usize = 4 * MAX_GROUPS;
 
+/// Of so many nodes it is remembered what they say: as many as there is room for the records of.
+pub(crate) const MAX_SAID: usize = 2_048;
+
 /// How many groups that are no more are remembered, and how many of them are told of.
-const MAX_GONE: usize = 1_024;
+pub(crate) const MAX_GONE: usize = 1_024;
 const MAX_GONE_TOLD: usize = 128;
 
 /// For so long whoever ended a group says so.
@@ -66,8 +69,6 @@ pub(crate) struct Ledger {
     gone: BTreeMap<GroupId, Gone>,
     /// What the others say.
     said: BTreeMap<NodeId, BTreeMap<GroupId, Entry>>,
-    /// The groups others say are no more.
-    said_gone: BTreeMap<NodeId, BTreeSet<GroupId>>,
 }
 
 impl Ledger {
@@ -89,6 +90,12 @@ impl Ledger {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.groups.is_empty() && self.gone.is_empty()
+    }
+
+    /// Of how many nodes it is remembered what they say, and of how many groups that they are no more.
+    #[cfg(any(test, feature = "floor"))]
+    pub(crate) fn remembered(&self) -> (usize, usize) {
+        (self.said.len(), self.gone.len())
     }
 
     /// Whether there was such a group.
@@ -151,7 +158,6 @@ impl Ledger {
     /// more since.
     pub(crate) fn hear(&mut self, now: Instant, from: NodeId, body: &[u8]) -> Vec<(GroupId, Entry)> {
         self.said.remove(&from);
-        self.said_gone.remove(&from);
         let Ok((entries, gone)) = read(body) else { return Vec::new() };
         let mut ended = Vec::new();
         for &id in &gone {
@@ -172,8 +178,10 @@ impl Ledger {
                 self.groups.insert(*id, entry.clone().named());
             }
         }
-        self.said.insert(from, entries);
-        self.said_gone.insert(from, gone);
+        // Of somebody who says nothing nothing is kept; nor of who comes when it is full, who may be told things twice.
+        if !entries.is_empty() && self.said.len() < MAX_SAID {
+            self.said.insert(from, entries);
+        }
         ended
     }
 
@@ -382,6 +390,24 @@ mod tests {
         }
         assert!(say(&full, at(1), 1).len() <= MAX_BODY);
         assert!(full.iter().any(|(_, entry)| entry.required.is_none()));
+    }
+
+    #[test]
+    fn of_those_who_say_nothing_nothing_is_kept_and_of_the_others_no_more_than_may_be() {
+        let (mut leader, mut other) = (Ledger::default(), Ledger::default());
+        for node in 0..10 {
+            other.hear(at(1), NodeId(node), b"");
+            other.hear(at(1), NodeId(node), b"what is this");
+        }
+        assert_eq!(other.remembered(), (0, 0));
+        leader.add(ID, entry(3));
+        let body = say(&leader, at(1), 1);
+        for node in 0..=MAX_SAID as u64 {
+            other.hear(at(1), NodeId(node), &body);
+        }
+        assert_eq!(other.remembered(), (MAX_SAID, 0));
+        other.hear(at(2), NodeId(0), b"");
+        assert_eq!(other.remembered(), (MAX_SAID - 1, 0), "its record is over");
     }
 
     #[test]

@@ -127,11 +127,11 @@ impl Unpacking {
         let Self { mut bytes, complete, .. } = self;
         let head = bytes.first_chunk::<4>().map(|len| u32::from_le_bytes(*len) as usize).ok_or(WireError)?;
         let end = head.checked_add(4).filter(|end| *end <= bytes.len()).ok_or(WireError)?;
-        let mut luggage: Luggage = wire::decode(&bytes[4..end])?;
-        let sound = complete && luggage.state.is_empty() && luggage.inbox.is_ledger();
-        if !sound || bytes.len() - end > MAX_STATE {
+        if !complete || head > MAX_BYTES - MAX_STATE || bytes.len() - end > MAX_STATE {
             return Err(WireError);
         }
+        let luggage: Luggage = wire::decode(&bytes[4..end])?;
+        let mut luggage = luggage.arrived().filter(|luggage| luggage.state.is_empty()).ok_or(WireError)?;
         luggage.state = bytes.split_off(end);
         Ok(luggage)
     }

@@ -28,6 +28,9 @@ pub const MAX_DAEMONS: usize = 256;
 /// The longest arguments of a daemon, in bytes.
 pub const MAX_ARGS: usize = 4_096;
 
+/// The most alarms one daemon may have set.
+pub(crate) const MAX_ALARMS: usize = 1_024;
+
 /// So many times in a row, a second apart, a daemon is seen at the same job before it is shown as too slow.
 const STUCK: u32 = 5;
 
@@ -224,6 +227,7 @@ impl Registry {
     /// Those who stand by have this too: whoever sent it may be told. Ask [`outcomes`](Self::outcomes).
     pub(crate) fn settle(&mut self, id: DaemonId, receipt: Receipt, outcome: Settled) {
         if let Some(instance) = self.instances.get_mut(&id) {
+            instance.inbox.settle_down();
             instance.inbox.settle(receipt, outcome);
         }
     }
@@ -287,7 +291,7 @@ impl Registry {
         sender: SenderKey,
         first: u64,
         count: usize,
-    ) -> Option<Vec<Settled>> {
+    ) -> Option<impl Iterator<Item = Settled>> {
         self.instances.get(&id)?.outcomes(sender, first, count)
     }
 

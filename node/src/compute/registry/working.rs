@@ -10,7 +10,7 @@ use super::{
         inbox::{MAX_QUEUE, Queued, Worked},
         instance::{Instance, Planned},
     },
-    Happening, Registry, WorkedOff,
+    Happening, MAX_ALARMS, Registry, WorkedOff,
 };
 use crate::{
     daemon::{
@@ -26,9 +26,6 @@ const BATCH: usize = 64;
 /// From so many waiting events on a daemon is told that it is too slow, and until so few.
 const CONGESTED: usize = 512;
 const RELIEVED: usize = 64;
-
-/// The most alarms one daemon may have set.
-const MAX_ALARMS: usize = 1_024;
 
 /// What a job is to do, and what that is for.
 #[derive(Default)]
@@ -102,6 +99,8 @@ impl Registry {
         let Some(instance) = self.instances.get_mut(&id) else { return };
         let Some((_, plan)) = instance.job.take_if(|(serial, _)| *serial == key.serial) else { return };
         let before = instance.view();
+        // What the job before put out has been told by now.
+        instance.inbox.settle_down();
         instance.daemon = daemon;
         (instance.health, instance.saturation, instance.stuck) = (health, saturation, false);
         let mut plan = plan.into_iter();

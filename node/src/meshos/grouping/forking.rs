@@ -31,13 +31,17 @@ const FIRST_PIECE: usize = 64 << 10;
 const SMALL_PIECE: usize = 8 << 10;
 
 /// The most bytes of states kept for forks.
-const MAX_KEPT: usize = 4 * MAX_STATE;
+pub(super) const MAX_KEPT: usize = 4 * MAX_STATE;
+
+/// The most who wait for one daemon's state to be signed.
+const MAX_SIGNING: usize = 256;
 
 /// A state is kept so long for a group that is not known yet.
 const UNCLAIMED: Duration = Duration::from_secs(30);
 
 /// Why there is no fork, as it travels.
 const NO_STATE: &str = "it has no state that could be taken, or does not run";
+const TOO_MANY: &str = "more wait for it to be forked than may";
 const TOO_FULL: &str = "its node keeps too many states already";
 
 /// What forks need.
@@ -50,6 +54,29 @@ pub(super) struct Forks {
     signing: BTreeMap<DaemonId, Vec<(Whom, [u8; 32])>>,
     /// Groups that wait for theirs.
     waiting: BTreeMap<GroupId, (Ticket, Entry)>,
+}
+
+impl Forks {
+    /// How many bytes of states there are, those on their way included.
+    pub(super) fn kept_bytes(&self) -> usize {
+        let kept: usize = self.kept.values().map(|kept| kept.state.len()).sum();
+        kept + self.fetches.values().map(|fetch| fetch.got.len()).sum::<usize>()
+    }
+
+    #[cfg(feature = "floor")]
+    pub(super) fn fetches(&self) -> usize {
+        self.fetches.len()
+    }
+
+    /// Whether there is nothing to let go of.
+    pub(super) fn is_idle(&self) -> bool {
+        self.kept.is_empty() && self.fetches.is_empty()
+    }
+
+    /// When a state has been kept for as long as it is without a group.
+    pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        self.kept.values().map(|kept| kept.since + UNCLAIMED).filter(|at| *at > now).min()
+    }
 }
 
 #[derive(Debug)]
@@ -132,7 +159,9 @@ impl MeshOs {
     }
 
     fn sign_fork(&mut self, now: Now, node: &mut Node, parent: DaemonId, whom: Whom, root: [u8; 32]) {
-        if self.registry.take_state(parent, false) {
+        if self.groups.forks.signing.get(&parent).is_some_and(|signing| signing.len() >= MAX_SIGNING) {
+            self.forked(now, node, &whom, Err(TOO_MANY));
+        } else if self.registry.take_state(parent, false) {
             self.groups.forks.signing.entry(parent).or_default().push((whom, root));
         } else {
             self.forked(now, node, &whom, Err(NO_STATE));
@@ -217,8 +246,11 @@ impl MeshOs {
         if let Some(kept) = self.groups.forks.kept.get(&point.state_hash) {
             return Some(Arc::clone(&kept.state));
         }
-        let too_much = usize::try_from(point.state_len)
-            .map_or(true, |len| len > MAX_STATE || self.kept_bytes() + len > MAX_KEPT);
+        let forks = &self.groups.forks;
+        let own = forks.fetches.get(&point.state_hash).map_or(0, |fetch| fetch.got.len());
+        let others = forks.kept_bytes() - own;
+        let too_much =
+            usize::try_from(point.state_len).map_or(true, |len| len > MAX_STATE || others + len > MAX_KEPT);
         if !too_much {
             self.fetch(now, node, entry, point);
         }
@@ -275,10 +307,13 @@ impl MeshOs {
             self.groups.forks.fetches.remove(&hash);
             return;
         };
+        let held = self.kept_bytes();
         let Some(fetch) = self.groups.forks.fetches.get_mut(&hash) else { return };
         fetch.is_asking = false;
         let piece = said.ok().and_then(|body| wire::decode::<Option<Vec<u8>>>(&body).ok().flatten());
         match piece {
+            // Others came at the same time. The next look begins anew if there is room.
+            Some(piece) if held + piece.len() > MAX_KEPT => _ = self.groups.forks.fetches.remove(&hash),
             Some(piece) if (fetch.got.len() + piece.len()) as u64 <= point.state_len => {
                 let is_empty = piece.is_empty();
                 fetch.got.extend_from_slice(&piece);
@@ -308,11 +343,13 @@ impl MeshOs {
     }
 
     fn kept_bytes(&self) -> usize {
-        self.groups.forks.kept.values().map(|kept| kept.state.len()).sum()
+        self.groups.forks.kept_bytes()
     }
 
     fn keep_state(&mut self, now: Instant, hash: [u8; 32], state: Arc<[u8]>) {
         self.groups.forks.kept.insert(hash, Kept { state, since: now });
+        // Also where no group is known, and none may come.
+        self.groups.look_by(now + UNCLAIMED);
     }
 
     /// Lets go of states that nobody will begin with.
@@ -341,5 +378,58 @@ impl MeshOs {
         {
             instance.begin_with(kept.state.to_vec());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::super::{
+            SpawnRequest,
+            testing::{alone, at, call_of, work_off},
+        },
+        *,
+    };
+    use crate::daemon::EntityKeypair;
+
+    #[test]
+    fn a_state_for_a_group_that_never_comes_is_let_go_where_there_is_no_group() {
+        let (mut os, mut node) = alone();
+        os.keep_state(at(1).instant, [7; 32], vec![1; 10].into());
+        let mut now = at(1);
+        while now.instant < at(31).instant {
+            assert_eq!(os.kept_bytes(), 10);
+            let due = os.poll_timeout().expect("it ticks").max(now.instant + Duration::from_millis(1));
+            now.instant = due.min(at(31).instant);
+            os.handle_timeout(now, &mut node);
+        }
+        assert_eq!(os.kept_bytes(), 0);
+        assert_eq!(os.groups.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_state_without_a_group_has_the_time_named_when_it_is_let_go() {
+        let (mut os, mut node) = alone();
+        os.keep_state(at(1).instant, [7; 32], vec![1; 10].into());
+        assert_eq!(os.groups.poll_timeout(), Some(at(31).instant));
+        os.groups.stir();
+        os.settle(at(2), &mut node);
+        assert_eq!((os.kept_bytes(), os.groups.poll_timeout()), (10, Some(at(31).instant)));
+    }
+
+    #[test]
+    fn no_more_wait_for_a_daemon_to_be_forked_than_may() {
+        let (mut os, mut node) = alone();
+        let keypair = EntityKeypair::from_seed([9; 32]);
+        let parent = keypair.origin_hash();
+        let (kind, args) = ("mute".to_owned(), String::new());
+        let request = SpawnRequest { keypair, kind, args, state: None, cause: None };
+        os.spawn(at(0), &mut node, request).unwrap();
+        work_off(&mut os, &mut node);
+        let body = wire::encode(&ForkQuestion { parent: parent.0, root: [1; 32] });
+        for number in 0..=MAX_SIGNING as u64 {
+            os.on_fork(at(0), &mut node, call_of(NodeId(77), number), &body);
+        }
+        assert_eq!(os.groups.forks.signing[&parent].len(), MAX_SIGNING);
     }
 }

@@ -20,8 +20,15 @@ use std::{
 use meshground_shared::{DaemonId, EventKind, GroupId, GroupView, NodeId};
 
 pub use self::asking::GroupRequest;
+#[cfg(feature = "floor")]
+use self::forking::MAX_KEPT;
 use self::{asking::Pending, balancing::Relocation, forking::Forks, standing::Standbys};
 use super::{MeshOs, Ticket, dispatching::Look};
+#[cfg(feature = "floor")]
+use crate::{
+    audit::Gauge,
+    compute::groups::ledger::{MAX_GONE, MAX_HELD, MAX_SAID},
+};
 use crate::{
     capability::Filter,
     compute::{
@@ -99,6 +106,17 @@ pub(super) struct Groups {
 }
 
 impl Groups {
+    #[cfg(feature = "floor")]
+    pub(super) fn gauges(&self, each: &mut dyn FnMut(Gauge)) {
+        let (said, gone) = self.ledger.remembered();
+        each(Gauge::new("groups", self.ledger.iter().count(), MAX_HELD));
+        each(Gauge::new("statements of groups", said, MAX_SAID));
+        each(Gauge::new("groups that are no more", gone, MAX_GONE));
+        each(Gauge::new("bytes kept for forks", self.forks.kept_bytes(), MAX_KEPT));
+        each(Gauge::new("fetches for forks", self.forks.fetches(), MAX_HELD));
+        self.standbys.gauges(each);
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.look_at
     }
@@ -120,7 +138,12 @@ impl Groups {
 
     /// It is time to look, though nothing may have changed.
     pub(super) fn look_again(&mut self) {
-        self.dirty |= !self.ledger.is_empty() || !self.pending.is_empty();
+        self.dirty |= !self.ledger.is_empty() || !self.pending.is_empty() || !self.forks.is_idle();
+    }
+
+    /// Has what there is looked at by then.
+    fn look_by(&mut self, at: Instant) {
+        self.look_at = Some(self.look_at.map_or(at, |before| before.min(at)));
     }
 
     /// Something changed that groups depend on as one of `nodes` does: at once if that is the first for a while, together
@@ -134,7 +157,7 @@ impl Groups {
         if due <= now {
             self.look_again();
         } else if !self.ledger.is_empty() || !self.pending.is_empty() {
-            self.look_at = Some(self.look_at.map_or(due, |at| at.min(due)));
+            self.look_by(due);
         }
     }
 
@@ -190,8 +213,9 @@ impl MeshOs {
     /// Does what there is to do about groups. Harmless at any time.
     pub(super) fn look_at_groups(&mut self, now: Now, node: &mut Node) {
         self.groups.dirty = false;
-        self.groups.look_at = None;
         self.groups.looked = Some(now.instant);
+        self.tidy_states(now.instant);
+        self.groups.look_at = self.groups.forks.poll_timeout(now.instant);
         if self.groups.ledger.is_empty() && self.groups.pending.is_empty() {
             return;
         }
@@ -209,7 +233,6 @@ impl MeshOs {
             }
         }
         self.host_members(now, node);
-        self.tidy_states(now.instant);
         self.mind_standbys(now, node);
         self.say_groups(now, node);
         self.tell_groups(now.instant);
@@ -218,7 +241,8 @@ impl MeshOs {
         let ledger = self.groups.ledger.poll_timeout(now.instant);
         let busy = self.groups.ledger.iter().next().is_some() || !self.groups.pending.is_empty();
         let retry = self.groups.standbys.poll_timeout().filter(|at| *at > now.instant);
-        self.groups.look_at = [busy.then_some(again), ledger, retry].into_iter().flatten().min();
+        let states = self.groups.forks.poll_timeout(now.instant);
+        self.groups.look_at = [busy.then_some(again), ledger, retry, states].into_iter().flatten().min();
     }
 
     /// Sees who is there.

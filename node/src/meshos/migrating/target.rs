@@ -8,10 +8,10 @@ use super::{
 };
 use crate::{
     compute::{
-        MAX_ARGS, MAX_MIGRATIONS, Queued, SpawnOrder,
+        MAX_ARGS, MAX_MIGRATIONS, SpawnOrder, can_wait,
         migration::{Cutover, Incoming, Offer, Refusal, Replay, Replayed, Taken, Tell, Want},
     },
-    daemon::{DaemonEvent, GroupPlace, MAX_PAYLOAD},
+    daemon::GroupPlace,
     node::Node,
     rpc::{CallError, CallId},
     time::{Instant, Now},
@@ -208,10 +208,10 @@ impl MeshOs {
         let instance = self.registry.get_mut(incoming.daemon).filter(|instance| instance.held);
         let known = incoming.replay(now, replay.from, replay.events.len());
         let (Some(instance), Some(known)) = (instance, known) else { return Replayed::Unknown };
-        for queued in replay.events.into_iter().skip(known) {
-            instance.inbox.replay(queued);
-        }
-        Replayed::Upto(incoming.replayed())
+        // More than can wait at any node comes from none that means well.
+        let mut news = replay.events.into_iter().skip(known);
+        let has_room = news.all(|queued| instance.inbox.replay(queued));
+        if has_room { Replayed::Upto(incoming.replayed()) } else { Replayed::Unknown }
     }
 
     /// The source gives the daemon away.
@@ -264,10 +264,99 @@ impl MeshOs {
 
 /// What a source sends, if it can have been in a daemon's queue.
 fn sound(replay: Replay) -> Result<Replay, CallError> {
-    let is_sound = |queued: &Queued| match &queued.event {
-        DaemonEvent::Message { payload, .. } => payload.len() <= MAX_PAYLOAD,
-        DaemonEvent::Answer { .. } | DaemonEvent::Alarm { .. } => true,
-        DaemonEvent::Started(_) => false,
+    let is_sound = replay.events.iter().all(|queued| can_wait(&queued.event));
+    if is_sound { Ok(replay) } else { Err(CallError::Malformed) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use meshground_shared::NodeId;
+
+    use super::{
+        super::super::testing::{alone, at, call_of, work_off},
+        *,
     };
-    if replay.events.iter().all(is_sound) { Ok(replay) } else { Err(CallError::Malformed) }
+    use crate::{
+        compute::{
+            Luggage, Queued, Receipt, SenderKey,
+            inbox::{MAX_HELD, MAX_HELD_BYTES},
+            migration::Packed,
+        },
+        daemon::{DaemonEvent, MAX_PAYLOAD, Sender},
+    };
+
+    const SOURCE: NodeId = NodeId(77);
+    const ID: MigrationId = MigrationId(5);
+
+    /// A node that holds a daemon which has been fetched from elsewhere.
+    fn holding() -> (MeshOs, Node) {
+        let (mut os, mut node) = alone();
+        let mut packed = Packed::new(Luggage::default()).unwrap();
+        let offer = Offer {
+            migration: ID.0,
+            seed: [9; 32],
+            kind: "mute".to_owned(),
+            args: String::new(),
+            member: None,
+            generation: 2,
+            cause: None,
+            bytes: packed.len() as u64,
+        };
+        os.take_offer(at(0), &mut node, call_of(SOURCE, 1), offer).unwrap();
+        let mut pieces = packed.pieces(0).unwrap();
+        let mut more = true;
+        while more {
+            let take = |item: &[u8]| {
+                os.on_fetched_item(at(0).instant, ID, item);
+                Ok::<(), Infallible>(())
+            };
+            more = packed.next(&mut pieces, take).unwrap();
+        }
+        os.pump_incoming(at(0), &mut node, ID);
+        work_off(&mut os, &mut node);
+        (os, node)
+    }
+
+    fn replay(os: &mut MeshOs, from: usize, events: Vec<Queued>) -> Replayed {
+        let replay = Replay { migration: ID.0, from: from as u64, events };
+        os.take_replay(at(0).instant, call_of(SOURCE, 1), sound(replay).expect("events that can wait"))
+    }
+
+    fn queued(payload: Vec<u8>, receipt: Option<Receipt>) -> Queued {
+        Queued { event: DaemonEvent::Message { from: Sender::Node(SOURCE), payload }, receipt }
+    }
+
+    #[test]
+    fn as_many_events_follow_a_daemon_as_can_wait_at_a_node_and_no_more() {
+        let (mut os, _) = holding();
+        let most = MAX_HELD as u64;
+        assert_eq!(replay(&mut os, 0, vec![queued(vec![7], None); MAX_HELD]), Replayed::Upto(most));
+        assert_eq!(replay(&mut os, MAX_HELD, vec![queued(vec![7], None)]), Replayed::Unknown);
+    }
+
+    #[test]
+    fn no_more_bytes_follow_a_daemon_than_can_wait_at_a_node_and_the_daemon_is_renounced() {
+        let (mut os, mut node) = holding();
+        let large = || vec![queued(vec![7; MAX_PAYLOAD], None)];
+        let most = MAX_HELD_BYTES / MAX_PAYLOAD;
+        for number in 0..most {
+            assert_eq!(replay(&mut os, number, large()), Replayed::Upto(number as u64 + 1));
+        }
+        let last = Replay { migration: ID.0, from: most as u64, events: large() };
+        os.on_replay(at(0), &mut node, call_of(SOURCE, 1), &wire::encode(&last)).unwrap();
+        os.settle(at(0), &mut node);
+        assert_eq!(os.registry.iter().count(), 0, "what it brought is dropped");
+    }
+
+    #[test]
+    fn no_more_senders_follow_a_daemon_than_are_remembered() {
+        let (mut os, _) = holding();
+        let of = |node: u64| Some(Receipt { sender: SenderKey { node: NodeId(node), life: 1 }, number: 1 });
+        let events = (0..2_000).map(|node| queued(vec![7], of(node))).collect();
+        assert_eq!(replay(&mut os, 0, events), Replayed::Upto(2_000));
+        let inbox = &os.registry.iter().next().expect("it is held").1.inbox;
+        assert_eq!((inbox.len(), inbox.remembered().0), (2_000, 1_024));
+    }
 }

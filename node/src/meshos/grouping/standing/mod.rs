@@ -1,5 +1,6 @@
 //! Standbys: one daemon works, and nothing it worked off is told before those who stand by have it too.
 
+mod parted;
 pub(in crate::meshos) mod syncing;
 pub(in crate::meshos) mod taking;
 
@@ -12,6 +13,7 @@ use meshground_shared::{
     DaemonEnd, DaemonHealth, DaemonId, DaemonView, EventKind, GroupId, GroupKind, Lifecycle, Member, NodeId,
 };
 
+use self::parted::Parted;
 use super::super::MeshOs;
 use crate::{
     compute::{
@@ -42,9 +44,6 @@ const NEAR: u64 = 256;
 /// All nodes must have been here for so long before one that works goes by what it knows alone.
 const REUNITED: Duration = Duration::from_secs(1);
 
-/// So many nodes that are gone are remembered.
-const MAX_PARTED: usize = 4_096;
-
 /// What is known of standby groups here.
 #[derive(Debug, Default)]
 pub(super) struct Standbys {
@@ -54,13 +53,19 @@ pub(super) struct Standbys {
     /// Groups that this node is to take over.
     taking: BTreeMap<GroupId, Taking>,
     polls: BTreeMap<GroupId, Poll>,
-    /// Nodes that are gone for good, as far as anybody can tell.
-    parted: BTreeSet<NodeId>,
+    parted: Parted,
     /// Where this node was last said to stand by.
     told: BTreeMap<DaemonId, DaemonView>,
 }
 
 impl Standbys {
+    #[cfg(feature = "floor")]
+    pub(super) fn gauges(&self, each: &mut dyn FnMut(crate::audit::Gauge)) {
+        use crate::{audit::Gauge, compute::groups::ledger::MAX_HELD};
+        each(Gauge::new("journals", self.journals.len(), MAX_HELD));
+        each(Gauge::new("nodes that are gone", self.parted.len(), parted::MAX_PARTED));
+    }
+
     /// The daemon that runs or last ran here, and its journal, unless that is somebody else's by now.
     fn active(&mut self, group: GroupId) -> Option<(&mut Active, &Journal)> {
         let (active, journal) = (self.actives.get_mut(&group)?, self.journals.get(&group)?);
@@ -297,16 +302,26 @@ impl MeshOs {
 
     /// A node is there.
     pub(in crate::meshos) fn standby_met(&mut self, node: NodeId) {
-        self.groups.standbys.parted.remove(&node);
+        self.groups.standbys.parted.remove(node);
     }
 
     /// A node is gone for good, or long silent: nobody waits for what it may hold.
     pub(in crate::meshos) fn standby_parted(&mut self, node: NodeId) {
-        let standbys = &mut self.groups.standbys;
-        if !self.groups.ledger.is_empty() && standbys.parted.len() < MAX_PARTED {
-            standbys.parted.insert(node);
-            self.groups.dirty = true;
+        if self.groups.ledger.is_empty() {
+            return;
         }
+        let Standbys { journals, actives, taking, polls, parted, .. } = &mut self.groups.standbys;
+        let ledger = &self.groups.ledger;
+        parted.insert(node, |node| {
+            let is_host = |entry: &Entry| entry.hosts().any(|(_, host)| host == node);
+            let census = taking.values().map(|taking| &taking.census);
+            let mut censuses = census.chain(polls.values().map(|poll| &poll.census));
+            ledger.iter().any(|(_, entry)| is_host(entry))
+                || actives.values().any(|it| it.guard.has(node) || it.followers.contains_key(&node))
+                || journals.values().any(|it| it.in_sync.as_ref().is_some_and(|set| set.names(node)))
+                || censuses.any(|census| census.latest().is_some_and(|set| set.names(node)))
+        });
+        self.groups.dirty = true;
     }
 
     /// Has what a daemon takes along to another node say what others are not told of yet, and who has to have that before
