@@ -28,7 +28,9 @@ pub mod snapshot;
 pub mod telemetry;
 pub mod topology;
 
-pub use admin::{AdminVerb, AuditEntry, BlastRadius, Decision, IceVerb, Maintenance, Rejection, Verb};
+pub use admin::{
+    AdminVerb, AuditEntry, AvoidedNode, BlastRadius, Decision, IceVerb, Maintenance, Rejection, Verb,
+};
 pub use daemon::{DaemonEnd, DaemonHealth, DaemonView, Lifecycle, LogLevel, Member};
 pub use event::{CallOutcome, Event, EventKind, Health, RejectReason, Role, SessionEnd, StopReason};
 pub use fault::{FaultError, FaultyLink, LinkFault};

@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    admin::{AuditEntry, Maintenance},
+    admin::{AuditEntry, AvoidedNode, Maintenance},
     daemon::DaemonView,
     event::{Event, EventKind, Health, Role, StopReason},
     fault::{FaultyLink, LinkFault},
@@ -106,6 +106,9 @@ pub struct NodeSnapshot {
     /// Until when nothing is placed, moved or restarted on it, in the log's monotonic microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen_until_us: Option<u64>,
+    /// Whom it avoids as of the last event about that, by id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub avoided: Vec<AvoidedNode>,
     /// The last [`AUDIT_KEPT`] signed commands it decided on, the latest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audit: Vec<AuditEntry>,
@@ -220,6 +223,7 @@ impl Snapshot {
             | EventKind::DaemonGone { .. }
             | EventKind::MaintenanceChanged { .. }
             | EventKind::FreezeChanged { .. }
+            | EventKind::AvoidChanged { .. }
             | EventKind::AdminDecided { .. } => {
                 if let Some(node) = event.node {
                     self.apply_to_node(node, event);
@@ -266,6 +270,7 @@ impl Snapshot {
                 maintenance: Maintenance::Active,
                 cordoned: false,
                 frozen_until_us: None,
+                avoided: Vec::new(),
                 audit: Vec::new(),
             };
             self.nodes.insert(id, node);
@@ -325,6 +330,7 @@ impl Snapshot {
                 node.frozen_until_us =
                     remaining_ms.map(|ms| event.at_us.saturating_add(ms.saturating_mul(1_000)));
             }
+            EventKind::AvoidChanged { avoided } => node.avoided.clone_from(avoided),
             EventKind::AdminDecided { entry } => {
                 if node.audit.len() == AUDIT_KEPT {
                     node.audit.remove(0);

@@ -12,6 +12,9 @@ use crate::identity::keyed_hash;
 
 const RADIUS_LABEL: &[u8] = b"meshground blast radius 1";
 
+/// A drain tries again so long after a daemon did not get away, in milliseconds. How long it was on its way is lost besides.
+const TRIED_AGAIN_MS: u64 = 2_000;
+
 /// The longest freeze, in milliseconds.
 const MAX_FREEZE_MS: u64 = 3_600_000;
 
@@ -23,9 +26,20 @@ pub fn named_nodes(verb: &Verb, picture: &ClusterPicture) -> BTreeSet<NodeId> {
     let known = |node: &NodeId| picture.nodes.contains_key(node);
     picture
         .live()
-        .chain(concerned(verb, picture).into_iter().filter(known))
+        .chain(indispensable(verb, picture).into_iter().filter(known))
         .chain([picture.this_node])
         .collect()
+}
+
+/// The nodes without which a command comes to nothing, so that it must be put to them even if they are unreachable. What is done
+/// about a migration its source does alone: it can be called off though its target is gone for good.
+fn indispensable(verb: &Verb, picture: &ClusterPicture) -> BTreeSet<NodeId> {
+    match verb {
+        Verb::Ice(IceVerb::ForceCutover { migration } | IceVerb::KillMigration { migration }) => {
+            picture.migrations.get(migration).map(|moving| moving.source).into_iter().collect()
+        }
+        verb => concerned(verb, picture),
+    }
 }
 
 /// The nodes that act on a command, as far as the picture tells: the one it names; those that hold what it names, and the
@@ -104,10 +118,16 @@ pub fn simulate(verb: &IceVerb, picture: &ClusterPicture) -> Option<BlastRadius>
             }
         }
         IceVerb::KillMigration { migration } => {
-            let moving = under_way(picture, migration)?;
+            let moving = picture.migrations.get(&migration)?;
             touch(picture, moving.daemon, &mut radius)?;
             if is_draining(picture, moving.source) {
+                radius.drain_delay_ms = TRIED_AGAIN_MS;
                 radius.warnings.push("The source is draining, and this is in the way of that.".into());
+            }
+            if moving.phase >= MigrationPhase::Cutover {
+                radius
+                    .warnings
+                    .push("It is past its cutover: what the target has worked off is lost.".into());
             }
         }
     }
@@ -123,9 +143,13 @@ fn freeze(picture: &ClusterPicture, ttl_ms: u64, radius: &mut BlastRadius) -> Op
     if !(1..=MAX_FREEZE_MS).contains(&ttl_ms) {
         return None;
     }
-    radius
-        .warnings
-        .push("Until it is over, nothing that crashes is started again or placed elsewhere.".into());
+    let members = picture.daemons.values().filter(|daemon| daemon.member.is_some()).count();
+    // How many, but not which: what all must agree on for this to go through must not change with every daemon that starts.
+    radius.warnings.push(format!(
+        "Until it is over, nothing that crashes is started again or placed elsewhere: not one of {} daemons, {members} of \
+         which are members of groups.",
+        picture.daemons.len()
+    ));
     if picture.nodes.keys().any(|node| is_draining(picture, *node)) {
         radius.drain_delay_ms = ttl_ms;
         radius
@@ -133,7 +157,10 @@ fn freeze(picture: &ClusterPicture, ttl_ms: u64, radius: &mut BlastRadius) -> Op
             .push("Drains are under way; they stand still meanwhile and may miss their deadlines.".into());
     }
     if !picture.migrations.is_empty() {
-        radius.warnings.push("Migrations are under way.".into());
+        let count = picture.migrations.len();
+        radius.warnings.push(format!(
+            "Migrations are under way ({count}). They go on to their end; kill those that are not to."
+        ));
     }
     if picture.frozen {
         radius.warnings.push("The cluster is frozen already; this freeze takes that one's place.".into());
@@ -165,13 +192,21 @@ fn touch(picture: &ClusterPicture, daemon: DaemonId, radius: &mut BlastRadius) -
     Some(())
 }
 
-/// A migration whose source still has the daemon: from cutover on nothing can be hurried or called off.
+/// A migration whose source still has the daemon: from cutover on nothing can be hurried.
 fn under_way(picture: &ClusterPicture, migration: MigrationId) -> Option<&MigrationPicture> {
     picture.migrations.get(&migration).filter(|moving| moving.phase < MigrationPhase::Cutover)
 }
 
 fn is_draining(picture: &ClusterPicture, node: NodeId) -> bool {
     picture.nodes.get(&node).is_some_and(|node| node.maintenance == Maintenance::EnteringMaintenance)
+}
+
+/// Whether a node is out of service; not one that is on its way there, of which nobody else knows whether that is a mere drain.
+fn is_out_of_service(picture: &ClusterPicture, node: NodeId) -> bool {
+    picture
+        .nodes
+        .get(&node)
+        .is_some_and(|node| matches!(node.maintenance, Maintenance::Maintenance | Maintenance::DrainFailed))
 }
 
 fn serves(picture: &ClusterPicture, node: NodeId) -> bool {
@@ -201,22 +236,25 @@ pub fn assess(verb: &Verb, picture: &ClusterPicture, coordinates: bool) -> Asses
         return Assessment::Bystander;
     }
     let radius = match verb {
-        // That another node drains is news that takes its time: whoever showed the radius may have it before this node, or
-        // after. The one that drains knows for certain, and insists.
-        Verb::Ice(freeze @ IceVerb::FreezeCluster { ttl_ms })
-            if !coordinates && !is_draining(picture, picture.this_node) =>
-        {
-            let with = |radius: &BlastRadius, drain_delay_ms| {
-                RadiusHash::of(&BlastRadius { drain_delay_ms, ..radius.clone() })
-            };
-            let radius = simulate(freeze, picture);
-            return radius.map_or(Assessment::Impossible, |radius| {
-                Assessment::Either([with(&radius, 0), with(&radius, *ttl_ms)])
-            });
+        Verb::Ice(verb) => {
+            let radius = simulate(verb, picture);
+            if let Some(delay) = uncertain_delay(verb, picture).filter(|_| !coordinates) {
+                let with = |radius: &BlastRadius, drain_delay_ms| {
+                    RadiusHash::of(&BlastRadius { drain_delay_ms, ..radius.clone() })
+                };
+                return radius.map_or(Assessment::Impossible, |radius| {
+                    Assessment::Either([with(&radius, 0), with(&radius, delay)])
+                });
+            }
+            radius.map(|radius| Some(RadiusHash::of(&radius)))
         }
-        Verb::Ice(verb) => simulate(verb, picture).map(|radius| Some(RadiusHash::of(&radius))),
         Verb::Admin(AdminVerb::InvalidatePlacement { group }) => {
             picture.groups.contains_key(group).then_some(None)
+        }
+        Verb::Admin(AdminVerb::Uncordon { node }) => {
+            // Out of service is out of service. Others may have old news of the node; it knows for itself.
+            let is_out = *node == picture.this_node && is_out_of_service(picture, *node);
+            (!is_out && picture.nodes.contains_key(node)).then_some(None)
         }
         Verb::Admin(AdminVerb::ExitMaintenance { node }) => {
             // Others may have old news of the node; it knows for itself.
@@ -228,6 +266,19 @@ pub fn assess(verb: &Verb, picture: &ClusterPicture, coordinates: bool) -> Asses
         }
     };
     radius.map_or(Assessment::Impossible, Assessment::Possible)
+}
+
+/// By how much a command delays a drain, if there is one. That another node drains is news that takes its time: whoever showed
+/// the blast radius may have it before this node, or after. None for the one that drains: it knows for certain, and insists.
+fn uncertain_delay(verb: &IceVerb, picture: &ClusterPicture) -> Option<u64> {
+    match verb {
+        IceVerb::FreezeCluster { ttl_ms } => (!is_draining(picture, picture.this_node)).then_some(*ttl_ms),
+        IceVerb::KillMigration { migration } => {
+            let source = picture.migrations.get(migration).map(|moving| moving.source);
+            (source != Some(picture.this_node)).then_some(TRIED_AGAIN_MS)
+        }
+        _ => None,
+    }
 }
 
 /// What a blast radius comes down to: who is touched, and how long drains are delayed. Warnings are for people and do not

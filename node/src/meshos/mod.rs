@@ -7,6 +7,7 @@
 mod action;
 mod announcing;
 mod avoid;
+mod avoiding;
 #[cfg(feature = "floor")]
 pub(crate) mod bodies;
 mod catching_up;
@@ -52,6 +53,7 @@ pub use self::{
     snapshot::{DaemonTiming, MeshOsSnapshot, PeerState},
 };
 use self::{
+    commanding::Postponed,
     delivering::{ForWhom, Owed},
     desk::Desk,
     grouping::Groups,
@@ -146,6 +148,8 @@ pub struct MeshOs {
     catching_up: CatchingUp,
     /// Who waits for what becomes of a signed command.
     commanding: BTreeMap<crate::admin::Ticket, (Ticket, Nonce)>,
+    /// Signed commands that wait for another to be decided on.
+    postponed: Vec<Postponed>,
     oversight: Oversight,
     /// What this node can do apart from its daemons, and what was last announced with them.
     capabilities: Capabilities,
@@ -182,6 +186,7 @@ impl MeshOs {
             admin,
             catching_up: CatchingUp::new(local, now.instant),
             commanding: BTreeMap::new(),
+            postponed: Vec::new(),
             oversight: Oversight::new(local, life, now.instant),
             capabilities: Capabilities::new(),
             announced: Capabilities::new(),

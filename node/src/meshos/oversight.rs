@@ -51,6 +51,8 @@ pub(super) struct Oversight {
     /// Whether it was draining then: others are told that too.
     drained: bool,
     pub(super) avoided: AvoidList,
+    /// Whom it was last said to avoid, and why.
+    pub(super) told_avoided: BTreeMap<NodeId, String>,
     pub(super) probes: Probes,
     pub(super) frozen_until: Option<Instant>,
     actions: Recent<ActionRecord>,
@@ -86,6 +88,7 @@ impl Oversight {
             told: (Maintenance::Active, false),
             drained: false,
             avoided: AvoidList::default(),
+            told_avoided: BTreeMap::new(),
             probes: Probes::default(),
             frozen_until: None,
             actions: Recent::default(),
@@ -128,6 +131,11 @@ impl Oversight {
             self.unreachable.remove(&peer);
         }
         self.touch();
+    }
+
+    /// What could not be moved away a moment ago may be tried again at once.
+    pub(super) fn rest_no_more(&mut self) {
+        self.resting.clear();
     }
 
     /// A figure changed.
@@ -183,11 +191,11 @@ impl MeshOs {
     ) {
         self.oversight.service_cause = cause;
         let notice = change(&mut self.oversight.service);
-        self.notify_daemons(now.instant, notice);
+        self.notify_daemons(now.instant, notice, cause);
         self.tell_service(now);
     }
 
-    fn notify_daemons(&mut self, now: Instant, notice: Option<Notice>) {
+    fn notify_daemons(&mut self, now: Instant, notice: Option<Notice>, cause: Option<CommandId>) {
         let control = match notice {
             None => return,
             Some(Notice::Leave(by)) => Control::DrainStart { grace: by.saturating_since(now) },
@@ -195,6 +203,9 @@ impl MeshOs {
         };
         let daemons: Vec<DaemonId> = self.registry.iter().map(|(id, _)| id).collect();
         for daemon in daemons {
+            if let Some(instance) = self.registry.get_mut(daemon) {
+                instance.cause = cause.or(instance.cause);
+            }
             self.registry.control(daemon, control);
         }
     }
@@ -252,7 +263,7 @@ impl MeshOs {
         if notice == Some(Notice::Stay) {
             self.record_left(now);
         }
-        self.notify_daemons(now.instant, notice);
+        self.notify_daemons(now.instant, notice, self.oversight.service_cause);
         self.tell_service(now);
 
         self.mind_stayed(now, node);
@@ -263,6 +274,7 @@ impl MeshOs {
             }
             self.record(now, action);
         }
+        self.tell_avoided(now, None);
         self.publish(now, node);
     }
 
@@ -293,10 +305,18 @@ impl MeshOs {
             }
         };
         let went_silent = silent.difference(&self.oversight.silent).copied().collect();
+        // One that is forgotten is not heard.
+        let is_heard = |id: &NodeId| self.verdict(node, *id) == Some(Health::Healthy);
+        let heard_again = self.oversight.silent.difference(&silent).copied().filter(is_heard).collect();
         self.oversight.silent = silent;
         let draining = self.oversight.service.is_draining();
-        let mut situation =
-            Situation { frozen: self.is_frozen(), draining, went_silent, ..Situation::default() };
+        let mut situation = Situation {
+            frozen: self.is_frozen(),
+            draining,
+            went_silent,
+            heard_again,
+            ..Situation::default()
+        };
         if draining {
             let here = self.registry.iter().map(|(id, instance)| Here {
                 id,
@@ -312,13 +332,17 @@ impl MeshOs {
         situation
     }
 
-    /// The nodes that would take a daemon, the least busy first.
-    fn takers(&self, node: &Node) -> Vec<Taker> {
-        let verdict = |id: NodeId| match self.oversight.probes.verdicts() {
+    /// How another node does, as whoever is asked for that says.
+    fn verdict(&self, node: &Node, id: NodeId) -> Option<Health> {
+        match self.oversight.probes.verdicts() {
             None => node.peer(id).map(|peer| peer.health),
             Some(verdicts) => verdicts.get(&id).copied(),
-        };
-        let is_healthy = |node: &NodeId| verdict(*node) == Some(Health::Healthy);
+        }
+    }
+
+    /// The nodes that would take a daemon, the least busy first.
+    fn takers(&self, node: &Node) -> Vec<Taker> {
+        let is_healthy = |id: &NodeId| self.verdict(node, *id) == Some(Health::Healthy);
         let mut takers: Vec<(u32, Taker)> = (self.directory.iter())
             .filter(|(node, inventory)| {
                 is_healthy(node) && inventory.takes_new() && !self.oversight.avoided.contains(*node)
@@ -334,8 +358,12 @@ impl MeshOs {
     fn carry_out(&mut self, now: Now, node: &mut Node, action: &Action) {
         match action {
             Action::MarkAvoid { node, reason, ttl } => {
-                self.oversight.avoided.mark(now.instant, *node, *ttl, reason.clone());
+                let pushed_out = self.oversight.avoided.mark(now.instant, *node, *ttl, reason.clone());
                 self.oversight.touch();
+                if let Some(node) = pushed_out {
+                    let what = format!("too many nodes to avoid: node {node} no longer is, before its time");
+                    self.record_failure(now, what);
+                }
             }
             Action::MoveAway { daemon, to } => self.move_away(now, node, *daemon, *to),
             // The others are written down by those who do them.
@@ -433,7 +461,7 @@ impl MeshOs {
     }
 
     fn look(&self, now: Now, node: &Node) -> MeshOsSnapshot {
-        let Oversight { service, avoided, probes, actions, failures, .. } = &self.oversight;
+        let Oversight { service, probes, actions, failures, .. } = &self.oversight;
         let mut peers: BTreeMap<NodeId, PeerState> = (self.directory.known())
             .filter(|(id, _)| *id != self.local)
             .map(|(id, known)| (id, PeerState::of(known)))
@@ -469,7 +497,7 @@ impl MeshOs {
             migrations: self.migrations(now.instant).collect(),
             audit: self.last_audit(),
             peers,
-            avoided: avoided.view(now.instant),
+            avoided: self.avoided(now.instant),
             maintenance: service.state(),
             cordoned: service.is_cordoned(),
             drain_remaining: service.drain_remaining(now.instant),

@@ -7,6 +7,7 @@ mod daemons;
 mod groups;
 mod migration;
 mod upheaval;
+mod verbs;
 
 use std::time::Duration;
 

@@ -102,6 +102,8 @@ impl AdminCommit {
             (None, Some(pending)) if pending.is_orphaned() => Some(Rejection::Unreachable),
             (None, Some(pending)) => pending.vote.objection(),
             (None, None) if self.pending.len() >= MAX_PENDING => Some(Rejection::Overloaded),
+            // It is asked again.
+            (None, None) if self.verifier.must_wait(&command) => return,
             (None, None) => {
                 let assessment = assess(command.verb(), &picture(), false);
                 let vote = match self.verifier.prepare(now, &command, assessment) {

@@ -48,7 +48,9 @@ impl MeshOs {
             }
             return;
         };
+        let cause = entry.cause();
         if !entry.places().contains(&index) || entry.member(index) != id {
+            instance.cause = cause.or(instance.cause);
             return self.stop_member(now, id, DaemonEnd::Evicted);
         }
         let slot = entry.slot(index);
@@ -57,16 +59,20 @@ impl MeshOs {
             entry.put(index, Slot { generation: instance.generation, host: Some(self.local) });
         } else if slot.host != Some(self.local) {
             let end = if slot.host.is_some() { DaemonEnd::Superseded } else { DaemonEnd::Evicted };
+            instance.cause = cause.or(instance.cause);
             if entry.spec.kind == GroupKind::Standby {
                 return self.seal(now, id, end);
             }
             return self.stop_member(now, id, end);
         } else if slot.generation > instance.generation {
+            instance.cause = cause.or(instance.cause);
             if matches!(instance.lifecycle, Lifecycle::Failed | Lifecycle::CrashLooping) {
                 // It is placed here anew, and begins anew.
                 self.registry.drop_instance(id, DaemonEnd::Superseded);
             } else {
                 instance.generation = slot.generation;
+                self.tell_daemon(id);
+                self.oversight.touch();
                 self.say_soon(now);
             }
         }

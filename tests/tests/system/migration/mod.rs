@@ -236,7 +236,7 @@ fn called_off_in_any_phase_before_the_cutover_it_stays_and_afterwards_it_is_too_
             stream.send(&mut network, daemon);
             network.run_for(Duration::from_millis(6));
         }
-        let cancelled = network.act_os(0, |os, node, now| os.cancel_migration(now, node, id));
+        let cancelled = network.act_os(0, |os, node, now| os.cancel_migration(now, node, id, None));
         let outcome = settled(&mut network, 0, ticket);
         let host = match cancelled {
             Ok(()) => {
@@ -470,7 +470,7 @@ fn one_whose_target_is_cut_off_after_the_cutover_can_be_taken_back_by_force_and_
     network.run_for(Duration::from_secs(20));
     let view = under_way(&network, 0).pop().expect("it is under way");
     assert_eq!(view.phase, MigrationPhase::Cutover);
-    network.act_os(0, |os, node, now| os.kill_migration(now, node, view.id)).expect("there is one");
+    network.act_os(0, |os, node, now| os.kill_migration(now, node, view.id, None)).expect("there is one");
     assert_eq!(settled(&mut network, 0, ticket), Settlement::Migrated(Err(MigrateError::Cancelled)));
     let after = send(&mut network, 2, daemon, "after");
     assert!(matches!(settled(&mut network, 2, after), Settlement::Delivered(Ok(_))));
