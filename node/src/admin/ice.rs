@@ -412,16 +412,42 @@ mod tests {
     }
 
     #[test]
-    fn a_migration_can_be_hurried_or_killed_until_its_cutover() {
+    fn a_migration_can_be_hurried_until_its_cutover_and_killed_at_any_time_though_its_target_is_gone() {
         let mut picture = picture();
-        let verbs = [IceVerb::ForceCutover { migration: MOVE }, IceVerb::KillMigration { migration: MOVE }];
-        for verb in &verbs {
+        let [hurry, kill] =
+            [IceVerb::ForceCutover { migration: MOVE }, IceVerb::KillMigration { migration: MOVE }];
+        for verb in [&hurry, &kill] {
             assert_eq!(simulate(verb, &picture).unwrap().daemons, [LONER]);
         }
+        let warnings = simulate(&kill, &picture).unwrap().warnings;
         picture.migrations.get_mut(&MOVE).unwrap().phase = MigrationPhase::Cutover;
-        for verb in &verbs {
-            assert_eq!(simulate(verb, &picture), None);
-        }
+        assert_eq!(simulate(&hurry, &picture), None);
+        assert!(simulate(&kill, &picture).unwrap().warnings.len() > warnings.len(), "it says what is lost");
+        picture.nodes.get_mut(&NodeId(3)).unwrap().health = Health::Unreachable;
+        assert_eq!(names(named_nodes(&Verb::Ice(kill), &picture)), ids(&[1, 2]), "the source does it alone");
+    }
+
+    #[test]
+    fn a_migration_that_is_killed_delays_the_drain_of_its_source_which_alone_knows_for_certain() {
+        let mut picture = picture();
+        let kill = IceVerb::KillMigration { migration: MOVE };
+        assert_eq!(simulate(&kill, &picture).unwrap().drain_delay_ms, 0);
+        picture.nodes.get_mut(&NodeId(2)).unwrap().maintenance = Maintenance::EnteringMaintenance;
+        let radius = simulate(&kill, &picture).unwrap();
+        assert_eq!(radius.drain_delay_ms, TRIED_AGAIN_MS);
+        let verb = Verb::Ice(kill);
+        picture.this_node = NodeId(3);
+        assert!(matches!(assess(&verb, &picture, false), Assessment::Either(_)));
+        picture.this_node = NodeId(2);
+        assert_eq!(assess(&verb, &picture, false), Assessment::Possible(Some(RadiusHash::of(&radius))));
+    }
+
+    #[test]
+    fn a_freeze_says_whom_it_leaves_without_help_and_what_becomes_of_migrations() {
+        let warnings =
+            simulate(&IceVerb::FreezeCluster { ttl_ms: 5_000 }, &picture()).unwrap().warnings.join(" ");
+        assert!(warnings.contains("3 daemons, 2 of which are members"), "{warnings}");
+        assert!(warnings.contains("go on to their end"), "{warnings}");
     }
 
     #[test]
@@ -439,6 +465,15 @@ mod tests {
         for verb in impossible {
             assert_eq!(assess(&verb, &picture, true), Assessment::Impossible, "{verb:?}");
         }
+        let mut picture = picture;
+        for (maintenance, impossible) in
+            [(Maintenance::Maintenance, true), (Maintenance::EnteringMaintenance, false)]
+        {
+            picture.nodes.get_mut(&NodeId(1)).unwrap().maintenance = maintenance;
+            let uncordon = Verb::Admin(AdminVerb::Uncordon { node: NodeId(1) });
+            assert_eq!(assess(&uncordon, &picture, false) == Assessment::Impossible, impossible);
+        }
+        picture.nodes.get_mut(&NodeId(1)).unwrap().maintenance = Maintenance::Active;
         let elsewhere = Verb::Admin(AdminVerb::ExitMaintenance { node: NodeId(2) });
         assert_eq!(assess(&elsewhere, &picture, true), Assessment::Possible(None));
     }

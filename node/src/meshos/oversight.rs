@@ -454,9 +454,10 @@ impl MeshOs {
         }
         (self.oversight.changed, self.oversight.stale) = (false, false);
         self.oversight.refreshed = now.instant;
-        let generation = self.oversight.snapshot.generation + u64::from(changed);
         let mut snapshot = self.look(now, node);
-        snapshot.generation = generation;
+        // What may have changed need not have.
+        let changed = changed && !snapshot.is_like(&self.oversight.snapshot);
+        snapshot.generation = self.oversight.snapshot.generation + u64::from(changed);
         self.oversight.snapshot = Arc::new(snapshot);
     }
 
