@@ -267,11 +267,11 @@ impl MeshOs {
                 IceVerb::ForceRestartDaemon { daemon } => self.restart_daemon(now, daemon, cause),
                 IceVerb::ForceCutover { migration } => {
                     let forced = self.force_cutover(now, node, migration, cause);
-                    self.mind_late(now, migration, "its cutover was not forced", forced);
+                    self.mind_late(now, migration, "its cutover was not forced", &forced);
                 }
                 IceVerb::KillMigration { migration } => {
                     let killed = self.kill_migration(now, node, migration, cause);
-                    self.mind_late(now, migration, "it was not killed", killed);
+                    self.mind_late(now, migration, "it was not killed", &killed);
                 }
             },
         }
@@ -279,7 +279,13 @@ impl MeshOs {
 
     /// A command about a migration came to nothing, if it did. Only its source knows of it; to everybody else it is none of
     /// their business.
-    fn mind_late(&mut self, now: Now, migration: MigrationId, what: &str, outcome: Result<(), MigrateError>) {
+    fn mind_late(
+        &mut self,
+        now: Now,
+        migration: MigrationId,
+        what: &str,
+        outcome: &Result<(), MigrateError>,
+    ) {
         if outcome.is_err() && self.is_source(migration) {
             let phase = "that had come too far, or was over";
             self.record_failure(now, format!("migration {migration}: {what}, as {phase}"));

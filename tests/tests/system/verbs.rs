@@ -30,7 +30,7 @@ struct Case {
     /// Whether everything it does not concern is as it was.
     spared: Box<dyn Fn(&Network) -> bool>,
     /// Whether something that a node tells follows from it. Something does, and all that does names it.
-    follows: Box<dyn Fn(usize, &EventKind) -> bool>,
+    follows: Box<Follows>,
 }
 
 impl Case {
@@ -46,6 +46,9 @@ impl Case {
         Self { follows: Box::new(follows), ..self }
     }
 }
+
+/// Whether something that this node tells follows from a command.
+type Follows = dyn Fn(usize, &EventKind) -> bool;
 
 /// A verb's name, and the scene.
 type Row = (&'static str, fn(&mut Network) -> Case);
