@@ -40,7 +40,8 @@ pub enum AdminVerb {
         /// Which.
         node: NodeId,
     },
-    /// Every member of the group is placed anew, as if it had just been spawned.
+    /// Where each member of the group runs is decided anew. One whose node is chosen again goes on there; any other begins
+    /// anew elsewhere. Of a standby group the one that works is given to whoever holds most of what it did.
     InvalidatePlacement {
         /// Which.
         group: GroupId,
@@ -50,7 +51,7 @@ pub enum AdminVerb {
         /// Which.
         node: NodeId,
     },
-    /// The node avoids nobody any more.
+    /// The node avoids nobody any more, on whatever account, and tries again what did not work a moment ago.
     ClearAvoidList {
         /// Which.
         node: NodeId,
@@ -81,14 +82,14 @@ impl AdminVerb {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IceVerb {
-    /// Nothing is placed, moved or restarted anywhere until it is over.
+    /// Nothing is placed, moved or restarted anywhere until it is over. What is on its way by then gets there.
     FreezeCluster {
         /// Milliseconds, at most an hour.
         ttl_ms: u64,
     },
     /// Ends a freeze.
     ThawCluster,
-    /// Nobody avoids anybody any more.
+    /// Nobody avoids anybody any more: as [`AdminVerb::ClearAvoidList`], on every node.
     FlushAvoidLists,
     /// A member of a group is taken from the node that has it, at once.
     ForceEvictReplica {
@@ -107,7 +108,7 @@ pub enum IceVerb {
         /// Which.
         migration: MigrationId,
     },
-    /// A migration is called off.
+    /// A migration is called off, even after its cutover: then the daemon goes on at its source as of before.
     KillMigration {
         /// Which.
         migration: MigrationId,
@@ -228,6 +229,17 @@ pub struct BlastRadius {
     pub drain_delay_ms: u64,
     /// What to think of before, for a person.
     pub warnings: Vec<String>,
+}
+
+/// A node that another places nothing on for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AvoidedNode {
+    /// Which.
+    pub node: NodeId,
+    /// Why, for a person.
+    pub reason: String,
+    /// For how long yet, in milliseconds.
+    pub remaining_ms: u64,
 }
 
 /// Whether a node serves, and if not, on its way whither.

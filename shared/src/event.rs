@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    admin::{AuditEntry, Maintenance},
+    admin::{AuditEntry, AvoidedNode, Maintenance},
     daemon::{DaemonEnd, DaemonView, LogLevel},
     fault::LinkFault,
     group::GroupView,
@@ -190,6 +190,11 @@ pub enum EventKind {
     FreezeChanged {
         /// For how long at most, in milliseconds; absent when it is over.
         remaining_ms: Option<u64>,
+    },
+    /// `node` places nothing on these nodes for a while, as of then; on no others. Times that only pass are no event.
+    AvoidChanged {
+        /// Whom, by id.
+        avoided: Vec<AvoidedNode>,
     },
     /// `node` decided on a signed command.
     AdminDecided {

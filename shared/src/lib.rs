@@ -30,7 +30,9 @@ pub mod telemetry;
 pub mod topology;
 pub mod view;
 
-pub use admin::{AdminVerb, AuditEntry, BlastRadius, Decision, IceVerb, Maintenance, Rejection, Verb};
+pub use admin::{
+    AdminVerb, AuditEntry, AvoidedNode, BlastRadius, Decision, IceVerb, Maintenance, Rejection, Verb,
+};
 pub use daemon::{DaemonEnd, DaemonHealth, DaemonView, Lifecycle, LogLevel, Member};
 pub use event::{CallOutcome, Event, EventKind, Health, RejectReason, Role, SessionEnd, StopReason};
 pub use fault::{FaultError, FaultyLink, LinkFault};
@@ -41,6 +43,5 @@ pub use snapshot::{ClusterPhase, Edge, MigrationSnapshot, NodeSnapshot, NodeStat
 pub use telemetry::{DaemonSample, LinkSample, Telemetry, Traffic, TrafficSample};
 pub use topology::{Links, Topology, TopologyError};
 pub use view::{
-    AvoidedNode, DaemonLine, NodeView, OwnDaemon, PeerSeen, Remark, ResourcesView, StatedDaemon,
-    StatedMigration,
+    DaemonLine, NodeView, OwnDaemon, PeerSeen, Remark, ResourcesView, StatedDaemon, StatedMigration,
 };

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    admin::{AuditEntry, Maintenance},
+    admin::{AuditEntry, AvoidedNode, Maintenance},
     daemon::DaemonView,
     event::{Event, EventKind, Health, Role, StopReason},
     fault::{FaultyLink, LinkFault},
@@ -103,6 +103,9 @@ pub struct NodeSnapshot {
     /// Until when nothing is placed, moved or restarted on it, in the log's monotonic microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen_until_us: Option<u64>,
+    /// Whom it avoids as of the last event about that, by id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub avoided: Vec<AvoidedNode>,
     /// The last [`AUDIT_KEPT`] signed commands it decided on, the latest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audit: Vec<AuditEntry>,
@@ -122,6 +125,7 @@ impl NodeSnapshot {
             maintenance: Maintenance::Active,
             cordoned: false,
             frozen_until_us: None,
+            avoided: Vec::new(),
             audit: Vec::new(),
         }
     }
@@ -151,6 +155,7 @@ impl NodeSnapshot {
                 self.frozen_until_us =
                     remaining_ms.map(|ms| event.at_us.saturating_add(ms.saturating_mul(1_000)));
             }
+            EventKind::AvoidChanged { avoided } => self.avoided.clone_from(avoided),
             EventKind::AdminDecided { entry } => {
                 if self.audit.len() == AUDIT_KEPT {
                     self.audit.remove(0);
@@ -301,6 +306,7 @@ impl Snapshot {
             | EventKind::DaemonGone { .. }
             | EventKind::MaintenanceChanged { .. }
             | EventKind::FreezeChanged { .. }
+            | EventKind::AvoidChanged { .. }
             | EventKind::AdminDecided { .. } => {
                 if let Some(node) = event.node {
                     self.apply_to_node(node, event);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    admin::{AuditEntry, Maintenance},
+    admin::{AuditEntry, AvoidedNode, Maintenance},
     daemon::{DaemonHealth, DaemonView, Lifecycle, LogLevel, Member},
     event::Health,
     group::GroupView,
@@ -42,7 +42,7 @@ pub struct NodeView {
     /// The migrations it is the source of.
     pub migrations: Vec<MigrationView>,
     /// Whom it avoids, and why.
-    pub avoided: BTreeMap<NodeId, AvoidedNode>,
+    pub avoided: Vec<AvoidedNode>,
     /// What it did of its own accord, the latest last.
     pub actions: Vec<Remark>,
     /// How many decisions were neither done nor kept, where decisions are only written down.
@@ -125,15 +125,6 @@ pub struct StatedMigration {
     pub target: NodeId,
     /// How far it is.
     pub phase: MigrationPhase,
-}
-
-/// Why nothing is placed on a node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AvoidedNode {
-    /// Why, for a person.
-    pub reason: String,
-    /// For how many milliseconds still.
-    pub remaining_ms: u64,
 }
 
 /// A line of a daemon's log.

@@ -20,6 +20,7 @@ pub(crate) fn member(index: u32) -> NodeSnapshot {
         maintenance: Maintenance::Active,
         cordoned: false,
         frozen_until_us: None,
+        avoided: Vec::new(),
         audit: Vec::new(),
     }
 }

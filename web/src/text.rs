@@ -69,6 +69,7 @@ pub(crate) fn tone(kind: &EventKind) -> Tone {
         | EventKind::OneWay { deaf: true, .. }
         | EventKind::FaultChanged { fault: Some(_), .. }
         | EventKind::FreezeChanged { remaining_ms: Some(_) }
+        | EventKind::AvoidChanged { .. }
         | EventKind::DatagramRejected { .. } => Tone::Warn,
         EventKind::ClusterBooting { .. }
         | EventKind::TopologyChanged { .. }
@@ -165,6 +166,7 @@ pub(crate) fn sentence(event: &Event, names: &Names) -> String {
         EventKind::FreezeChanged { remaining_ms: Some(ms) } => {
             format!("{who} is frozen for at most {}", lasting(*ms))
         }
+        EventKind::AvoidChanged { avoided } => admin::avoids(&who, avoided, names),
         EventKind::AdminDecided { entry } => admin::decided(&who, entry, names),
         EventKind::CallFinished { peer, method, outcome, took_us, request_bytes, response_bytes } => {
             let sizes = (*request_bytes, *response_bytes);

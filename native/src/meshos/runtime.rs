@@ -340,7 +340,8 @@ impl DaemonRuntime {
     /// [`Migration`](DaemonRuntimeError::Migration) when there is none, and from the cutover on;
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
     pub async fn cancel_migration(&self, migration: MigrationId) -> Result<(), DaemonRuntimeError> {
-        Ok(self.act(move |os, node| os.cancel_migration(now(), node, migration)).await??)
+        let cause = self.cause;
+        Ok(self.act(move |os, node| os.cancel_migration(now(), node, migration, cause)).await??)
     }
 
     /// The migrations under way of which this node is the source, by id.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use meshground_node::{ActionRecord, Avoided, FailureRecord, LogLine, MeshOsSnapshot, PeerState, Resources};
 use meshground_shared::{
-    AvoidedNode, DaemonLine, Epoch, NodeView, OwnDaemon, PeerSeen, Remark, ResourcesView,
+    AvoidedNode, DaemonLine, Epoch, NodeId, NodeView, OwnDaemon, PeerSeen, Remark, ResourcesView,
 };
 
 /// What a client is told of a snapshot.
@@ -31,7 +31,7 @@ pub(crate) fn view_of(snapshot: &MeshOsSnapshot) -> NodeView {
         peers: snapshot.peers.iter().map(|(&id, peer)| (id, seen(peer))).collect(),
         groups: snapshot.groups.clone(),
         migrations: snapshot.migrations.clone(),
-        avoided: snapshot.avoided.iter().map(|(&id, avoided)| (id, avoided_node(avoided))).collect(),
+        avoided: snapshot.avoided.iter().map(|(&id, avoided)| avoided_node(id, avoided)).collect(),
         actions: snapshot.actions.iter().map(action).collect(),
         decisions_lost: snapshot.decisions_lost,
         failures: snapshot.failures.iter().map(failure).collect(),
@@ -54,8 +54,8 @@ fn seen(peer: &PeerState) -> PeerSeen {
     }
 }
 
-fn avoided_node(avoided: &Avoided) -> AvoidedNode {
-    AvoidedNode { reason: avoided.reason.clone(), remaining_ms: millis(avoided.remaining) }
+fn avoided_node(node: NodeId, avoided: &Avoided) -> AvoidedNode {
+    AvoidedNode { node, reason: avoided.reason.clone(), remaining_ms: millis(avoided.remaining) }
 }
 
 fn action(record: &ActionRecord) -> Remark {

@@ -345,6 +345,7 @@ pub(super) fn failed(error: &DaemonRuntimeError, node: NodeId, command: CommandI
                     | GroupError::BadCount(_)
                     | GroupError::TooLong
                     | GroupError::TooMany
+                    | GroupError::SeedTaken(_)
                     | GroupError::KindNotFound(_)
                     | GroupError::PlacementFailed { .. }
                     | GroupError::ParentNotFound(_)

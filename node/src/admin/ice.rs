@@ -12,6 +12,9 @@ use crate::identity::keyed_hash;
 
 const RADIUS_LABEL: &[u8] = b"meshground blast radius 1";
 
+/// A drain tries again so long after a daemon did not get away, in milliseconds. How long it was on its way is lost besides.
+const TRIED_AGAIN_MS: u64 = 2_000;
+
 /// The longest freeze, in milliseconds.
 const MAX_FREEZE_MS: u64 = 3_600_000;
 
@@ -23,9 +26,20 @@ pub fn named_nodes(verb: &Verb, picture: &ClusterPicture) -> BTreeSet<NodeId> {
     let known = |node: &NodeId| picture.nodes.contains_key(node);
     picture
         .live()
-        .chain(concerned(verb, picture).into_iter().filter(known))
+        .chain(indispensable(verb, picture).into_iter().filter(known))
         .chain([picture.this_node])
         .collect()
+}
+
+/// The nodes without which a command comes to nothing, so that it must be put to them even if they are unreachable. What is done
+/// about a migration its source does alone: it can be called off though its target is gone for good.
+fn indispensable(verb: &Verb, picture: &ClusterPicture) -> BTreeSet<NodeId> {
+    match verb {
+        Verb::Ice(IceVerb::ForceCutover { migration } | IceVerb::KillMigration { migration }) => {
+            picture.migrations.get(migration).map(|moving| moving.source).into_iter().collect()
+        }
+        verb => concerned(verb, picture),
+    }
 }
 
 /// The nodes that act on a command, as far as the picture tells: the one it names; those that hold what it names, and the
@@ -106,14 +120,20 @@ pub fn simulate(verb: &IceVerb, picture: &ClusterPicture) -> Option<BlastRadius>
             }
         }
         IceVerb::KillMigration { migration } => {
-            let moving = under_way(picture, migration)?;
+            let moving = picture.migrations.get(&migration)?;
             touch(picture, moving.daemon, &mut radius)?;
-            // Between this and the command's effect the migration goes on.
+            let is_past = moving.phase >= MigrationPhase::Cutover;
             radius.warnings.push(
-                "If its cutover comes before this does, what the target has worked off by then is lost."
-                    .into(),
+                if is_past {
+                    "It is past its cutover: what the target has worked off is lost."
+                } else {
+                    // Between this and the command's effect the migration goes on.
+                    "If its cutover comes before this does, what the target has worked off by then is lost."
+                }
+                .into(),
             );
             if is_draining(picture, moving.source) {
+                radius.drain_delay_ms = TRIED_AGAIN_MS;
                 radius.warnings.push("The source is draining, and this is in the way of that.".into());
             }
         }
@@ -130,9 +150,13 @@ fn freeze(picture: &ClusterPicture, ttl_ms: u64, radius: &mut BlastRadius) -> Op
     if !(1..=MAX_FREEZE_MS).contains(&ttl_ms) {
         return None;
     }
-    radius
-        .warnings
-        .push("Until it is over, nothing that crashes is started again or placed elsewhere.".into());
+    let members = picture.daemons.values().filter(|daemon| daemon.member.is_some()).count();
+    // How many, but not which: what all must agree on for this to go through must not change with every daemon that starts.
+    radius.warnings.push(format!(
+        "Until it is over, nothing that crashes is started again or placed elsewhere: not one of {} daemons, {members} of \
+         which are members of groups.",
+        picture.daemons.len()
+    ));
     if picture.nodes.keys().any(|node| is_draining(picture, *node)) {
         radius.drain_delay_ms = ttl_ms;
         radius
@@ -140,7 +164,10 @@ fn freeze(picture: &ClusterPicture, ttl_ms: u64, radius: &mut BlastRadius) -> Op
             .push("Drains are under way; they stand still meanwhile and may miss their deadlines.".into());
     }
     if !picture.migrations.is_empty() {
-        radius.warnings.push("Migrations are under way.".into());
+        let count = picture.migrations.len();
+        radius.warnings.push(format!(
+            "Migrations are under way ({count}). They go on to their end; kill those that are not to."
+        ));
     }
     if picture.frozen {
         radius.warnings.push("The cluster is frozen already; this freeze takes that one's place.".into());
@@ -172,13 +199,21 @@ fn touch(picture: &ClusterPicture, daemon: DaemonId, radius: &mut BlastRadius) -
     Some(())
 }
 
-/// A migration whose source still has the daemon: from cutover on nothing can be hurried or called off.
+/// A migration whose source still has the daemon: from cutover on nothing can be hurried.
 fn under_way(picture: &ClusterPicture, migration: MigrationId) -> Option<&MigrationPicture> {
     picture.migrations.get(&migration).filter(|moving| moving.phase < MigrationPhase::Cutover)
 }
 
 fn is_draining(picture: &ClusterPicture, node: NodeId) -> bool {
     picture.nodes.get(&node).is_some_and(|node| node.maintenance == Maintenance::EnteringMaintenance)
+}
+
+/// Whether a node is out of service; not one that is on its way there, of which nobody else knows whether that is a mere drain.
+fn is_out_of_service(picture: &ClusterPicture, node: NodeId) -> bool {
+    picture
+        .nodes
+        .get(&node)
+        .is_some_and(|node| matches!(node.maintenance, Maintenance::Maintenance | Maintenance::DrainFailed))
 }
 
 fn serves(picture: &ClusterPicture, node: NodeId) -> bool {
@@ -208,22 +243,25 @@ pub fn assess(verb: &Verb, picture: &ClusterPicture, coordinates: bool) -> Asses
         return Assessment::Bystander;
     }
     let radius = match verb {
-        // That another node drains is news that takes its time: whoever showed the radius may have it before this node, or
-        // after. The one that drains knows for certain, and insists.
-        Verb::Ice(freeze @ IceVerb::FreezeCluster { ttl_ms })
-            if !coordinates && !is_draining(picture, picture.this_node) =>
-        {
-            let with = |radius: &BlastRadius, drain_delay_ms| {
-                RadiusHash::of(&BlastRadius { drain_delay_ms, ..radius.clone() })
-            };
-            let radius = simulate(freeze, picture);
-            return radius.map_or(Assessment::Impossible, |radius| {
-                Assessment::Either([with(&radius, 0), with(&radius, *ttl_ms)])
-            });
+        Verb::Ice(verb) => {
+            let radius = simulate(verb, picture);
+            if let Some(delay) = uncertain_delay(verb, picture).filter(|_| !coordinates) {
+                let with = |radius: &BlastRadius, drain_delay_ms| {
+                    RadiusHash::of(&BlastRadius { drain_delay_ms, ..radius.clone() })
+                };
+                return radius.map_or(Assessment::Impossible, |radius| {
+                    Assessment::Either([with(&radius, 0), with(&radius, delay)])
+                });
+            }
+            radius.map(|radius| Some(RadiusHash::of(&radius)))
         }
-        Verb::Ice(verb) => simulate(verb, picture).map(|radius| Some(RadiusHash::of(&radius))),
         Verb::Admin(AdminVerb::InvalidatePlacement { group }) => {
             picture.groups.contains_key(group).then_some(None)
+        }
+        Verb::Admin(AdminVerb::Uncordon { node }) => {
+            // Out of service is out of service. Others may have old news of the node; it knows for itself.
+            let is_out = *node == picture.this_node && is_out_of_service(picture, *node);
+            (!is_out && picture.nodes.contains_key(node)).then_some(None)
         }
         Verb::Admin(AdminVerb::ExitMaintenance { node }) => {
             // Others may have old news of the node; it knows for itself.
@@ -235,6 +273,19 @@ pub fn assess(verb: &Verb, picture: &ClusterPicture, coordinates: bool) -> Asses
         }
     };
     radius.map_or(Assessment::Impossible, Assessment::Possible)
+}
+
+/// By how much a command delays a drain, if there is one. That another node drains is news that takes its time: whoever showed
+/// the blast radius may have it before this node, or after. None for the one that drains: it knows for certain, and insists.
+fn uncertain_delay(verb: &IceVerb, picture: &ClusterPicture) -> Option<u64> {
+    match verb {
+        IceVerb::FreezeCluster { ttl_ms } => (!is_draining(picture, picture.this_node)).then_some(*ttl_ms),
+        IceVerb::KillMigration { migration } => {
+            let source = picture.migrations.get(migration).map(|moving| moving.source);
+            (source != Some(picture.this_node)).then_some(TRIED_AGAIN_MS)
+        }
+        _ => None,
+    }
 }
 
 /// What a blast radius comes down to: who is touched, and how long drains are delayed. Warnings are for people and do not
@@ -368,20 +419,46 @@ mod tests {
     }
 
     #[test]
-    fn a_migration_can_be_hurried_or_killed_until_its_cutover() {
+    fn a_migration_can_be_hurried_until_its_cutover_and_killed_at_any_time_though_its_target_is_gone() {
         let mut picture = picture();
-        let verbs = [IceVerb::ForceCutover { migration: MOVE }, IceVerb::KillMigration { migration: MOVE }];
-        for verb in &verbs {
+        let [hurry, kill] =
+            [IceVerb::ForceCutover { migration: MOVE }, IceVerb::KillMigration { migration: MOVE }];
+        for verb in [&hurry, &kill] {
             assert_eq!(simulate(verb, &picture).unwrap().daemons, [LONER]);
         }
-        let warnings = verbs.each_ref().map(|verb| simulate(verb, &picture).unwrap().warnings.join(" "));
-        let [forced, killed] = warnings;
+        let warnings = simulate(&kill, &picture).unwrap().warnings;
+        let forced = simulate(&hurry, &picture).unwrap().warnings.join(" ");
         assert!(forced.contains("takes nothing new") && !forced.contains("lost"), "{forced}");
+        let killed = warnings.join(" ");
         assert!(killed.contains("worked off by then is lost"), "{killed}");
         picture.migrations.get_mut(&MOVE).unwrap().phase = MigrationPhase::Cutover;
-        for verb in &verbs {
-            assert_eq!(simulate(verb, &picture), None);
-        }
+        assert_eq!(simulate(&hurry, &picture), None);
+        assert_ne!(simulate(&kill, &picture).unwrap().warnings, warnings, "it says what is lost");
+        picture.nodes.get_mut(&NodeId(3)).unwrap().health = Health::Unreachable;
+        assert_eq!(names(named_nodes(&Verb::Ice(kill), &picture)), ids(&[1, 2]), "the source does it alone");
+    }
+
+    #[test]
+    fn a_migration_that_is_killed_delays_the_drain_of_its_source_which_alone_knows_for_certain() {
+        let mut picture = picture();
+        let kill = IceVerb::KillMigration { migration: MOVE };
+        assert_eq!(simulate(&kill, &picture).unwrap().drain_delay_ms, 0);
+        picture.nodes.get_mut(&NodeId(2)).unwrap().maintenance = Maintenance::EnteringMaintenance;
+        let radius = simulate(&kill, &picture).unwrap();
+        assert_eq!(radius.drain_delay_ms, TRIED_AGAIN_MS);
+        let verb = Verb::Ice(kill);
+        picture.this_node = NodeId(3);
+        assert!(matches!(assess(&verb, &picture, false), Assessment::Either(_)));
+        picture.this_node = NodeId(2);
+        assert_eq!(assess(&verb, &picture, false), Assessment::Possible(Some(RadiusHash::of(&radius))));
+    }
+
+    #[test]
+    fn a_freeze_says_whom_it_leaves_without_help_and_what_becomes_of_migrations() {
+        let warnings =
+            simulate(&IceVerb::FreezeCluster { ttl_ms: 5_000 }, &picture()).unwrap().warnings.join(" ");
+        assert!(warnings.contains("3 daemons, 2 of which are members"), "{warnings}");
+        assert!(warnings.contains("go on to their end"), "{warnings}");
     }
 
     #[test]
@@ -399,6 +476,15 @@ mod tests {
         for verb in impossible {
             assert_eq!(assess(&verb, &picture, true), Assessment::Impossible, "{verb:?}");
         }
+        let mut picture = picture;
+        for (maintenance, impossible) in
+            [(Maintenance::Maintenance, true), (Maintenance::EnteringMaintenance, false)]
+        {
+            picture.nodes.get_mut(&NodeId(1)).unwrap().maintenance = maintenance;
+            let uncordon = Verb::Admin(AdminVerb::Uncordon { node: NodeId(1) });
+            assert_eq!(assess(&uncordon, &picture, false) == Assessment::Impossible, impossible);
+        }
+        picture.nodes.get_mut(&NodeId(1)).unwrap().maintenance = Maintenance::Active;
         let elsewhere = Verb::Admin(AdminVerb::ExitMaintenance { node: NodeId(2) });
         assert_eq!(assess(&elsewhere, &picture, true), Assessment::Possible(None));
     }

@@ -106,7 +106,7 @@ impl AdminVerifier {
     ///
     /// Why this node would not carry it out. The first of these that holds: not authorized, signature invalid, insufficient
     /// signatures, envelope expired or from the future, nonce replayed, simulation required, not applicable, freeze in effect,
-    /// cooldown active.
+    /// cooldown active, overloaded.
     pub fn prepare(
         &mut self,
         now: Now,
@@ -133,21 +133,23 @@ impl AdminVerifier {
             Verb::Admin(_) => None,
             Verb::Ice(verb) => {
                 let subject = Subject::of(verb);
-                let exempt = matches!(verb, IceVerb::ThawCluster);
-                if !self.cooldowns.hold(now.instant, subject, exempt) {
-                    return Err(Rejection::IceCooldownActive);
-                }
+                self.cooldowns.hold(now.instant, subject)?;
                 Some(subject)
             }
         };
         Ok(Prepared { verb: command.verb().clone(), nonce: command.nonce(), operators, subject })
     }
 
+    /// Whether a command had better be judged a moment later: a thaw while a freeze is being decided on. It is exempt from all
+    /// waiting but this, as nodes could end up differing.
+    pub(super) fn must_wait(&self, command: &SignedCommand) -> bool {
+        matches!(command.verb(), Verb::Ice(IceVerb::ThawCluster)) && self.cooldowns.is_freezing()
+    }
+
     /// The command takes effect: its subject begins to cool down, and a freeze begins or ends.
     pub fn commit(&mut self, now: Instant, prepared: &Prepared) {
-        let is_thaw = matches!(prepared.verb, Verb::Ice(IceVerb::ThawCluster));
         if let Some(subject) = prepared.subject {
-            self.cooldowns.release(subject, (!is_thaw).then_some(now));
+            self.cooldowns.release(subject, Some(now));
         }
         match prepared.verb {
             Verb::Ice(IceVerb::FreezeCluster { ttl_ms }) => {

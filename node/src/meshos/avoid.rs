@@ -25,19 +25,26 @@ pub(crate) struct AvoidList {
 }
 
 impl AvoidList {
-    /// Avoids a node for at least this long.
-    pub(crate) fn mark(&mut self, now: Instant, node: NodeId, ttl: Duration, reason: String) {
+    /// Avoids a node for at least this long. Comes back with one that is no longer avoided for that.
+    pub(crate) fn mark(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        ttl: Duration,
+        reason: String,
+    ) -> Option<NodeId> {
         let until = now + ttl;
         if self.entries.get(&node).is_some_and(|(known, _)| *known >= until) {
-            return;
+            return None;
         }
-        if self.entries.len() >= MAX_AVOIDED
-            && !self.entries.contains_key(&node)
-            && let Some(first) = self.entries.iter().min_by_key(|(_, (until, _))| *until).map(|(&id, _)| id)
-        {
+        let full = self.entries.len() >= MAX_AVOIDED && !self.entries.contains_key(&node);
+        let first = self.entries.iter().min_by_key(|(_, (until, _))| *until).map(|(&id, _)| id);
+        let pushed_out = first.filter(|_| full);
+        if let Some(first) = pushed_out {
             self.entries.remove(&first);
         }
         self.entries.insert(node, (until, reason));
+        pushed_out
     }
 
     pub(crate) fn contains(&self, node: NodeId) -> bool {
@@ -49,9 +56,9 @@ impl AvoidList {
         self.entries.len()
     }
 
-    /// Avoids nobody any more. Whether it did.
-    pub(crate) fn clear(&mut self) -> bool {
-        !std::mem::take(&mut self.entries).is_empty()
+    /// Avoids nobody any more.
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
     }
 
     /// Lets go of those whose time is over. Whether there were any.
@@ -83,5 +90,19 @@ mod tests {
         assert!(!list.expire(at(9)) && list.contains(NodeId(1)));
         assert_eq!(list.view(at(9))[&NodeId(1)].reason, "first");
         assert!(list.expire(at(10)) && !list.contains(NodeId(1)));
+    }
+
+    #[test]
+    fn of_too_many_whoever_would_be_free_first_is_and_that_is_said() {
+        let at = |seconds: u64| Instant::from_micros(seconds * 1_000_000);
+        let mut list = AvoidList::default();
+        let mut mark = |node: u64| {
+            let ttl = Duration::from_secs(10 + node);
+            list.mark(at(0), NodeId(node), ttl, String::new())
+        };
+        let most = MAX_AVOIDED as u64;
+        assert!((0..most).all(|node| mark(node).is_none()));
+        assert_eq!(mark(most - 1), None, "it is there already");
+        assert_eq!((mark(most), mark(most + 1)), (Some(NodeId(0)), Some(NodeId(1))));
     }
 }

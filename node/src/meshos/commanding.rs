@@ -1,5 +1,7 @@
 //! Signed commands: brought to every node, judged there, and carried out here.
 
+use std::time::Duration;
+
 use meshground_shared::{
     AdminVerb, AuditEntry, BlastRadius, CommandId, DaemonEnd, DaemonId, Decision, EventKind, Health, IceVerb,
     Lifecycle, Maintenance, MigrationId, MigrationView, NodeId, Verb,
@@ -14,7 +16,7 @@ use crate::{
         AdminEffect, AuditTrail, ClusterPicture, DaemonPicture, MigrationPicture, NodePicture, Nonce,
         SignedCommand, simulate,
     },
-    compute::{Inventory, Moving},
+    compute::{Inventory, MigrateError, Moving},
     node::Node,
     rpc::{CallError, CallId},
     time::{Instant, Now},
@@ -22,6 +24,20 @@ use crate::{
 
 /// How many of them a snapshot shows.
 const AUDIT_SHOWN: usize = 64;
+
+/// A thaw that comes while a freeze is being decided on waits so long at most for that.
+const POSTPONED: Duration = Duration::from_secs(4);
+
+/// The most that wait so.
+const MAX_POSTPONED: usize = 16;
+
+/// A command that waits for another to be decided on.
+#[derive(Debug)]
+pub(super) struct Postponed {
+    ticket: Ticket,
+    command: SignedCommand,
+    until: Instant,
+}
 
 /// What became of a signed command on every node it was put to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,12 +60,21 @@ impl MeshOs {
     /// Puts a signed command to every node it names. [`Settlement::Commanded`] says what became of it: applied on all of
     /// them, or rejected on all.
     pub fn submit(&mut self, now: Now, node: &mut Node, command: &SignedCommand) -> Ticket {
-        let picture = self.picture(node);
         let ticket = self.issue();
-        let attempt = self.admin.submit(now, command, &picture);
-        self.commanding.insert(attempt, (ticket, command.nonce()));
+        if self.admin.must_wait(command) && self.postponed.len() < MAX_POSTPONED {
+            let until = now.instant + POSTPONED;
+            self.postponed.push(Postponed { ticket, command: command.clone(), until });
+        } else {
+            self.put_to_all(now, node, ticket, command);
+        }
         self.settle(now, node);
         ticket
+    }
+
+    fn put_to_all(&mut self, now: Now, node: &mut Node, ticket: Ticket, command: &SignedCommand) {
+        let picture = self.picture(node);
+        let attempt = self.admin.submit(now, command, &picture);
+        self.commanding.insert(attempt, (ticket, command.nonce()));
     }
 
     /// What a break-glass command would do now; `None` if it cannot be carried out.
@@ -152,6 +177,13 @@ impl MeshOs {
     /// Sends what is to be said about commands, and carries out what was decided. Whether anything happened here.
     pub(super) fn pump_commands(&mut self, now: Now, node: &mut Node) -> bool {
         let mut happened = false;
+        let admin = &self.admin;
+        let is_due = |it: &mut Postponed| !admin.must_wait(&it.command) || it.until <= now.instant;
+        let due: Vec<Postponed> = self.postponed.extract_if(.., is_due).collect();
+        for Postponed { ticket, command, .. } in due {
+            self.put_to_all(now, node, ticket, &command);
+            happened = true;
+        }
         while let Some((to, message)) = self.admin.poll_message() {
             // It is said again if need be, so nobody waits for an answer.
             self.ask(now, node, to, ADMIN, message, Asked::Admin);
@@ -182,7 +214,8 @@ impl MeshOs {
 
     /// Does this node's part of what a command says.
     fn take_effect(&mut self, now: Now, node: &mut Node, effect: &AdminEffect) {
-        let cause = Some(effect.nonce.command());
+        let command = effect.nonce.command();
+        let cause = Some(command);
         let local = self.local;
         let config = self.config.maintenance;
         let instant = now.instant;
@@ -205,6 +238,9 @@ impl MeshOs {
                 }
                 AdminVerb::Uncordon { node } if node == local => {
                     self.change_service(now, cause, super::maintenance::Service::uncordon);
+                    if self.oversight.service.is_cordoned() {
+                        self.record_failure(now, "not uncordoned: the node is on its way out of service");
+                    }
                 }
                 AdminVerb::RestartAllDaemons { node } if node == local => {
                     let here = self.registry.iter().filter(|(_, instance)| !instance.held);
@@ -213,25 +249,47 @@ impl MeshOs {
                         self.restart_daemon(now, daemon, cause);
                     }
                 }
-                AdminVerb::ClearAvoidList { node } if node == local => self.stop_avoiding(),
-                AdminVerb::DropReplicas { node: host } => self.drop_replicas(now, node, host),
-                AdminVerb::InvalidatePlacement { group } => self.invalidate_placement(now, node, group),
+                AdminVerb::ClearAvoidList { node } if node == local => self.stop_avoiding(now, cause),
+                AdminVerb::DropReplicas { node: host } => self.drop_replicas(now, node, host, command),
+                AdminVerb::InvalidatePlacement { group } => {
+                    self.invalidate_placement(now, node, group, command);
+                }
                 _ => {}
             },
             Verb::Ice(verb) => match *verb {
                 IceVerb::FreezeCluster { ttl_ms } => {
-                    self.set_freeze(now, Some(std::time::Duration::from_millis(ttl_ms)), cause);
+                    self.set_freeze(now, Some(Duration::from_millis(ttl_ms)), cause);
                 }
                 IceVerb::ThawCluster => self.set_freeze(now, None, cause),
-                IceVerb::FlushAvoidLists => self.stop_avoiding(),
+                IceVerb::FlushAvoidLists => self.stop_avoiding(now, cause),
                 IceVerb::ForceEvictReplica { group, index } => {
-                    self.evict_replica(now, node, group, index);
+                    self.evict_replica(now, node, group, index, command);
                 }
                 IceVerb::ForceRestartDaemon { daemon } => self.restart_daemon(now, daemon, cause),
-                // Only its source knows it; to everybody else it is none of their business.
-                IceVerb::ForceCutover { migration } => _ = self.force_cutover(now, node, migration),
-                IceVerb::KillMigration { migration } => _ = self.kill_migration(now, node, migration),
+                IceVerb::ForceCutover { migration } => {
+                    let forced = self.force_cutover(now, node, migration, cause);
+                    self.mind_late(now, migration, "its cutover was not forced", &forced);
+                }
+                IceVerb::KillMigration { migration } => {
+                    let killed = self.kill_migration(now, node, migration, cause);
+                    self.mind_late(now, migration, "it was not killed", &killed);
+                }
             },
+        }
+    }
+
+    /// A command about a migration came to nothing, if it did. Only its source knows of it; to everybody else it is none of
+    /// their business.
+    fn mind_late(
+        &mut self,
+        now: Now,
+        migration: MigrationId,
+        what: &str,
+        outcome: &Result<(), MigrateError>,
+    ) {
+        if outcome.is_err() && self.is_source(migration) {
+            let phase = "that had come too far, or was over";
+            self.record_failure(now, format!("migration {migration}: {what}, as {phase}"));
         }
     }
 
@@ -256,12 +314,6 @@ impl MeshOs {
         if !self.registry.restart(now.instant, daemon) {
             let why = "nothing makes it anew, or it was stopping";
             self.record_failure(now, format!("daemon {daemon} was not restarted: {why}"));
-        }
-    }
-
-    fn stop_avoiding(&mut self) {
-        if self.oversight.avoided.clear() {
-            self.oversight.touch();
         }
     }
 }

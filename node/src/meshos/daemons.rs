@@ -323,7 +323,7 @@ impl MeshOs {
     }
 
     /// Says what a daemon is like now, if that is worth an event. Whether more than a figure changed.
-    fn tell_daemon(&mut self, id: DaemonId) -> bool {
+    pub(super) fn tell_daemon(&mut self, id: DaemonId) -> bool {
         let Some(instance) = self.registry.get(id).filter(|instance| !instance.held) else { return false };
         let (view, cause) = (instance.view(), instance.cause);
         let told = self.told.get(&id);

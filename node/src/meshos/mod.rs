@@ -7,6 +7,7 @@
 mod action;
 mod announcing;
 mod avoid;
+mod avoiding;
 #[cfg(feature = "floor")]
 pub(crate) mod bodies;
 mod catching_up;
@@ -58,6 +59,7 @@ pub use self::{
     snapshot::{DaemonTiming, MeshOsSnapshot, PeerState},
 };
 use self::{
+    commanding::Postponed,
     delivering::{ForWhom, Owed},
     desk::Desk,
     dispatching::Gate,
@@ -160,6 +162,8 @@ pub struct MeshOs {
     commanding: BTreeMap<crate::admin::Ticket, (Ticket, Nonce)>,
     /// What everything passes that is decided here.
     gate: Gate,
+    /// Signed commands that wait for another to be decided on.
+    postponed: Vec<Postponed>,
     oversight: Oversight,
     /// What this node can do apart from its daemons, and what was last announced with them.
     capabilities: Capabilities,
@@ -198,6 +202,7 @@ impl MeshOs {
             catching_up: CatchingUp::new(local, now.instant),
             commanding: BTreeMap::new(),
             gate,
+            postponed: Vec::new(),
             oversight: Oversight::new(local, life, now.instant),
             capabilities: Capabilities::new(),
             announced: Capabilities::new(),

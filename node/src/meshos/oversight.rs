@@ -53,6 +53,8 @@ pub(super) struct Oversight {
     /// Whether it was draining then: others are told that too.
     drained: bool,
     pub(super) avoided: AvoidList,
+    /// Whom it was last said to avoid, and why.
+    pub(super) told_avoided: BTreeMap<NodeId, String>,
     pub(super) probes: Probes,
     pub(super) frozen_until: Option<Instant>,
     actions: Recent<ActionRecord>,
@@ -89,6 +91,7 @@ impl Oversight {
             told: (Maintenance::Active, false),
             drained: false,
             avoided: AvoidList::default(),
+            told_avoided: BTreeMap::new(),
             probes: Probes::default(),
             frozen_until: None,
             actions: Recent::default(),
@@ -132,6 +135,11 @@ impl Oversight {
             self.unreachable.remove(&peer);
         }
         self.touch();
+    }
+
+    /// What could not be moved away a moment ago may be tried again at once.
+    pub(super) fn rest_no_more(&mut self) {
+        self.resting.clear();
     }
 
     /// A figure changed.
@@ -198,7 +206,7 @@ impl MeshOs {
         if to != before {
             self.record(now, Action::CommitMaintenance { to });
         }
-        self.notify_daemons(now.instant, notice);
+        self.notify_daemons(now.instant, notice, cause);
         self.tell_service(now);
     }
 
@@ -215,11 +223,11 @@ impl MeshOs {
         if notice == Some(Notice::Stay) {
             self.record_left(now, node);
         }
-        self.notify_daemons(now.instant, notice);
+        self.notify_daemons(now.instant, notice, self.oversight.service_cause);
         self.tell_service(now);
     }
 
-    fn notify_daemons(&mut self, now: Instant, notice: Option<Notice>) {
+    fn notify_daemons(&mut self, now: Instant, notice: Option<Notice>, cause: Option<CommandId>) {
         let control = match notice {
             None => return,
             Some(Notice::Leave(by)) => Control::DrainStart { grace: by.saturating_since(now) },
@@ -227,6 +235,9 @@ impl MeshOs {
         };
         let daemons: Vec<DaemonId> = self.registry.iter().map(|(id, _)| id).collect();
         for daemon in daemons {
+            if let Some(instance) = self.registry.get_mut(daemon) {
+                instance.cause = cause.or(instance.cause);
+            }
             self.registry.control(daemon, control);
         }
     }
@@ -285,6 +296,7 @@ impl MeshOs {
                 self.carry_out(now, node, action);
             }
         }
+        self.tell_avoided(now, None);
         self.publish(now, node);
     }
 
@@ -319,10 +331,18 @@ impl MeshOs {
             }
         };
         let went_silent = silent.difference(&self.oversight.silent).copied().collect();
+        // One that is forgotten is not heard.
+        let is_heard = |id: &NodeId| self.verdict(node, *id) == Some(Health::Healthy);
+        let heard_again = self.oversight.silent.difference(&silent).copied().filter(is_heard).collect();
         self.oversight.silent = silent;
         let draining = self.oversight.service.is_draining();
-        let mut situation =
-            Situation { frozen: self.is_frozen(), draining, went_silent, ..Situation::default() };
+        let mut situation = Situation {
+            frozen: self.is_frozen(),
+            draining,
+            went_silent,
+            heard_again,
+            ..Situation::default()
+        };
         if draining {
             let here = self.registry.iter().map(|(id, instance)| Here {
                 id,
@@ -338,13 +358,17 @@ impl MeshOs {
         situation
     }
 
-    /// The nodes that would take a daemon, the least busy first.
-    fn takers(&self, node: &Node) -> Vec<Taker> {
-        let verdict = |id: NodeId| match self.oversight.probes.verdicts() {
+    /// How another node does, as whoever is asked for that says.
+    fn verdict(&self, node: &Node, id: NodeId) -> Option<Health> {
+        match self.oversight.probes.verdicts() {
             None => node.peer(id).map(|peer| peer.health),
             Some(verdicts) => verdicts.get(&id).copied(),
-        };
-        let is_healthy = |node: &NodeId| verdict(*node) == Some(Health::Healthy);
+        }
+    }
+
+    /// The nodes that would take a daemon, the least busy first.
+    fn takers(&self, node: &Node) -> Vec<Taker> {
+        let is_healthy = |id: &NodeId| self.verdict(node, *id) == Some(Health::Healthy);
         let mut takers: Vec<(u32, Taker)> = (self.directory.iter())
             .filter(|(node, inventory)| {
                 is_healthy(node) && inventory.takes_new() && !self.oversight.avoided.contains(*node)
@@ -360,8 +384,12 @@ impl MeshOs {
     fn carry_out(&mut self, now: Now, node: &mut Node, action: Action) {
         match action {
             Action::MarkAvoid { node, reason, ttl } => {
-                self.oversight.avoided.mark(now.instant, node, ttl, reason);
+                let pushed_out = self.oversight.avoided.mark(now.instant, node, ttl, reason);
                 self.oversight.touch();
+                if let Some(node) = pushed_out {
+                    let what = format!("too many nodes to avoid: node {node} no longer is, before its time");
+                    self.record_failure(now, what);
+                }
             }
             Action::MoveAway { daemon, to } => self.move_away(now, node, daemon, to),
             // The others are done by those who decide them.
@@ -461,14 +489,15 @@ impl MeshOs {
         let changed = self.oversight.changed;
         (self.oversight.changed, self.oversight.stale) = (false, false);
         self.oversight.refreshed = now.instant;
-        let generation = self.oversight.snapshot.generation + u64::from(changed);
         let mut snapshot = self.look(now, node);
-        snapshot.generation = generation;
+        // What may have changed need not have.
+        let changed = changed && !snapshot.is_like(&self.oversight.snapshot);
+        snapshot.generation = self.oversight.snapshot.generation + u64::from(changed);
         self.oversight.snapshot = Arc::new(snapshot);
     }
 
     fn look(&self, now: Now, node: &Node) -> MeshOsSnapshot {
-        let Oversight { service, avoided, probes, actions, failures, .. } = &self.oversight;
+        let Oversight { service, probes, actions, failures, .. } = &self.oversight;
         let mut peers: BTreeMap<NodeId, PeerState> = (self.directory.known())
             .filter(|(id, _)| *id != self.local)
             .map(|(id, known)| (id, PeerState::of(known)))
@@ -504,7 +533,7 @@ impl MeshOs {
             migrations: self.migrations(now.instant).collect(),
             audit: self.last_audit(),
             peers,
-            avoided: avoided.view(now.instant),
+            avoided: self.avoided(now.instant),
             maintenance: service.state(),
             cordoned: service.is_cordoned(),
             drain_remaining: service.drain_remaining(now.instant),

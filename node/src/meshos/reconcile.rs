@@ -12,7 +12,7 @@ use super::action::Action;
 /// How many daemons move away at a time.
 const MOVING_AT_A_TIME: usize = 4;
 
-/// How long a node that went silent is avoided once it is heard again.
+/// How long a node that went silent is avoided, counted anew once it is heard again.
 const AVOID_SILENT: Duration = Duration::from_secs(10);
 
 /// What there is, as far as it matters here.
@@ -28,6 +28,8 @@ pub(crate) struct Situation {
     pub(crate) takers: Vec<Taker>,
     /// Nodes that have gone silent since the last time.
     pub(crate) went_silent: BTreeSet<NodeId>,
+    /// Nodes that were silent the last time and are heard now.
+    pub(crate) heard_again: BTreeSet<NodeId>,
 }
 
 /// A daemon here.
@@ -57,6 +59,10 @@ pub(crate) fn reconcile(situation: &Situation) -> Vec<Action> {
     let mut actions = Vec::new();
     for &node in &situation.went_silent {
         let reason = "it went silent".to_owned();
+        actions.push(Action::MarkAvoid { node, reason, ttl: AVOID_SILENT });
+    }
+    for &node in &situation.heard_again {
+        let reason = "it was silent until a moment ago".to_owned();
         actions.push(Action::MarkAvoid { node, reason, ttl: AVOID_SILENT });
     }
     if situation.draining && !situation.frozen {

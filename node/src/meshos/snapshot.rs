@@ -27,7 +27,8 @@ pub struct MeshOsSnapshot {
     pub node: NodeId,
     /// Tells lives of that node apart.
     pub epoch: u64,
-    /// Counts structural changes: as long as it is the same, only figures may differ.
+    /// Counts structural changes: as long as it is the same, only figures may differ, and what was done, went wrong and was
+    /// decided.
     pub generation: u64,
     /// What runs on the node itself, by id.
     pub daemons: Vec<DaemonView>,
@@ -130,13 +131,54 @@ impl MeshOsSnapshot {
         self.peers.get(&peer).is_some_and(|peer| peer.health == Some(Health::Healthy))
     }
 
+    /// Whether another differs from it in nothing but figures and what is written down.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let facts = |it: &Self| {
+            (it.maintenance, it.cordoned, it.drain_remaining.is_some(), it.freeze_remaining.is_some())
+        };
+        facts(self) == facts(other)
+            && alike(&self.daemons, &other.daemons, |a, b| {
+                DaemonView { saturation: b.saturation, processed: b.processed, ..a.clone() } == *b
+            })
+            && alike(&self.peers, &other.peers, |(a, one), (b, other)| a == b && one.is_like(other))
+            && alike(&self.groups, &other.groups, |a, b| {
+                let mut a = a.clone();
+                for (a, b) in a.members.iter_mut().zip(&b.members) {
+                    a.synced = b.synced;
+                }
+                a == *b
+            })
+            && alike(&self.migrations, &other.migrations, |a, b| {
+                (a.id, a.daemon, a.source, a.target, a.phase) == (b.id, b.daemon, b.source, b.target, b.phase)
+            })
+            && alike(&self.avoided, &other.avoided, |(a, one), (b, other)| {
+                a == b && one.reason == other.reason
+            })
+    }
+
     /// How many other nodes it sees Healthy.
     pub fn healthy_peers(&self) -> usize {
         self.peers.values().filter(|peer| peer.health == Some(Health::Healthy)).count()
     }
 }
 
+/// Whether two lists have as many things, each of which is like its counterpart.
+fn alike<T>(
+    one: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>,
+    other: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>,
+    mut is_like: impl FnMut(T, T) -> bool,
+) -> bool {
+    let (one, other) = (one.into_iter(), other.into_iter());
+    one.len() == other.len() && one.zip(other).all(|(a, b)| is_like(a, b))
+}
+
 impl PeerState {
+    /// Whether another differs from it in figures alone.
+    fn is_like(&self, other: &Self) -> bool {
+        let facts = |it: &Self| (it.health, it.maintenance, it.cordoned);
+        facts(self) == facts(other) && self.daemons == other.daemons && self.kinds == other.kinds
+    }
+
     /// A node, as it says it is.
     pub(super) fn of(known: &Known) -> Self {
         let Known { inventory, daemons, moving } = known;

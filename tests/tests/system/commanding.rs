@@ -192,7 +192,7 @@ fn group_of_three(network: &mut Network, at: usize) -> GroupId {
 }
 
 /// The members that run a daemon.
-fn hosts(network: &Network, daemon: DaemonId) -> Vec<usize> {
+pub(super) fn hosts(network: &Network, daemon: DaemonId) -> Vec<usize> {
     let runs = |number: &usize| {
         let os = network.members[*number].os.os.as_ref();
         os.is_some_and(|os| os.daemons().any(|view| view.id == daemon))
@@ -374,7 +374,7 @@ fn a_daemon_that_was_about_to_move_away_runs_on_as_before_when_it_need_not_any_m
     let uncordon = sign(&mut network, 1, AdminVerb::Uncordon { node });
     assert_eq!(submit(&mut network, 1, &uncordon), Decision::Applied);
     network
-        .act_os(1, |os, node, now| os.cancel_migration(now, node, migration))
+        .act_os(1, |os, node, now| os.cancel_migration(now, node, migration, None))
         .expect("it is not there yet");
     network.run_for(Duration::from_secs(1));
     let lifecycles: Vec<(DaemonId, Lifecycle)> =
@@ -606,7 +606,7 @@ fn a_member_that_is_stopped_where_no_other_node_is_free_comes_back_where_it_was(
 }
 
 /// A break-glass command that two operators sign, on what `at` sees.
-fn break_glass(network: &mut Network, at: usize, verb: &IceVerb) -> Option<SignedCommand> {
+pub(super) fn break_glass(network: &mut Network, at: usize, verb: &IceVerb) -> Option<SignedCommand> {
     let (nonce, wall) = (nonce(network), network.now_at(at).wall);
     let picture = network.act_os(at, |os, node, _| os.picture(node));
     let simulated = IceProposal::new(verb.clone()).simulate(&picture)?;

@@ -1,6 +1,7 @@
 //! The system above the transport, on simulated nodes in virtual time. A failing seed replays exactly:
 //! `MESHGROUND_SEED=17 cargo test -p meshground-tests --test system`. `MESHGROUND_EFFORT=25` tries 25 times as many.
 
+mod aftermath;
 mod catching_up;
 mod commanding;
 mod daemons;
@@ -8,6 +9,7 @@ mod dispatching;
 mod groups;
 mod migration;
 mod upheaval;
+mod verbs;
 
 use std::time::Duration;
 

@@ -191,6 +191,7 @@ fn kind(kind: &EventKind) -> &'static str {
         EventKind::MigrationChanged { .. } => "migration_changed",
         EventKind::MaintenanceChanged { .. } => "maintenance_changed",
         EventKind::FreezeChanged { .. } => "freeze_changed",
+        EventKind::AvoidChanged { .. } => "avoid_changed",
         EventKind::AdminDecided { .. } => "admin_decided",
         EventKind::CallFinished { .. } => "call_finished",
     }

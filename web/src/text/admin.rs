@@ -1,7 +1,7 @@
 //! Signed commands in words.
 
 use meshground_shared::{
-    AdminVerb, AuditEntry, BlastRadius, Decision, IceVerb, Rejection, Verb, rpc::Decided,
+    AdminVerb, AuditEntry, AvoidedNode, BlastRadius, Decision, IceVerb, Rejection, Verb, rpc::Decided,
 };
 
 use super::{Tone, capital, count, duration, lasting};
@@ -37,6 +37,15 @@ pub(crate) fn ice_verb(verb: &IceVerb, names: &Names) -> String {
         IceVerb::ForceRestartDaemon { daemon } => format!("restart {} by force", names.daemon(*daemon)),
         IceVerb::ForceCutover { migration } => format!("force the cutover of migration {migration}"),
         IceVerb::KillMigration { migration } => format!("kill migration {migration}"),
+    }
+}
+
+/// Whom a node avoids, and why.
+pub(crate) fn avoids(who: &str, avoided: &[AvoidedNode], names: &Names) -> String {
+    let each = |avoided: &AvoidedNode| format!("{}: {}", names.name(avoided.node), avoided.reason);
+    match avoided {
+        [] => format!("{who} avoids nobody any more"),
+        some => format!("{who} avoids {}", some.iter().map(each).collect::<Vec<_>>().join("; ")),
     }
 }
 

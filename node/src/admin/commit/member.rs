@@ -97,6 +97,8 @@ impl AdminCommit {
             (None, Some(pending)) if pending.is_orphaned() => Some(Rejection::Unreachable),
             (None, Some(pending)) => pending.vote.objection(),
             (None, None) if self.pending.len() >= MAX_PENDING => Some(Rejection::Overloaded),
+            // It is asked again.
+            (None, None) if self.verifier.must_wait(&question.command) => return None,
             (None, None) => return Some(question),
         };
         self.send(attempt.coordinator(), &Message::Vote { attempt, objection });

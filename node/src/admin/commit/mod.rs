@@ -240,6 +240,11 @@ impl AdminCommit {
         &self.verifier
     }
 
+    /// Whether a command had better be submitted a moment later: a thaw while a freeze is being decided on.
+    pub(crate) fn must_wait(&self, command: &SignedCommand) -> bool {
+        self.verifier.must_wait(command)
+    }
+
     /// How much is held of everything that is bounded.
     #[cfg(feature = "floor")]
     pub(crate) fn gauges(&self, each: &mut dyn FnMut(crate::audit::Gauge)) {

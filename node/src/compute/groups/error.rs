@@ -21,6 +21,9 @@ pub enum GroupError {
     /// There are too many groups, or they take too much to be told to everyone.
     #[error("there are {MAX_GROUPS} groups already, or more than a node can tell of; stop some")]
     TooMany,
+    /// Another group has this seed: the members of both would be the same.
+    #[error("group {0} has grown from this seed; take another, or stop that group first")]
+    SeedTaken(GroupId),
     /// No node that can be reached has a factory of this kind.
     #[error("no node that can be reached has a factory for daemons of kind {0:?}")]
     KindNotFound(String),

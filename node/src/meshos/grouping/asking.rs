@@ -32,8 +32,8 @@ pub struct GroupRequest {
     pub count: u32,
     /// What it is called, at most 64 bytes.
     pub name: String,
-    /// What the members' identities grow from: 32 random bytes, or the same as before for the same identities. Everyone
-    /// in the mesh can read it, so that anyone can take over.
+    /// What the members' identities grow from: 32 random bytes, or those of a group that is no more for the same identities.
+    /// Everyone in the mesh can read it, so that anyone can take over.
     pub seed: [u8; 32],
     /// For forks, the daemon they are made of.
     pub parent: Option<DaemonId>,
@@ -92,6 +92,10 @@ impl MeshOs {
         }
         if name.len() > MAX_NAME || daemon.len() > MAX_NAME || args.len() > MAX_ARGS {
             return Err(GroupError::TooLong);
+        }
+        // Members' identities grow from it alone, and none may run twice.
+        if let Some((other, _)) = self.groups.ledger.iter().find(|(_, entry)| entry.spec.seed == seed) {
+            return Err(GroupError::SeedTaken(other));
         }
         self.survey(now.instant, node);
         let offers = |(id, inventory): (NodeId, &Inventory)| {

@@ -166,7 +166,7 @@ impl MeshOs {
                 error => {
                     let what = format!("member {index} of group {group} was not moved to node {to}: {error}");
                     self.record_failure(now, what);
-                    self.refuse(now.instant, group, index, to);
+                    self.refuse(now.instant, group, index, to, "could not be moved there");
                 }
             }
         }

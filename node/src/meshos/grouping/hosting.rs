@@ -1,6 +1,6 @@
 //! Running on this node what the ledger places here, and nothing else.
 
-use meshground_shared::{DaemonEnd, DaemonId, GroupId, GroupKind, Lifecycle};
+use meshground_shared::{CommandId, DaemonEnd, DaemonId, GroupId, GroupKind, Lifecycle};
 
 use super::super::{Action, MeshOs};
 use crate::{
@@ -45,12 +45,13 @@ impl MeshOs {
         let Some(entry) = self.groups.ledger.get_mut(group) else {
             // What was never heard of may yet be.
             if self.groups.ledger.is_gone(group) {
-                self.stop_member(now, id, DaemonEnd::Evicted, false);
+                self.stop_member(now, id, (DaemonEnd::Evicted, false), None);
             }
             return;
         };
+        let cause = entry.cause();
         if !entry.places().contains(&index) || entry.member(index) != id {
-            return self.stop_member(now, id, DaemonEnd::Evicted, false);
+            return self.stop_member(now, id, (DaemonEnd::Evicted, false), cause);
         }
         let slot = entry.slot(index);
         if generation > slot.generation {
@@ -59,8 +60,11 @@ impl MeshOs {
         } else if slot.host != Some(self.local) {
             let end = if slot.host.is_some() { DaemonEnd::Superseded } else { DaemonEnd::Evicted };
             let goes_on = entry.spec.kind == GroupKind::Standby;
-            return self.stop_member(now, id, end, goes_on);
+            return self.stop_member(now, id, (end, goes_on), cause);
         } else if slot.generation > generation {
+            if let Some(instance) = self.registry.get_mut(id) {
+                instance.cause = cause.or(instance.cause);
+            }
             if matches!(lifecycle, Lifecycle::Failed | Lifecycle::CrashLooping) {
                 // It is placed here anew, and begins anew.
                 if self.dispatch(now, &Action::StartDaemon { daemon: id }) {
@@ -68,6 +72,8 @@ impl MeshOs {
                 }
             } else if let Some(instance) = self.registry.get_mut(id) {
                 instance.generation = slot.generation;
+                self.tell_daemon(id);
+                self.oversight.touch();
                 self.say_soon(now);
             }
         }
@@ -77,10 +83,20 @@ impl MeshOs {
         }
     }
 
-    /// A member is not to run here. If what it has done goes on elsewhere, it gives that away.
-    fn stop_member(&mut self, now: Now, id: DaemonId, end: DaemonEnd, goes_on: bool) {
+    /// A member is not to run here, because of a command if one is named. If what it has done goes on elsewhere, it gives that
+    /// away.
+    fn stop_member(
+        &mut self,
+        now: Now,
+        id: DaemonId,
+        (end, goes_on): (DaemonEnd, bool),
+        cause: Option<CommandId>,
+    ) {
         if !self.dispatch(now, &Action::StopDaemon { daemon: id }) {
             return;
+        }
+        if let Some(instance) = self.registry.get_mut(id) {
+            instance.cause = cause.or(instance.cause);
         }
         if goes_on {
             self.seal(now, id, end);

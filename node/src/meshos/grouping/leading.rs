@@ -30,10 +30,13 @@ const SETTLING: Duration = Duration::from_secs(2);
 const FETCHED_A_SECOND: u64 = 4 << 20;
 
 /// A node on which a member did not start or stay is avoided for so long; each further time for twice as long.
-const AVOIDED: Duration = Duration::from_secs(5);
+pub(super) const AVOIDED: Duration = Duration::from_secs(5);
 
 /// And for so long at most.
 const MAX_AVOIDED: Duration = Duration::from_mins(5);
+
+/// Why a node is avoided on which a member did not start or stay.
+const DID_NOT_STAY: &str = "did not start or stay there";
 
 /// This many nodes at most are named in a reason.
 const NAMED: usize = 8;
@@ -216,7 +219,7 @@ impl MeshOs {
             }
             // It crashed there, or was stopped.
             if standing.is_some_and(|standing| standing.sealed && standing.generation >= generation) {
-                self.refuse(now, group, index, host);
+                self.refuse(now, group, index, host, DID_NOT_STAY);
                 return Verdict::Homeless;
             }
         }
@@ -231,14 +234,14 @@ impl MeshOs {
                 self.groups.missing.remove(&(group, index));
                 return match lifecycle {
                     Lifecycle::Failed | Lifecycle::CrashLooping => {
-                        self.refuse(now, group, index, host);
+                        self.refuse(now, group, index, host, DID_NOT_STAY);
                         let rests = lifecycle == Lifecycle::CrashLooping;
-                        if rests && !self.is_refused(now, group, index, host) {
-                            // Where it is it starts again when it has rested, and not before.
-                            self.groups
-                                .refusals
-                                .entry((group, index, host))
-                                .and_modify(|it| it.until = now + AVOIDED);
+                        let refusal = self.groups.refusals.get_mut(&(group, index, host));
+                        if let Some(refusal) = refusal.filter(|refusal| rests && !refusal.pardoned)
+                            && refusal.until <= now + AVOIDED / 2
+                        {
+                            // Where it is it starts again when it has rested, and not before, unless somebody says so.
+                            refusal.until = now + AVOIDED;
                         }
                         Verdict::Homeless
                     }
@@ -259,18 +262,26 @@ impl MeshOs {
         if now.saturating_since(missing.1) < SETTLING + Duration::from_secs(fetching) + handing {
             return Verdict::Comes;
         }
-        self.refuse(now, group, index, host);
+        self.refuse(now, group, index, host, DID_NOT_STAY);
         Verdict::Homeless
     }
 
     /// A member did not start or stay on a node: that is avoided for a while. Once for each time that it was placed there,
     /// so that it may be placed there again when that is over, if nowhere else.
-    pub(super) fn refuse(&mut self, now: Instant, group: GroupId, index: u32, host: NodeId) {
+    pub(super) fn refuse(
+        &mut self,
+        now: Instant,
+        group: GroupId,
+        index: u32,
+        host: NodeId,
+        why: &'static str,
+    ) {
         let of = self.groups.ledger.get(group).map_or(0, |entry| entry.slot(index).generation);
         let known = self.groups.refusals.get(&(group, index, host)).copied();
         if known.is_none_or(|refusal| refusal.until <= now && refusal.of != of) {
             let pause = known.map_or(AVOIDED, |refusal| refusal.pause);
-            let refusal = Refusal { until: now + pause, pause: (pause * 2).min(MAX_AVOIDED), of };
+            let pause_after = (pause * 2).min(MAX_AVOIDED);
+            let refusal = Refusal { until: now + pause, pause: pause_after, of, why, pardoned: false };
             self.groups.refusals.insert((group, index, host), refusal);
         }
     }

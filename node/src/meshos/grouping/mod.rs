@@ -22,8 +22,10 @@ use meshground_shared::{DaemonId, EventKind, GroupId, GroupView, NodeId};
 pub use self::asking::GroupRequest;
 #[cfg(feature = "floor")]
 use self::forking::MAX_KEPT;
-use self::{asking::Pending, balancing::Relocation, forking::Forks, standing::Standbys};
-use super::{MeshOs, Ticket, dispatching::Look};
+use self::{
+    asking::Pending, balancing::Relocation, commanding::Eviction, forking::Forks, standing::Standbys,
+};
+use super::{Avoided, MeshOs, Ticket, dispatching::Look};
 #[cfg(feature = "floor")]
 use crate::{
     audit::Gauge,
@@ -67,6 +69,10 @@ struct Refusal {
     pause: Duration,
     /// The generation under which that was.
     of: u64,
+    /// What happened there, to go on "member 1 of group 2".
+    why: &'static str,
+    /// Somebody commanded that this be forgotten: until it fails there again, nothing keeps it from there.
+    pardoned: bool,
 }
 
 /// What a node knows of groups, and has to do with them.
@@ -75,6 +81,8 @@ pub(super) struct Groups {
     ledger: Ledger,
     presence: BTreeMap<NodeId, Presence>,
     refusals: BTreeMap<(GroupId, u32, NodeId), Refusal>,
+    /// Members that signed commands take from their nodes, as long as nobody is known to have done that.
+    evictions: BTreeMap<(GroupId, u32), Eviction>,
     /// Members that their node does not say it runs: where they should be, and since when that is so.
     missing: BTreeMap<(GroupId, u32), (Slot, Instant)>,
     /// The last generation of a member that ended here. It is not started again under that.
@@ -174,6 +182,29 @@ impl Groups {
         self.ledger.get(group)?.worker(index)
     }
 
+    /// The nodes that are avoided as members did not start or stay there.
+    pub(super) fn refused(&self, now: Instant) -> impl Iterator<Item = (NodeId, Avoided)> {
+        let refusals = self.refusals.iter().filter(move |(_, refusal)| refusal.until > now);
+        refusals.map(move |((group, index, node), refusal)| {
+            let reason = format!("member {index} of group {group} {}", refusal.why);
+            (*node, Avoided { reason, remaining: refusal.until.saturating_since(now) })
+        })
+    }
+
+    /// Members may be placed again where they did not start or stay.
+    pub(super) fn pardon(&mut self, now: Instant) {
+        let ledger = &self.ledger;
+        self.refusals.retain(|(group, index, node), refusal| {
+            let slot = ledger.get(*group).map(|entry| entry.slot(*index)).unwrap_or_default();
+            // Where it still is, and is not well, it is not to be refused for that again.
+            let is_there = slot.host == Some(*node) && refusal.until > now;
+            let (of, pause) = (slot.generation, leading::AVOIDED);
+            *refusal = Refusal { until: now, pause, of, pardoned: true, ..*refusal };
+            is_there
+        });
+        self.stir();
+    }
+
     fn is_here(&self, node: NodeId) -> bool {
         self.presence.get(&node).is_some_and(|presence| presence.is_here)
     }
@@ -224,7 +255,8 @@ impl MeshOs {
         self.mind_relocations(now);
         for id in self.groups.ledger.ids() {
             if self.take_lead(now.instant, id) {
-                // In a frozen cluster everything stays as it is.
+                self.carry_out_evictions(now, id);
+                // In a frozen cluster everything else stays as it is.
                 if !self.is_frozen() {
                     self.lead(now, node, id);
                 }
@@ -232,6 +264,7 @@ impl MeshOs {
                 self.groups.lacking.remove(&id);
             }
         }
+        self.mind_evictions(now);
         self.host_members(now, node);
         self.mind_standbys(now, node);
         self.say_groups(now, node);
@@ -308,6 +341,7 @@ impl MeshOs {
         groups.at_rest.remove(&id);
         groups.turns.remove(&id);
         groups.missing.retain(|(group, _), _| *group != id);
+        groups.evictions.retain(|(group, _), _| *group != id);
         groups.refusals.retain(|(group, ..), _| *group != id);
         for index in 0..u32::try_from(entry.slots().len()).unwrap_or(0) {
             groups.ended.remove(&entry.member(index));

@@ -47,6 +47,9 @@ const TELL: &str = "os.migrate.tell";
 /// So many migrations that are over are remembered, so that no late offer begins one anew.
 const MAX_ENDED: usize = 4_096;
 
+/// So many are remembered at their source, so that a command that comes too late for one can be told from none of its business.
+const MAX_DEPARTED: usize = 256;
+
 /// A question about a migration, for when the answer comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AboutMigration {
@@ -90,6 +93,8 @@ pub(super) struct Migrations {
     incoming: BTreeMap<MigrationId, Incoming>,
     /// Those that are over, at their target, the latest last.
     ended: VecDeque<Ended>,
+    /// Those that are over, at their source, the latest last.
+    departed: VecDeque<MigrationId>,
     waiting: Vec<(MigrationId, Waiter)>,
     /// Targets that fetch, and how far they are.
     serving: BTreeMap<CallId, (MigrationId, Pieces)>,

@@ -7,7 +7,7 @@ use rand_chacha::rand_core::RngCore;
 
 use super::{
     super::{MeshOs, Settlement, Ticket},
-    ABORT, AboutMigration, CUTOVER, OFFER, REPLAY, START, Start, Waiter, read, say,
+    ABORT, AboutMigration, CUTOVER, MAX_DEPARTED, OFFER, REPLAY, START, Start, Waiter, read, say,
 };
 use crate::{
     compute::{
@@ -67,7 +67,7 @@ impl MeshOs {
         Ok(ticket)
     }
 
-    /// Calls off a migration of which this node is the source: the daemon stays here.
+    /// Calls off a migration of which this node is the source, because of the command `cause` if one: the daemon stays here.
     ///
     /// # Errors
     /// When there is none, and from the cutover on.
@@ -76,8 +76,11 @@ impl MeshOs {
         now: Now,
         node: &mut Node,
         migration: MigrationId,
+        cause: Option<CommandId>,
     ) -> Result<(), MigrateError> {
-        self.leaving_by(migration)?.cancel(now.instant)?;
+        let outgoing = self.leaving_by(migration)?;
+        outgoing.cancel(now.instant)?;
+        outgoing.cause = cause.or(outgoing.cause);
         self.settle(now, node);
         Ok(())
     }
@@ -86,14 +89,20 @@ impl MeshOs {
     /// target has made it anew.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is none, and from the cutover on.
     pub fn force_cutover(
         &mut self,
         now: Now,
         node: &mut Node,
         migration: MigrationId,
+        cause: Option<CommandId>,
     ) -> Result<(), MigrateError> {
-        self.leaving_by(migration)?.force();
+        let outgoing = self.leaving_by(migration)?;
+        if outgoing.phase() >= MigrationPhase::Cutover {
+            return Err(MigrateError::TooLate);
+        }
+        outgoing.force();
+        outgoing.cause = cause.or(outgoing.cause);
         self.settle(now, node);
         Ok(())
     }
@@ -117,8 +126,11 @@ impl MeshOs {
         now: Now,
         node: &mut Node,
         migration: MigrationId,
+        cause: Option<CommandId>,
     ) -> Result<(), MigrateError> {
-        self.leaving_by(migration)?.kill(now.instant);
+        let outgoing = self.leaving_by(migration)?;
+        outgoing.kill(now.instant);
+        outgoing.cause = cause.or(outgoing.cause);
         self.settle(now, node);
         Ok(())
     }
@@ -131,6 +143,11 @@ impl MeshOs {
     fn view_of(&self, now: Instant, outgoing: &Outgoing) -> MigrationView {
         let buffered = self.registry.get(outgoing.daemon).map_or(0, |instance| instance.inbox.len());
         outgoing.view(now, buffered)
+    }
+
+    /// Whether this node is, or was a short while ago, the source of a migration.
+    pub(in crate::meshos) fn is_source(&self, migration: MigrationId) -> bool {
+        self.migrations.outgoing.contains_key(&migration) || self.migrations.departed.contains(&migration)
     }
 
     fn leaving_by(&mut self, migration: MigrationId) -> Result<&mut Outgoing, MigrateError> {
@@ -269,6 +286,10 @@ impl MeshOs {
     /// One is over.
     fn conclude(&mut self, now: Now, node: &mut Node, id: MigrationId) {
         let Some(outgoing) = self.migrations.outgoing.remove(&id) else { return };
+        if self.migrations.departed.len() == MAX_DEPARTED {
+            self.migrations.departed.pop_front();
+        }
+        self.migrations.departed.push_back(id);
         let daemon = outgoing.daemon;
         if let Some(instance) = self.registry.get_mut(daemon) {
             instance.cause = outgoing.cause.or(instance.cause);

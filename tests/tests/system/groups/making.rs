@@ -35,6 +35,22 @@ fn a_group_of_the_same_kind_can_be_made_again_and_its_members_are_others() {
 }
 
 #[test]
+fn two_groups_do_not_grow_from_one_seed_at_a_time() {
+    let mut network = mesh(1, Faults::NONE, 4);
+    let first = try_group(&mut network, 0, request(2, 1)).expect("there are enough");
+    network.run_for(Duration::from_secs(1));
+    let again = GroupRequest { name: "another".to_owned(), ..request(2, 1) };
+    assert_eq!(try_group(&mut network, 1, again.clone()), Err(GroupError::SeedTaken(first)));
+    let ticket =
+        network.act_os(0, |os, node, now| os.stop_group(now, node, first, None)).expect("it is there");
+    assert_eq!(group_outcome(&mut network, 0, ticket), Ok(first));
+    network.run_for(Duration::from_secs(1));
+    let second = try_group(&mut network, 1, again).expect("that group is no more");
+    heals(&mut network, second, 2);
+    nobody_runs_twice(&network);
+}
+
+#[test]
 fn more_members_than_nodes_are_refused_naming_why_and_nothing_is_left() {
     let mut network = mesh(1, Faults::NONE, 3);
     match try_group(&mut network, 0, request(4, 1)) {

@@ -5,11 +5,12 @@ mod strikes;
 use std::{sync::Arc, time::Duration};
 
 use meshground_node::{
-    DaemonError, DaemonEvent, DaemonId, DaemonOrder, DaemonState, EntityKeypair, Lifecycle, MeshDaemon,
-    MeshOs, MeshOsConfig, MigrateError, MigrationId, Node, OsEvent, Outputs, Settlement, SpawnRequest,
-    Ticket,
+    Commanded, DaemonError, DaemonEvent, DaemonId, DaemonOrder, DaemonState, EntityKeypair, Lifecycle,
+    MeshDaemon, MeshOs, MeshOsConfig, MigrateError, MigrationId, Node, OsEvent, Outputs, Settlement,
+    SpawnRequest, Ticket,
+    admin::{IceProposal, Nonce},
 };
-use meshground_shared::{CommandId, DaemonEnd, EventKind, MigrationPhase, MigrationView};
+use meshground_shared::{CommandId, DaemonEnd, Decision, EventKind, IceVerb, MigrationPhase, MigrationView};
 use meshground_tests::{
     daemons::Diary,
     sim::{Faults, Network, each_seed},
@@ -236,7 +237,7 @@ fn called_off_in_any_phase_before_the_cutover_it_stays_and_afterwards_it_is_too_
             stream.send(&mut network, daemon);
             network.run_for(Duration::from_millis(6));
         }
-        let cancelled = network.act_os(0, |os, node, now| os.cancel_migration(now, node, id));
+        let cancelled = network.act_os(0, |os, node, now| os.cancel_migration(now, node, id, None));
         let outcome = settled(&mut network, 0, ticket);
         let host = match cancelled {
             Ok(()) => {
@@ -470,7 +471,16 @@ fn one_whose_target_is_cut_off_after_the_cutover_can_be_taken_back_by_force_and_
     network.run_for(Duration::from_secs(20));
     let view = under_way(&network, 0).pop().expect("it is under way");
     assert_eq!(view.phase, MigrationPhase::Cutover);
-    network.act_os(0, |os, node, now| os.kill_migration(now, node, view.id)).expect("there is one");
+    let picture = network.act_os(0, |os, node, _| os.picture(node));
+    let kill = IceProposal::new(IceVerb::KillMigration { migration: view.id }).simulate(&picture);
+    let kill = kill.expect("it is possible after the cutover as well");
+    assert!(kill.radius().warnings.iter().any(|warning| warning.contains("lost")), "and says what of it");
+    let kill = kill.unsigned(network.now_at(0).wall, Nonce([1; 16]));
+    let commanded = network.act_os(0, |os, node, now| os.submit(now, node, &kill));
+    let Settlement::Commanded(Commanded { decision, .. }) = settled(&mut network, 0, commanded) else {
+        panic!("it is a command")
+    };
+    assert_eq!(decision, Decision::Applied, "nobody waits for the target");
     assert_eq!(settled(&mut network, 0, ticket), Settlement::Migrated(Err(MigrateError::Cancelled)));
     let after = send(&mut network, 2, daemon, "after");
     assert!(matches!(settled(&mut network, 2, after), Settlement::Delivered(Ok(_))));

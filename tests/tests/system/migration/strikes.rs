@@ -86,9 +86,9 @@ fn whatever_befalls_it_one_copy_is_left_that_holds_every_acknowledged_event_in_o
                 network.crash(number);
             }
             Blow::Cancel => {
-                _ = network.act_os(0, |os, node, now| os.cancel_migration(now, node, id));
+                _ = network.act_os(0, |os, node, now| os.cancel_migration(now, node, id, None));
             }
-            Blow::Force => _ = network.act_os(0, |os, node, now| os.force_cutover(now, node, id)),
+            Blow::Force => _ = network.act_os(0, |os, node, now| os.force_cutover(now, node, id, None)),
         }
         // Long enough for either end to lose its patience, now and then.
         let pause = match blow {

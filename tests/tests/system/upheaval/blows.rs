@@ -192,7 +192,7 @@ impl Upheaval {
                 let ids: Vec<MigrationId> =
                     self.os(at).into_iter().flat_map(|os| os.migrations(now)).map(|view| view.id).collect();
                 if let Some(id) = self.any_of(&ids) {
-                    _ = self.net.act_os(at, |os, node, now| os.cancel_migration(now, node, id));
+                    _ = self.net.act_os(at, |os, node, now| os.cancel_migration(now, node, id, None));
                 }
             }
             Blow::Admin { at, verb } => {

@@ -289,8 +289,10 @@ impl MeshOs {
             }
         }
         let before = std::mem::take(&mut self.groups.standbys.told);
-        for &daemon in before.keys().filter(|daemon| !stands.contains_key(daemon)) {
-            self.happened(EventKind::DaemonGone { daemon, reason: DaemonEnd::Superseded }, None);
+        for (&daemon, view) in before.iter().filter(|(daemon, _)| !stands.contains_key(daemon)) {
+            let entry = view.member.and_then(|member| self.groups.ledger.get(member.group));
+            let cause = entry.and_then(Entry::cause);
+            self.happened(EventKind::DaemonGone { daemon, reason: DaemonEnd::Superseded }, cause);
         }
         for (id, (daemon, cause)) in &stands {
             if before.get(id) != Some(daemon) {

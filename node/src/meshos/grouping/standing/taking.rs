@@ -68,8 +68,11 @@ impl MeshOs {
             let why = "no other of its nodes holds the present state".to_owned();
             return Err(GroupError::PlacementFailed { wanted: 1, found: 0, why });
         };
+        let local = self.local;
         if let Some(entry) = self.groups.ledger.get_mut(group) {
-            entry.spec.cause = cause.map(|cause| cause.0).or(entry.spec.cause);
+            if let Some(cause) = cause {
+                entry.respecify(local, |spec| spec.cause = Some(cause.0));
+            }
             entry.place(0, Some(host));
             entry.place(index, active.host);
         }
