@@ -4,7 +4,7 @@ use std::fmt;
 
 use ed25519_dalek::{Signer, SigningKey};
 use meshground_shared::DaemonId;
-use rand_chacha::rand_core::{CryptoRng, RngCore};
+use rand_chacha::rand_core::CryptoRng;
 
 use crate::identity::{keyed_hash, verify};
 
@@ -29,7 +29,7 @@ impl EntityKeypair {
     }
 
     /// The keys of a new daemon.
-    pub fn generate(rng: &mut (impl RngCore + CryptoRng)) -> Self {
+    pub fn generate(rng: &mut (impl CryptoRng)) -> Self {
         let mut seed = [0; 32];
         rng.fill_bytes(&mut seed);
         Self::from_seed(seed)
