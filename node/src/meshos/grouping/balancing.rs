@@ -90,6 +90,9 @@ impl MeshOs {
                 self.groups.balance_at.insert(group, now.instant + BALANCE + chance);
                 self.groups.wake();
                 self.relocate(now, node, entry, Relocation { group, index, from: host, to });
+            } else {
+                // It stands until something changes, and is to be made again by every look.
+                self.groups.at_rest.remove(&group);
             }
             return None;
         }
