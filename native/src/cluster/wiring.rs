@@ -330,7 +330,36 @@ pub(super) fn timeout(what: String, budget: Duration) -> ClusterError {
 
 #[cfg(test)]
 mod tests {
+    use meshground_shared::LinkFault;
+
     use super::*;
+    use crate::{cluster::ClusterConfig, faults::FaultTable};
+
+    #[tokio::test]
+    async fn a_dial_that_ran_out_of_time_is_dialled_again_by_whoever_waits_for_its_link() {
+        let budget = Duration::from_secs(2);
+        let config = ClusterConfig { handshake_timeout: budget, ..ClusterConfig::default() };
+        let cluster = ClusterHarness::with_config(2, config).await.unwrap();
+        let [from, to] = [0, 1].map(|index| cluster.nth(index).unwrap());
+        let shared = cluster.shared();
+        from.mesh().disconnect(to.node_id()).await.unwrap();
+        to.mesh().disconnect(from.node_id()).await.unwrap();
+        // Nothing that it sends arrives. Behind the cluster's back, which has links dialled anew when a cut is healed.
+        from.mesh().set_faults([(to.local_addr(), LinkFault::CUT)].into_iter().collect());
+        from.mesh().begin_dial_all(vec![(to.local_addr(), to.node_id())]);
+        let late = shared.watch(Duration::from_secs(30), |state| match state.failures.get(&(0, 1)) {
+            Some(error) => Look::Done(error.clone()),
+            None => Look::Waiting { progress: 0 },
+        });
+        assert!(matches!(late.await, Some(DialError::TimedOut { .. })));
+        assert_eq!((from.mesh().peer_count(), to.mesh().peer_count()), (0, 0));
+
+        // Nobody dials but whoever waits for the link.
+        from.mesh().set_faults(FaultTable::new());
+        cluster.settle(Pairs { all: vec![(0, 1)], at: 0 }, None).await.unwrap();
+        assert!(cluster.health().fully_converged());
+        cluster.shutdown().await.unwrap();
+    }
 
     #[test]
     fn all_is_said_only_when_every_pair_is_as_wanted_at_the_same_time() {
