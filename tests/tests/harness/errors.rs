@@ -45,7 +45,7 @@ async fn a_boot_that_runs_out_of_sockets_says_so_and_gives_back_those_it_had() {
     let config = || ClusterConfig { log: Some(Arc::clone(&log)), ..ClusterConfig::default() };
     for _ in 0..2 {
         let error = within("a failing boot", ClusterHarness::with_config(64, config())).await.unwrap_err();
-        let ClusterError::MeshBuild(MeshError::Bind { .. }) = &error else { panic!("{error:?}") };
+        let ClusterError::MeshBuild(meshground::MeshError::Bind { .. }) = &error else { panic!("{error:?}") };
         let snapshot = log.snapshot();
         assert_eq!((snapshot.phase, snapshot.nodes.len()), (ClusterPhase::Empty, 0), "{error}");
     }

@@ -256,7 +256,8 @@ async fn a_group_that_lost_every_node_it_ran_on_is_dead_until_others_may_take_it
     set_cordoned(&cluster, second, true, 2).await;
     let group = replicas(&cluster, 0, "echo", GroupConfig { count: 2, ..GroupConfig::default() }).await;
     assert_eq!((hosts(&group), group.health()), (BTreeSet::from([third, fourth]), GroupHealth::Healthy));
-    let is = |health| move |snapshot: &Snapshot| snapshot.groups[&group.id()].health == health;
+    let id = group.id();
+    let is = |health| move |snapshot: &Snapshot| snapshot.groups[&id].health == health;
     within("a crash", cluster.crash_node(third)).await.unwrap();
     within("a crash", cluster.crash_node(fourth)).await.unwrap();
     until(&cluster, "its death", is(GroupHealth::Dead)).await;

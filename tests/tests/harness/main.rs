@@ -28,7 +28,7 @@ use std::{
 
 use meshground::{
     ClusterConfig, ClusterError, ClusterHarness, ClusterHealth, ClusterNode, EventLog, EventReceiver,
-    MeshBuilder, MeshError, Subscription,
+    MeshBuilder, Subscription,
 };
 use meshground_node::LivenessConfig;
 use meshground_shared::{
