@@ -79,21 +79,21 @@ async fn a_trail_is_followed_without_a_cluster_until_its_node_goes_down() {
         let follower = follower.clone();
         tokio::spawn(async move { follower.audit_after(seq).await })
     };
-    let mut followed = follow(0);
+    let mut awaited = follow(0);
     let verbs = [AdminVerb::Cordon { node: mesh.node_id() }, AdminVerb::Uncordon { node: mesh.node_id() }];
     for (nonce, verb) in (1..).zip(verbs) {
-        assert!(!followed.is_finished(), "there is nothing yet");
+        assert!(!awaited.is_finished(), "there is nothing yet");
         let signed = AdminCommand::new(verb.clone(), wall_time(), Nonce([nonce; 16])).unsigned();
         assert_eq!(command(&runtime, signed).await, Decision::Applied);
-        let news = within("what was decided", followed).await.unwrap().unwrap();
+        let news = within("what was decided", awaited).await.unwrap().unwrap();
         let [entry] = &news[..] else { panic!("{news:?}") };
         assert_eq!((entry.seq, &entry.verb), (u64::from(nonce), &Verb::Admin(verb)));
-        followed = follow(entry.seq);
+        awaited = follow(entry.seq);
     }
     let all = within("what was decided", others.audit_after(0)).await.unwrap();
     assert_eq!(all.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2]);
     within("the end", other.shutdown()).await;
-    let ended = within("the last answer", followed).await.unwrap();
+    let ended = within("the last answer", awaited).await.unwrap();
     assert_eq!(ended, Err(DaemonRuntimeError::ShuttingDown));
     assert_eq!(others.audit_after(0).await, Err(DaemonRuntimeError::ShuttingDown));
     within("the end", mesh.shutdown()).await;
