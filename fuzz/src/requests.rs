@@ -10,7 +10,7 @@ use serde_json::{Map, Number, Value};
 use crate::input::Input;
 
 /// The words that parameters are made of.
-const WORDS: [&str; 40] = [
+const WORDS: [&str; 43] = [
     "node",
     "kind",
     "args",
@@ -39,6 +39,9 @@ const WORDS: [&str; 40] = [
     "envelope",
     "limit",
     "since_us",
+    "until_us",
+    "outcome",
+    "rejected_for",
     "simulation",
     "drain",
     "cordon",

@@ -199,6 +199,29 @@ pub enum Decision {
     Rejected(Rejection),
 }
 
+/// What became of a command, for those who look for it in an audit trail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuditOutcome {
+    /// It took effect.
+    Applied,
+    /// It did not, for whatever reason.
+    Rejected,
+    /// It did not, for this reason.
+    RejectedFor(Rejection),
+}
+
+impl AuditOutcome {
+    /// Whether a decision is one of those that are looked for.
+    pub fn matches(self, decision: Decision) -> bool {
+        match self {
+            Self::Applied => decision == Decision::Applied,
+            Self::Rejected => matches!(decision, Decision::Rejected(_)),
+            Self::RejectedFor(reason) => decision == Decision::Rejected(reason),
+        }
+    }
+}
+
 /// One entry of a node's audit trail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {

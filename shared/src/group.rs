@@ -81,3 +81,17 @@ impl GroupHealth {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_dead_without_anyone_and_healthy_with_all() {
+        let degraded = |healthy, total| GroupHealth::Degraded { healthy, total };
+        assert_eq!(GroupHealth::of(0, 3), GroupHealth::Dead);
+        assert_eq!([GroupHealth::of(1, 3), GroupHealth::of(2, 3)], [degraded(1, 3), degraded(2, 3)]);
+        assert_eq!([GroupHealth::of(3, 3), GroupHealth::of(1, 1)], [GroupHealth::Healthy; 2]);
+        assert_eq!(GroupHealth::of(4, 3), GroupHealth::Healthy, "one too many does no harm");
+    }
+}

@@ -31,7 +31,8 @@ pub mod topology;
 pub mod view;
 
 pub use admin::{
-    AdminVerb, AuditEntry, AvoidedNode, BlastRadius, Decision, IceVerb, Maintenance, Rejection, Verb,
+    AdminVerb, AuditEntry, AuditOutcome, AvoidedNode, BlastRadius, Decision, IceVerb, Maintenance, Rejection,
+    Verb,
 };
 pub use daemon::{DaemonEnd, DaemonHealth, DaemonView, Lifecycle, LogLevel, Member};
 pub use event::{CallOutcome, Event, EventKind, Health, RejectReason, Role, SessionEnd, StopReason};

@@ -1,10 +1,10 @@
 //! The contract, as a client in another language meets it.
 
 use meshground_shared::{
-    AdminVerb, BlastRadius, CallOutcome, CommandId, DaemonId, Decision, Epoch, Event, EventKind, GroupId,
-    GroupKind, GroupMember, Health, Hex, IceVerb, LinkSample, MigrationId, MigrationPhase, MigrationView,
-    NodeId, PublicKey, Rejection, Role, SimulationHash, Snapshot, StopReason, Telemetry, Traffic,
-    TrafficSample,
+    AdminVerb, AuditOutcome, BlastRadius, CallOutcome, CommandId, DaemonId, Decision, Epoch, Event,
+    EventKind, GroupId, GroupKind, GroupMember, Health, Hex, IceVerb, LinkSample, MigrationId,
+    MigrationPhase, MigrationView, NodeId, PublicKey, Rejection, Role, SimulationHash, Snapshot, StopReason,
+    Telemetry, Traffic, TrafficSample,
     rpc::{
         AdminAudit, AdminExecute, AdminSubmit, AuditParams, CallParams, Called, CancelParams, DaemonDeliver,
         DaemonKinds, DaemonSpawn, DaemonSpawnParams, DaemonSpawned, DaemonStop, DaemonStopParams, Decided,
@@ -305,6 +305,16 @@ fn what_is_asked_of_calls_and_operators_reads_as_it_is_written() {
     asks_for::<AdminSubmit>(&json!({"envelope": "ab01", "via": "0000000000000001"}), &submit);
     let audit = AuditParams { verb: Some("drain".into()), limit: Some(3), ..AuditParams::default() };
     asks_for::<AdminAudit>(&json!({"verb": "drain", "limit": 3}), &audit);
+    let outcomes = [
+        (AuditOutcome::Applied, json!("applied")),
+        (AuditOutcome::Rejected, json!("rejected")),
+        (AuditOutcome::RejectedFor(Rejection::NonceReplayed), json!({"rejected_for": "nonce_replayed"})),
+    ];
+    for (outcome, travels) in outcomes {
+        let (since_us, until_us) = (Some(5), Some(9));
+        let audit = AuditParams { since_us, until_us, outcome: Some(outcome), ..AuditParams::default() };
+        asks_for::<AdminAudit>(&json!({"since_us": 5, "until_us": 9, "outcome": travels}), &audit);
+    }
     let simulate = SimulateParams { verb: IceVerb::ThawCluster, via: None };
     asks_for::<IceSimulate>(&json!({"verb": "thaw_cluster"}), &simulate);
     let execute = IceExecuteParams {

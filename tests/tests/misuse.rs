@@ -1,19 +1,22 @@
 //! Zero, huge, wrong and late arguments: nothing panics, and every error says what to do.
 
+#[path = "misuse/daemons.rs"]
+mod daemons;
 #[path = "misuse/talk.rs"]
 mod talk;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
-use meshground::{ClusterConfig, ClusterError, ClusterHarness, Mesh, MeshBuilder, MeshError};
+use meshground::{ClusterConfig, ClusterError, ClusterHarness, EventLog, Mesh, MeshBuilder, MeshError};
 use meshground_node::{
     ConfigError, DialError, HandshakeConfig, Identity, Instant, LivenessConfig, MAX_BODY, MAX_METHOD, Node,
     NodeConfig, NodeId, Now, RekeyConfig, SendError, WallTime,
 };
-use meshground_shared::{LinkFault, RejectReason};
+use meshground_shared::{ClusterPhase, LinkFault, RejectReason};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const PSK: [u8; 32] = [42; 32];
@@ -142,6 +145,19 @@ fn a_mesh_without_a_runtime_says_so() {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     let std::task::Poll::Ready(built) = building.as_mut().poll(&mut context) else { panic!("it waits") };
     assert_eq!(built.err(), Some(MeshError::NoRuntime));
+}
+
+#[test]
+fn a_cluster_without_a_runtime_says_that_no_node_could_be_built_and_so_does_its_log() {
+    let log = EventLog::new();
+    let config = ClusterConfig { log: Some(Arc::clone(&log)), ..ClusterConfig::default() };
+    let mut booting = std::pin::pin!(ClusterHarness::with_config(3, config));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let std::task::Poll::Ready(booted) = booting.as_mut().poll(&mut context) else { panic!("it waits") };
+    let error = booted.unwrap_err();
+    assert_eq!(error, ClusterError::MeshBuild(MeshError::NoRuntime));
+    assert!(error.to_string().contains("tokio runtime"), "{error}");
+    assert_eq!(log.snapshot().phase, ClusterPhase::Empty);
 }
 
 #[tokio::test]

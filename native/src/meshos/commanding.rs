@@ -1,7 +1,7 @@
 //! Signed commands, handed to one node.
 
 use meshground_node::{
-    Commanded, Settlement, WallTime,
+    Commanded, MeshOsSnapshot, Settlement, WallTime,
     admin::{AuditFilter, SignedCommand},
 };
 use meshground_shared::{AuditEntry, BlastRadius, IceVerb};
@@ -44,5 +44,25 @@ impl DaemonRuntime {
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
     pub async fn audit(&self, filter: AuditFilter) -> Result<Vec<AuditEntry>, DaemonRuntimeError> {
         self.act(move |os, _| os.audit().filter(&filter).cloned().collect()).await
+    }
+
+    /// What this node decided after the entry with the number `seq`, the oldest first; 0 for all. Waits until there is
+    /// something. Whoever follows the trail asks again with the last number it got; numbers that are left out between
+    /// two are of entries that were gone by then.
+    ///
+    /// # Errors
+    /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown), also while it waits.
+    pub async fn audit_after(&self, seq: u64) -> Result<Vec<AuditEntry>, DaemonRuntimeError> {
+        let is_news = |seen: &MeshOsSnapshot| seen.audit.last().is_some_and(|entry| entry.seq > seq);
+        loop {
+            let news = self.act(move |os, _| os.audit().after(seq).cloned().collect::<Vec<_>>()).await?;
+            if !news.is_empty() {
+                return Ok(news);
+            }
+            tokio::select! {
+                () = self.until_seen(is_news) => {}
+                () = self.mesh().closed() => return Err(DaemonRuntimeError::ShuttingDown),
+            }
+        }
     }
 }

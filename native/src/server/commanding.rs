@@ -60,14 +60,14 @@ impl Room {
 
     /// The nodes' audit trails.
     pub(crate) async fn audit(&self, params: AuditParams) -> Result<Audit, RpcError> {
-        let AuditParams { node, operator, verb, since_us, limit } = params;
+        let AuditParams { node, operator, verb, since_us, until_us, outcome, limit } = params;
         let harness = self.harness()?;
         let members = match node {
             Some(node) => vec![running(&harness, node)?],
             None => harness.nodes(),
         };
-        let filter =
-            AuditFilter { operator, kind: verb, from: since_us.map(WallTime), ..AuditFilter::default() };
+        let (from, before) = (since_us.map(WallTime), until_us.map(WallTime));
+        let filter = AuditFilter { operator, from, before, kind: verb, outcome };
         let most = usize::try_from(limit.unwrap_or(MAX_ENTRIES).min(MAX_ENTRIES)).unwrap_or(0);
         let mut nodes = Vec::new();
         for member in members {

@@ -263,7 +263,8 @@ fn usage(method: &str) -> &'static str {
         }
         AdminSubmit::NAME => "Give {\"envelope\": \"the signed command in hexadecimal digits\"}.",
         AdminAudit::NAME => {
-            "Give {}, or any of \"node\", \"operator\", \"verb\", \"since_us\" and \"limit\" to see less."
+            "Give {}, or any of \"node\": id, \"operator\": \"demo-1\", \"verb\": \"drain\", \"since_us\", \"until_us\", \"outcome\" \
+             (\"applied\", \"rejected\" or {\"rejected_for\": \"nonce_replayed\"}) and \"limit\" to see less."
         }
         IceSimulate::NAME => {
             "Give {\"verb\": {\"freeze_cluster\": {\"ttl_ms\": 30000}}}, with `ttl_ms` from 1 to 3,600,000; or \

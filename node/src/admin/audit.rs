@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use meshground_shared::{AuditEntry, Decision, Rejection, Verb};
+use meshground_shared::{AuditEntry, AuditOutcome, Decision, Verb};
 
 use super::Nonce;
 use crate::time::WallTime;
@@ -36,18 +36,7 @@ pub struct AuditFilter {
     /// Commands with this name; see [`Verb::name`].
     pub kind: Option<String>,
     /// With this outcome.
-    pub outcome: Option<Outcome>,
-}
-
-/// An outcome to look for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It took effect.
-    Applied,
-    /// It did not, for whatever reason.
-    Rejected,
-    /// It did not, for this reason.
-    RejectedFor(Rejection),
+    pub outcome: Option<AuditOutcome>,
 }
 
 impl AuditTrail {
@@ -121,19 +110,9 @@ impl AuditFilter {
     }
 }
 
-impl Outcome {
-    fn matches(self, decision: Decision) -> bool {
-        match self {
-            Self::Applied => decision == Decision::Applied,
-            Self::Rejected => matches!(decision, Decision::Rejected(_)),
-            Self::RejectedFor(reason) => decision == Decision::Rejected(reason),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use meshground_shared::{AdminVerb, IceVerb, NodeId};
+    use meshground_shared::{AdminVerb, IceVerb, NodeId, Rejection};
 
     use super::*;
 
@@ -164,10 +143,10 @@ mod tests {
         assert_eq!(found(AuditFilter { before: Some(WallTime(20)), ..AuditFilter::default() }), [1]);
         assert_eq!(found(AuditFilter { kind: Some("drain".into()), ..AuditFilter::default() }), [1, 3]);
         let by_outcome = |outcome| found(AuditFilter { outcome: Some(outcome), ..AuditFilter::default() });
-        assert_eq!(by_outcome(Outcome::Applied), [1, 2]);
-        assert_eq!(by_outcome(Outcome::Rejected), [3]);
-        assert_eq!(by_outcome(Outcome::RejectedFor(Rejection::FreezeInEffect)), [3]);
-        assert_eq!(by_outcome(Outcome::RejectedFor(Rejection::Unreachable)), [0; 0]);
+        assert_eq!(by_outcome(AuditOutcome::Applied), [1, 2]);
+        assert_eq!(by_outcome(AuditOutcome::Rejected), [3]);
+        assert_eq!(by_outcome(AuditOutcome::RejectedFor(Rejection::FreezeInEffect)), [3]);
+        assert_eq!(by_outcome(AuditOutcome::RejectedFor(Rejection::Unreachable)), [0; 0]);
         let operator = Some("a".into());
         assert_eq!(
             found(AuditFilter { operator, kind: Some("drain".into()), ..AuditFilter::default() }),

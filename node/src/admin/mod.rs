@@ -21,7 +21,7 @@ mod operator;
 mod picture;
 mod verifier;
 
-pub use audit::{AuditFilter, AuditTrail, Outcome};
+pub use audit::{AuditFilter, AuditTrail};
 pub use catching_up::CatchingUp;
 pub use commit::{AdminCommit, AdminEffect, MessageError, Question, Standing, StandingState, Ticket};
 pub use envelope::{

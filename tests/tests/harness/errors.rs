@@ -22,6 +22,39 @@ async fn a_configuration_out_of_range_is_an_invariant_and_starts_nothing() {
     assert_eq!(log.snapshot().seq, 0);
 }
 
+/// Set for the part of the test that may open few files.
+#[cfg(target_os = "linux")]
+const FEW_FILES: &str = "MESHGROUND_TEST_FEW_FILES";
+
+/// Runs itself in a process of its own, for how many files one may open is a matter of the whole process.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_boot_that_runs_out_of_sockets_says_so_and_gives_back_those_it_had() {
+    const NAME: &str = "errors::a_boot_that_runs_out_of_sockets_says_so_and_gives_back_those_it_had";
+    if std::env::var_os(FEW_FILES).is_none() {
+        let itself = std::env::current_exe().unwrap();
+        let mut shell = tokio::process::Command::new("sh");
+        shell.arg("-c").arg("ulimit -n 60 && exec \"$0\" --exact --nocapture \"$1\"");
+        shell.arg(itself).arg(NAME).env(FEW_FILES, "1").kill_on_drop(true);
+        let output = within("the other process", shell.output()).await.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
+        return;
+    }
+    let log = EventLog::new();
+    let config = || ClusterConfig { log: Some(Arc::clone(&log)), ..ClusterConfig::default() };
+    for _ in 0..2 {
+        let error = within("a failing boot", ClusterHarness::with_config(64, config())).await.unwrap_err();
+        let ClusterError::MeshBuild(meshground::MeshError::Bind { .. }) = &error else { panic!("{error:?}") };
+        let snapshot = log.snapshot();
+        assert_eq!((snapshot.phase, snapshot.nodes.len()), (ClusterPhase::Empty, 0), "{error}");
+    }
+    // There is room for these only if the others are gone.
+    let cluster = boot_with(8, config()).await;
+    assert_converged(&cluster, 8);
+    cluster.shutdown().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_another_pre_shared_key_fails_the_boot_by_name_before_its_time_is_up() {
     let log = EventLog::new();

@@ -1,14 +1,16 @@
 //! Groups of daemons over real nodes.
 
 use meshground::{
+    DaemonRuntimeError,
     cluster::{Group, GroupConfig},
     daemons::bundled,
-    meshos::random_keypair,
+    meshos::{random_keypair, wall_time},
 };
 use meshground_node::{
-    Action, DaemonFactory, DaemonId, DaemonOrder, Dispatch, LoggingDispatcher, PickStrategy,
+    Action, DaemonFactory, DaemonId, DaemonOrder, Dispatch, GroupError, LoggingDispatcher, PickStrategy,
+    admin::{AdminCommand, Nonce},
 };
-use meshground_shared::{GroupHealth, GroupKind, GroupView};
+use meshground_shared::{AdminVerb, Decision, GroupHealth, GroupKind, GroupView};
 
 use super::*;
 
@@ -235,5 +237,68 @@ async fn nodes_that_start_or_go_on_later_make_what_a_group_brought_along() {
     let added = within("an addition", cluster.add_node()).await.unwrap();
     until(&cluster, "the added node makes one", is_whole).await;
     assert!(hosts(&group).contains(&added.node_id()));
+    cluster.shutdown().await.unwrap();
+}
+
+/// Has every node place things on this one again, or not.
+async fn set_cordoned(cluster: &ClusterHarness, node: NodeId, cordoned: bool, nonce: u8) {
+    let verb = if cordoned { AdminVerb::Cordon { node } } else { AdminVerb::Uncordon { node } };
+    let signed = AdminCommand::new(verb, wall_time(), Nonce([nonce; 16])).unsigned();
+    let commanded = within("a decision", cluster.nth(0).unwrap().daemon_runtime().command(signed)).await;
+    assert_eq!(commanded.unwrap().decision, Decision::Applied);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_lost_every_node_it_ran_on_is_dead_until_others_may_take_its_members() {
+    let cluster = boot(4).await;
+    let [first, second, third, fourth] = [0, 1, 2, 3].map(|index| cluster.nth(index).unwrap().node_id());
+    set_cordoned(&cluster, first, true, 1).await;
+    set_cordoned(&cluster, second, true, 2).await;
+    // It is said a moment after it has taken effect, and placement goes by what is said, also of the node itself.
+    let views = [0, 1].map(|index: usize| cluster.nth(index).unwrap().daemon_runtime());
+    let is_known = |from: usize, of| views[from].system().peers.get(&of).is_some_and(|peer| peer.cordoned);
+    let both_known = async {
+        while !is_known(0, second) || !is_known(1, first) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within("both cordons known", both_known).await;
+    let group = replicas(&cluster, 0, "echo", GroupConfig { count: 2, ..GroupConfig::default() }).await;
+    assert_eq!((hosts(&group), group.health()), (BTreeSet::from([third, fourth]), GroupHealth::Healthy));
+    let id = group.id();
+    let is = |health| move |snapshot: &Snapshot| snapshot.groups[&id].health == health;
+    within("a crash", cluster.crash_node(third)).await.unwrap();
+    within("a crash", cluster.crash_node(fourth)).await.unwrap();
+    until(&cluster, "its death", is(GroupHealth::Dead)).await;
+    assert_eq!(group.pick(PickStrategy::RoundRobin).await, Ok(None), "nobody is left to pick");
+    assert_eq!(group.view().unwrap().desired, 2, "it is not stopped");
+
+    set_cordoned(&cluster, second, false, 3).await;
+    until(&cluster, "half of it", is(GroupHealth::Degraded { healthy: 1, total: 2 })).await;
+    set_cordoned(&cluster, first, false, 4).await;
+    until(&cluster, "all of it", is(GroupHealth::Healthy)).await;
+    assert_eq!(hosts(&group), BTreeSet::from([first, second]));
+    cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_grows_as_far_as_there_are_nodes_and_stays_as_it_is_beyond() {
+    let cluster = boot(3).await;
+    let group = replicas(&cluster, 1, "counter", GroupConfig { count: 1, ..GroupConfig::default() }).await;
+    let one = group.view().unwrap().members[0];
+    assert_eq!(told(&cluster, one.daemon, "add 4").await, "4");
+    within("more", group.scale_to(3)).await.unwrap();
+    let grown = group.view().unwrap();
+    assert_eq!((grown.desired, grown.health, hosts(&group)), (3, GroupHealth::Healthy, ids(&cluster)));
+    assert_eq!((grown.members[0].daemon, grown.members[0].node), (one.daemon, one.node), "the first stays");
+    assert_eq!(told(&cluster, one.daemon, "get").await, "4", "and keeps what it has");
+    for member in &grown.members[1..] {
+        assert_eq!(told(&cluster, member.daemon, "get").await, "0");
+    }
+    let beyond = within("a refusal", group.scale_to(4)).await;
+    let Err(DaemonRuntimeError::Group(GroupError::PlacementFailed { wanted: 4, .. })) = beyond else {
+        panic!("there are three nodes: {beyond:?}");
+    };
+    assert_eq!((group.view().unwrap().desired, group.health()), (3, GroupHealth::Healthy));
     cluster.shutdown().await.unwrap();
 }

@@ -5,12 +5,12 @@ use meshground::{
     meshos::{random_keypair, wall_time},
 };
 use meshground_node::{
-    SpawnError,
+    MeshOsConfig, SpawnError,
     admin::{
         AdminCommand, AdminVerifier, AuditFilter, IceProposal, Nonce, OperatorKey, Operators, SignedCommand,
     },
 };
-use meshground_shared::{AdminVerb, Decision, IceVerb, Rejection};
+use meshground_shared::{AdminVerb, Decision, IceVerb, Rejection, Verb};
 
 use super::*;
 
@@ -58,4 +58,43 @@ async fn a_verifier_threads_through_and_two_operators_can_break_glass() {
     }
     assert!(trails.iter().all(|trail| trail.len() == 5 && trail == &trails[0]), "{trails:?}");
     cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trail_is_followed_without_a_cluster_until_its_node_goes_down() {
+    let build =
+        || MeshBuilder::new(([127, 0, 0, 1], 0).into(), [3; 32]).meshos(MeshOsConfig::default()).build();
+    let [mesh, other] = [build().await.unwrap(), build().await.unwrap()];
+    within("a session", other.connect(mesh.local_addr())).await.unwrap();
+    let [runtime, others] = [&mesh, &other].map(|mesh| mesh.os().unwrap().daemon_runtime());
+    let known = async {
+        while !runtime.system().sees_healthy(other.node_id()) || !others.system().sees_healthy(mesh.node_id())
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within("each other's view", known).await;
+    let follower = others.clone();
+    let follow = |seq| {
+        let follower = follower.clone();
+        tokio::spawn(async move { follower.audit_after(seq).await })
+    };
+    let mut awaited = follow(0);
+    let verbs = [AdminVerb::Cordon { node: mesh.node_id() }, AdminVerb::Uncordon { node: mesh.node_id() }];
+    for (nonce, verb) in (1..).zip(verbs) {
+        assert!(!awaited.is_finished(), "there is nothing yet");
+        let signed = AdminCommand::new(verb.clone(), wall_time(), Nonce([nonce; 16])).unsigned();
+        assert_eq!(command(&runtime, signed).await, Decision::Applied);
+        let news = within("what was decided", awaited).await.unwrap().unwrap();
+        let [entry] = &news[..] else { panic!("{news:?}") };
+        assert_eq!((entry.seq, &entry.verb), (u64::from(nonce), &Verb::Admin(verb)));
+        awaited = follow(entry.seq);
+    }
+    let all = within("what was decided", others.audit_after(0)).await.unwrap();
+    assert_eq!(all.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2]);
+    within("the end", other.shutdown()).await;
+    let ended = within("the last answer", awaited).await.unwrap();
+    assert_eq!(ended, Err(DaemonRuntimeError::ShuttingDown));
+    assert_eq!(others.audit_after(0).await, Err(DaemonRuntimeError::ShuttingDown));
+    within("the end", mesh.shutdown()).await;
 }

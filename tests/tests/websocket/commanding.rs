@@ -1,11 +1,13 @@
 //! Signed commands over the WebSocket.
 
+use meshground::meshos::wall_time;
 use meshground_node::{
     WallTime,
-    admin::{AdminCommand, Nonce, OperatorKey},
+    admin::{AdminCommand, IceProposal, Nonce, OperatorKey, SignedCommand},
 };
 use meshground_shared::{
-    AdminVerb, Decision, Hex, IceVerb, LinkFault, Maintenance, Rejection, SimulationHash,
+    AdminVerb, AuditEntry, AuditOutcome, Decision, GroupId, Hex, IceVerb, LinkFault, Maintenance, Rejection,
+    SimulationHash,
     rpc::{
         AdminAudit, AdminExecute, AdminSubmit, AuditParams, DaemonSpawn, DaemonSpawnParams, Decided,
         ExecuteParams, FaultParams, FaultSet, IceExecute, IceExecuteParams, IceSimulate, SimulateParams,
@@ -147,14 +149,8 @@ async fn a_command_signed_elsewhere_is_taken_once_and_a_strangers_never() {
     let server = server().await;
     let mut client = Client::connect(server.local_addr()).await;
     let nodes = boot(&mut client, 2).await.nodes;
-    let wall = WallTime(
-        u64::try_from(
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros(),
-        )
-        .unwrap(),
-    );
     let command =
-        |nonce: u8| AdminCommand::new(AdminVerb::Cordon { node: nodes[0] }, wall, Nonce([nonce; 16]));
+        |nonce: u8| AdminCommand::new(AdminVerb::Cordon { node: nodes[0] }, wall_time(), Nonce([nonce; 16]));
     let submit = |envelope: Vec<u8>| SubmitParams { envelope: Hex(envelope), via: None };
     let ours = command(1).sign(&OperatorKey::demo(2).unwrap()).encode();
     let decided = client.call::<AdminSubmit>(&submit(ours.clone())).await.unwrap();
@@ -170,6 +166,193 @@ async fn a_command_signed_elsewhere_is_taken_once_and_a_strangers_never() {
     for trail in trails.nodes {
         let rejected = trail.entries.iter().map(|entry| entry.decision).collect::<Vec<_>>();
         assert!(rejected.contains(&Decision::Rejected(Rejection::NotAuthorized)), "{rejected:?}");
+    }
+    server.stop().await;
+}
+
+/// The trails, the nodes' numbers of the entries only. Each is of the same commands in the same order.
+async fn numbers(client: &mut Client, filter: AuditParams) -> Vec<u64> {
+    let trails = client.call::<AdminAudit>(&filter).await.unwrap().nodes;
+    let mut numbers =
+        trails.iter().map(|trail| trail.entries.iter().map(|entry| entry.seq).collect::<Vec<_>>());
+    let first = numbers.next().expect("there is a node");
+    assert!(numbers.all(|others| others == first), "{filter:?}: {trails:?}");
+    first
+}
+
+/// Waits until so many decisions are in the trail of every node.
+async fn until_decided(client: &mut Client, mirror: &mut Mirror, entries: usize) {
+    let all = |fold: &Snapshot| fold.nodes.values().all(|node| node.audit.len() == entries);
+    mirror.until_it_shows(client, "the decisions everywhere", all).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trail_is_narrowed_by_operator_verb_time_outcome_node_and_number() {
+    let server = server().await;
+    let mut client = Client::connect(server.local_addr()).await;
+    let nodes = boot(&mut client, 3).await.nodes;
+    let mut mirror = client.mirror().await;
+    let routine = [
+        ("demo-1", AdminVerb::Cordon { node: nodes[1] }),
+        ("demo-2", AdminVerb::Uncordon { node: nodes[1] }),
+        ("demo-2", AdminVerb::Cordon { node: nodes[1] }),
+        ("demo-3", AdminVerb::Cordon { node: nodes[2] }),
+    ];
+    for (operator, verb) in routine {
+        let params = ExecuteParams { verb, via: None, operator: operator.to_owned() };
+        client.call::<AdminExecute>(&params).await.unwrap();
+    }
+    let freeze = IceVerb::FreezeCluster { ttl_ms: 60_000 };
+    let look = simulate(&mut client, &freeze).await.unwrap();
+    execute_ice(&mut client, &freeze, look.simulation, Some(&["demo-3"])).await.unwrap_err();
+    until_decided(&mut client, &mut mirror, 5).await;
+    let look = simulate(&mut client, &IceVerb::FlushAvoidLists).await.unwrap();
+    execute_ice(&mut client, &IceVerb::FlushAvoidLists, look.simulation, None).await.unwrap();
+    until_decided(&mut client, &mut mirror, 6).await;
+
+    let all = AuditParams::default;
+    let by = |operator: &str| AuditParams { operator: Some(operator.to_owned()), ..all() };
+    let of = |verb: &str| AuditParams { verb: Some(verb.to_owned()), ..all() };
+    let came_to = |outcome| AuditParams { outcome: Some(outcome), ..all() };
+    let latest = |limit| AuditParams { limit: Some(limit), ..all() };
+    let refused_for = |reason| came_to(AuditOutcome::RejectedFor(reason));
+    let narrowed: [(AuditParams, &[u64]); 17] = [
+        (all(), &[1, 2, 3, 4, 5, 6]),
+        (by("demo-1"), &[1, 6]),
+        (by("demo-2"), &[2, 3, 6]),
+        (by("demo-3"), &[4, 5]),
+        (by("demo"), &[]),
+        (of("cordon"), &[1, 3, 4]),
+        (of("freeze_cluster"), &[5]),
+        (of("flush_avoid_lists"), &[6]),
+        (came_to(AuditOutcome::Applied), &[1, 2, 3, 4, 6]),
+        (came_to(AuditOutcome::Rejected), &[5]),
+        (refused_for(Rejection::InsufficientSignatures), &[5]),
+        (refused_for(Rejection::NonceReplayed), &[]),
+        (latest(2), &[5, 6]),
+        (latest(0), &[]),
+        (latest(u32::MAX), &[1, 2, 3, 4, 5, 6]),
+        // Each narrows what the others leave.
+        (AuditParams { limit: Some(1), ..came_to(AuditOutcome::Rejected) }, &[5]),
+        (AuditParams { verb: Some("cordon".to_owned()), limit: Some(1), ..by("demo-2") }, &[3]),
+    ];
+    for (filter, expected) in narrowed {
+        assert_eq!(numbers(&mut client, filter.clone()).await, expected, "{filter:?}");
+    }
+    // Every node goes by its own clock.
+    for node in nodes {
+        let whole = AuditParams { node: Some(node), ..all() };
+        let trails = client.call::<AdminAudit>(&whole).await.unwrap().nodes;
+        let [trail] = &trails[..] else { panic!("{trails:?}") };
+        assert_eq!(trail.node, node);
+        let decided = |wanted: &dyn Fn(&AuditEntry) -> bool| {
+            trail.entries.iter().filter(|entry| wanted(entry)).map(|entry| entry.seq).collect::<Vec<_>>()
+        };
+        let [third, fifth] = [2, 4].map(|place: usize| trail.entries[place].wall_us);
+        assert!(trail.entries[1].wall_us < third && third < fifth, "{trail:?}");
+        let since = AuditParams { since_us: Some(third), ..whole.clone() };
+        assert_eq!(numbers(&mut client, since.clone()).await, decided(&|entry| entry.wall_us >= third));
+        let until = AuditParams { until_us: Some(fifth), ..whole };
+        assert_eq!(numbers(&mut client, until).await, decided(&|entry| entry.wall_us < fifth));
+        let between = AuditParams { until_us: Some(fifth), ..since };
+        assert_eq!(numbers(&mut client, between).await, [3, 4]);
+    }
+    let nobody = AuditParams { node: Some(NodeId(1)), ..all() };
+    assert_error(&client.call::<AdminAudit>(&nobody).await.unwrap_err(), ErrorCode::NodeNotFound);
+    server.stop().await;
+}
+
+/// The command as two operators sign it who were shown something else than what it does.
+fn misled(verb: IceVerb, mut shown: Simulated, nonce: Nonce) -> SignedCommand {
+    shown.radius.nodes.pop().expect("it touches some node");
+    broken(verb, shown, nonce)
+}
+
+/// The command as two operators sign it who have looked at what it does.
+fn broken(verb: IceVerb, shown: Simulated, nonce: Nonce) -> SignedCommand {
+    let [first, second] = [1, 2].map(|number| OperatorKey::demo(number).unwrap());
+    IceProposal::new(verb).simulated(shown.radius).sign(wall_time(), nonce, &first).cosign(&second)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_envelope_that_is_rejected_says_why_on_every_node_and_does_nothing() {
+    let server = server().await;
+    let mut client = Client::connect(server.local_addr()).await;
+    let nodes = boot(&mut client, 3).await.nodes;
+    let mut mirror = client.mirror().await;
+    let (key, now) = (OperatorKey::demo(3).unwrap(), wall_time().0);
+    let cordon = AdminVerb::Cordon { node: nodes[1] };
+    let issued = |at: u64, nonce| AdminCommand::new(cordon.clone(), WallTime(at), Nonce([nonce; 16]));
+    let [flush, freeze] = [IceVerb::FlushAvoidLists, IceVerb::FreezeCluster { ttl_ms: 60_000 }];
+    let minute = 60_000_000;
+
+    let mut altered = issued(now, 1).sign(&key).encode();
+    // Within the signature, which comes last.
+    let end = altered.len() - 1;
+    altered[end - 16] ^= 1;
+    let applied = issued(now, 2).sign(&key).encode();
+    let undo = AdminCommand::new(AdminVerb::Uncordon { node: nodes[1] }, WallTime(now), Nonce([3; 16]));
+    let shown_flush = simulate(&mut client, &flush).await.unwrap();
+    let shown_freeze = simulate(&mut client, &freeze).await.unwrap();
+    let flushing = |nonce| broken(flush.clone(), shown_flush.clone(), Nonce([nonce; 16])).encode();
+    let alone = IceProposal::new(freeze.clone()).simulated(shown_freeze.radius.clone());
+    let nowhere = AdminCommand::new(
+        AdminVerb::InvalidatePlacement { group: GroupId(1) },
+        WallTime(now),
+        Nonce([10; 16]),
+    );
+    let drain = AdminCommand::new(AdminVerb::Drain { node: nodes[1] }, WallTime(now), Nonce([14; 16]));
+    let stranger = OperatorKey::from_seed("somebody", [9; 32]);
+    let refused = |reason| Some((Decision::Rejected(reason), None));
+    let known = |reason, operators: &'static [&str]| Some((Decision::Rejected(reason), Some(operators)));
+    let submitted = [
+        (altered, known(Rejection::SignatureInvalid, &[])),
+        (applied.clone(), None),
+        (applied, known(Rejection::NonceReplayed, &["demo-3"])),
+        (undo.sign(&key).encode(), None),
+        (issued(now - 6 * minute, 4).sign(&key).encode(), known(Rejection::EnvelopeExpired, &["demo-3"])),
+        (issued(now + 6 * minute, 5).sign(&key).encode(), known(Rejection::EnvelopeFromFuture, &["demo-3"])),
+        (issued(now, 6).sign(&stranger).encode(), known(Rejection::NotAuthorized, &[])),
+        (issued(now, 7).unsigned().encode(), known(Rejection::NotAuthorized, &[])),
+        (issued(now, 8).sign(&key).cosign(&stranger).encode(), refused(Rejection::NotAuthorized)),
+        (
+            alone.sign(WallTime(now), Nonce([9; 16]), &key).encode(),
+            known(Rejection::InsufficientSignatures, &["demo-3"]),
+        ),
+        (nowhere.sign(&key).encode(), known(Rejection::NotApplicable, &["demo-3"])),
+        (
+            misled(freeze.clone(), shown_freeze.clone(), Nonce([11; 16])).encode(),
+            known(Rejection::SimulationRequired, &["demo-1", "demo-2"]),
+        ),
+        (flushing(12), None),
+        (flushing(13), known(Rejection::IceCooldownActive, &["demo-1", "demo-2"])),
+        (broken(freeze, shown_freeze, Nonce([15; 16])).encode(), None),
+        (drain.sign(&key).encode(), known(Rejection::FreezeInEffect, &["demo-3"])),
+    ];
+    for (place, (envelope, rejected)) in submitted.into_iter().enumerate() {
+        let params = SubmitParams { envelope: Hex(envelope), via: Some(nodes[place % 3]) };
+        let outcome = client.call::<AdminSubmit>(&params).await;
+        until_decided(&mut client, &mut mirror, place + 1).await;
+        // The second one cordons the node, and the fourth ends that.
+        let is_cordoned = (1..3).contains(&place);
+        let Some((decision, operators)) = rejected else {
+            let decided = outcome.unwrap();
+            assert!(decided.nodes.iter().all(|node| node.decision == Decision::Applied), "{decided:?}");
+            let stands = |fold: &Snapshot| fold.nodes[&nodes[1]].cordoned == is_cordoned;
+            mirror.until_it_shows(&mut client, "the cordon, or its end", stands).await;
+            continue;
+        };
+        let error = outcome.unwrap_err();
+        assert_error(&error, ErrorCode::Rejected);
+        let Value::Object(named) = serde_json::to_value(decision).unwrap() else { panic!("{decision:?}") };
+        assert!(error.message.contains(named["rejected"].as_str().unwrap()), "{decision:?}: {error}");
+        let fold = &mirror.snapshot;
+        for node in fold.nodes.values() {
+            let entry = node.audit.last().expect("it is in the trail");
+            assert_eq!(entry.decision, decision, "{entry:?}");
+            assert!(operators.is_none_or(|operators| entry.operators == operators), "{entry:?}");
+        }
+        assert_eq!(fold.nodes[&nodes[1]].cordoned, is_cordoned, "{decision:?} changes nothing");
     }
     server.stop().await;
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    admin::{AdminVerb, AuditEntry, BlastRadius, Decision, IceVerb},
+    admin::{AdminVerb, AuditEntry, AuditOutcome, BlastRadius, Decision, IceVerb},
     id::{CommandId, Hex, NodeId, SimulationHash},
 };
 
@@ -72,7 +72,13 @@ pub struct AuditParams {
     /// Only what was decided then or later, in Unix microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since_us: Option<u64>,
-    /// The latest so many of each node.
+    /// Only what was decided before then, in Unix microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_us: Option<u64>,
+    /// Only what came to this: `"applied"`, `"rejected"`, or `{"rejected_for": "nonce_replayed"}` or another reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<AuditOutcome>,
+    /// The latest so many of each node, of those that all else lets through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }
