@@ -161,10 +161,18 @@ impl History {
         self.known.len()
     }
 
-    /// The command applied last among those that `counts` chooses; of two at the same time, the one issued later.
+    /// The commands applied among those that `counts` chooses, in that order; of two at the same time, the one issued first
+    /// comes first.
+    pub(super) fn applied(&self, counts: impl Fn(&Verb) -> bool) -> Vec<&Known> {
+        let all = self.known.values().filter(|known| known.decision == Decision::Applied);
+        let mut applied: Vec<&Known> = all.filter(|known| counts(known.command.verb())).collect();
+        applied.sort_by_key(|known| known.decided);
+        applied
+    }
+
+    /// The last of them.
     pub(super) fn latest(&self, counts: impl Fn(&Verb) -> bool) -> Option<&Known> {
-        let applied = self.known.values().filter(|known| known.decision == Decision::Applied);
-        applied.filter(|known| counts(known.command.verb())).max_by_key(|known| known.decided)
+        self.applied(counts).pop()
     }
 
     /// The question for what differs, after this command.

@@ -164,7 +164,7 @@ impl MeshOs {
 
     /// A node is there, in this life.
     pub(super) fn meet(&mut self, now: Now, node: NodeId, life: u64) {
-        self.standby_met(node);
+        self.standby_met(node, life);
         self.admin.on_peer_up(now, node, life);
     }
 

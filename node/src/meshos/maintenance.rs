@@ -163,6 +163,12 @@ mod tests {
     }
 
     #[test]
+    fn a_drain_has_ten_minutes_and_the_way_back_takes_five() {
+        let MaintenanceConfig { drain, ramp } = MaintenanceConfig::default();
+        assert_eq!((drain.as_secs(), ramp.as_secs()), (600, 300));
+    }
+
+    #[test]
     fn a_node_goes_out_of_service_and_comes_back() {
         let mut service = Service::default();
         assert_eq!(service.enter(at(0), &CONFIG), Some(Notice::Leave(at(10))));

@@ -186,6 +186,36 @@ fn a_node_that_was_out_of_service_is_so_again_after_a_restart_until_it_is_told_t
 }
 
 #[test]
+fn all_that_a_node_was_told_of_its_service_counts_after_a_restart_not_the_last_word_alone() {
+    let mut network = mesh(1, Faults::NONE, 3);
+    told(&mut network, 0, 1, |node| AdminVerb::EnterMaintenance { node }, Decision::Applied);
+    let is = |state| move |network: &Network| maintenance(network, 1) == state;
+    network.run_until(LIMIT, is(Maintenance::Maintenance)).expect("it has nothing to move");
+    told(&mut network, 0, 1, |node| AdminVerb::Cordon { node }, Decision::Applied);
+    let restart = |network: &mut Network| {
+        network.crash(1);
+        network.run_for(Duration::from_secs(1));
+        network.restart_in_place(1);
+        for other in [0, 2] {
+            network.dial(1, other);
+        }
+        network.run_for(SOON);
+    };
+    restart(&mut network);
+    assert_eq!(maintenance(&network, 1), Maintenance::Maintenance);
+    told(&mut network, 2, 1, |node| AdminVerb::ExitMaintenance { node }, Decision::Applied);
+    network.run_for(Duration::from_secs(1));
+    let is_cordoned = |network: &Network| network.members[1].os.os.as_ref().unwrap().snapshot().cordoned;
+    assert!(!is_cordoned(&network));
+    // Whatever was before that is over.
+    restart(&mut network);
+    assert_eq!((maintenance(&network, 1), is_cordoned(&network)), (Maintenance::Active, false));
+    told(&mut network, 0, 1, |node| AdminVerb::Cordon { node }, Decision::Applied);
+    restart(&mut network);
+    assert_eq!((maintenance(&network, 1), is_cordoned(&network)), (Maintenance::Active, true));
+}
+
+#[test]
 fn a_freeze_that_is_over_or_was_ended_is_history() {
     let mut network = mesh(1, Faults::NONE, 3);
     freeze(&mut network, 0, 30);

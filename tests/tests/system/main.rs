@@ -8,6 +8,7 @@ mod daemons;
 mod dispatching;
 mod groups;
 mod migration;
+mod overseeing;
 mod upheaval;
 mod verbs;
 

@@ -152,17 +152,34 @@ impl AdminCommit {
         self.standings.push_back(Standing { what: StandingState::Frozen(left), nonce });
     }
 
-    /// A node that has started anew is out of service as it was; but only as long as it was told nothing else since.
+    /// A node that has started anew serves or not as it did before: one command after the other is taken into account, those
+    /// included that it was told itself since.
     fn stand_in_service(&mut self) {
         let me = self.me.node();
-        let latest = self.history.latest(|verb| is_service(verb, me));
-        let Some(known) = latest.filter(|known| !known.first_hand) else { return };
-        let what = match known.command.verb() {
-            Verb::Admin(AdminVerb::Cordon { .. } | AdminVerb::Drain { .. }) => StandingState::Cordoned,
-            Verb::Admin(AdminVerb::EnterMaintenance { .. }) => StandingState::OutOfService,
-            _ => return,
+        let (mut cordoned, mut out) = (None, None);
+        for known in self.history.applied(|verb| is_service(verb, me)) {
+            match known.command.verb() {
+                Verb::Admin(AdminVerb::Cordon { .. } | AdminVerb::Drain { .. }) => cordoned = Some(known),
+                Verb::Admin(AdminVerb::EnterMaintenance { .. }) => {
+                    (cordoned, out) = (Some(known), Some(known))
+                }
+                Verb::Admin(AdminVerb::ExitMaintenance { .. }) if out.is_some() => {
+                    (cordoned, out) = (None, None)
+                }
+                // Out of service is out of service.
+                Verb::Admin(AdminVerb::Uncordon { .. }) if out.is_none() => cordoned = None,
+                _ => {}
+            }
+        }
+        let (what, known) = match (out, cordoned) {
+            (Some(known), _) => (StandingState::OutOfService, known),
+            (None, Some(known)) => (StandingState::Cordoned, known),
+            (None, None) => return,
         };
-        self.standings.push_back(Standing { what, nonce: Some(known.command.nonce()) });
+        // What it was told itself it has done.
+        if !known.first_hand {
+            self.standings.push_back(Standing { what, nonce: Some(known.command.nonce()) });
+        }
     }
 
     /// Whether an entry that is about to be written has been taken over from others already.

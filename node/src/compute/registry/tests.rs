@@ -247,3 +247,55 @@ fn one_that_is_to_be_made_anew_while_it_moves_says_when_it_can_be() {
     assert!(due(&mut registry));
     assert!(registry.restart(at(1), id));
 }
+
+/// Writes down what it is told.
+struct Listener(Arc<std::sync::Mutex<Vec<Control>>>);
+
+impl MeshDaemon for Listener {
+    fn name(&self) -> String {
+        "listener".to_owned()
+    }
+
+    fn process(&mut self, _: DaemonEvent, _: &mut Outputs) -> Result<(), DaemonError> {
+        Ok(())
+    }
+
+    fn on_control(&mut self, control: Control, _: &mut Outputs) -> Result<(), DaemonError> {
+        self.0.lock().unwrap().push(control);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_daemon_is_told_when_so_much_waits_that_it_is_too_slow_and_when_it_has_caught_up() {
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let mut registry = Registry::new(NodeId(1));
+    let order = SpawnOrder { kind: None, ..order(None, false) };
+    let id = registry.spawn(at(0), order, Some(Box::new(Listener(Arc::clone(&told))))).unwrap();
+    run(&mut registry);
+    let step = |registry: &mut Registry| {
+        let job = registry.poll_job().expect("there is something to do");
+        registry.handle_job(at(1), job.run());
+    };
+    // All but the first wait while that is worked off.
+    for number in 1..=512 {
+        deliver(&mut registry, id, number);
+    }
+    run(&mut registry);
+    assert_eq!(*told.lock().unwrap(), [], "that was not too much");
+    for number in 513..=1_025 {
+        deliver(&mut registry, id, number);
+    }
+    step(&mut registry);
+    assert_eq!(*told.lock().unwrap(), [], "it hears so with what it is given next");
+    step(&mut registry);
+    assert_eq!(*told.lock().unwrap(), [Control::BackpressureOn { level: 125 }]);
+    // 448 are left by now, and 64 after six more batches.
+    for _ in 0..6 {
+        step(&mut registry);
+        assert_eq!(told.lock().unwrap().len(), 1, "neither twice nor too early");
+    }
+    run(&mut registry);
+    let all = told.lock().unwrap().clone();
+    assert_eq!(all, [Control::BackpressureOn { level: 125 }, Control::BackpressureOff]);
+}

@@ -144,6 +144,28 @@ fn a_lost_standby_is_replaced_and_one_that_came_late_goes_on_with_everything() {
 }
 
 #[test]
+fn a_standby_whose_node_is_back_before_it_is_missed_holds_everything_again_though_nothing_is_new() {
+    let mut network = mesh(1, Faults::NONE, 5);
+    let (group, daemon) = standing(&mut network);
+    stands(&mut network, group);
+    let first = active(&network, group).expect("it runs");
+    let ticket = crate::send(&mut network, first, daemon, "kept");
+    settled(&mut network, first, ticket);
+    network.run_for(Duration::from_secs(2));
+    let standby = view(&network, first, group).expect("it knows").members[1].node;
+    let at = (0..5).find(|&number| Some(network.id(number)) == standby).expect("it stands");
+    network.crash(at);
+    network.restart_in_place(at);
+    rejoin(&mut network, at);
+    network.run_for(Duration::from_secs(2));
+    stands(&mut network, group);
+    for number in 0..5 {
+        let member = view(&network, number, group).expect("it knows").members[1];
+        assert_eq!((member.node, member.running, member.synced), (standby, true, Some(1)), "to {number}");
+    }
+}
+
+#[test]
 fn a_hand_over_loses_nothing_and_fails_nothing() {
     each_seed(10, |seed| {
         let mut network = mesh(seed, Faults { loss: 0.05, ..BAD }, 5);

@@ -12,9 +12,15 @@ use crate::BAD;
 
 impl Upheaval {
     fn random_daemon(&mut self, at: usize) -> Option<DaemonId> {
-        let members = self.os(at)?.groups().flat_map(|group| group.members);
+        let working = self.os(at)?.groups().flat_map(|mut group| {
+            // The others only stand by.
+            if group.kind == GroupKind::Standby {
+                group.members.truncate(1);
+            }
+            group.members
+        });
         let daemons: Vec<DaemonId> =
-            members.map(|member| member.daemon).chain(self.solos.iter().copied()).collect();
+            working.map(|member| member.daemon).chain(self.solos.iter().copied()).collect();
         self.any_of(&daemons)
     }
 
@@ -38,13 +44,18 @@ impl Upheaval {
             }
             5..=7 if self.groups.len() < 4 => {
                 let solos: Vec<DaemonId> = self.solos.iter().copied().collect();
-                let parent = self.any_of(&solos).filter(|_| self.net.below(3) == 0);
-                Blow::Group { at, count, parent }
+                let (kind, parent) = match (self.net.below(3), self.any_of(&solos)) {
+                    (0, Some(parent)) => (GroupKind::Fork, Some(parent)),
+                    (1, _) => (GroupKind::Standby, None),
+                    _ => (GroupKind::Replica, None),
+                };
+                Blow::Group { at, kind, count, parent }
             }
             8..=10 => Blow::Scale { at, group: self.random_group(at)?, count },
             11 => Blow::StopGroup { at, group: self.random_group(at)? },
             12..=25 => Blow::Send { from: at, to: self.random_daemon(at)?, count: 1 + self.net.below(20) },
             26..=35 => Blow::Migrate { at, daemon: self.random_daemon(at)?, to: other },
+            36 if self.net.below(2) == 0 => Blow::Promote { at, group: self.random_group(at)? },
             36 => Blow::Cancel { at },
             37..=44 => Blow::Admin { at, verb: self.random_verb(at, other)? },
             45..=46 => Blow::Ice { at, verb: self.random_ice(at)? },
@@ -67,7 +78,7 @@ impl Upheaval {
 
     fn random_verb(&mut self, at: usize, other: usize) -> Option<AdminVerb> {
         let node = self.net.id(other);
-        let kinds = if self.gentle { 9 } else { 10 };
+        let kinds = if self.gentle { 10 } else { 11 };
         Some(match self.net.below(kinds) {
             0 => AdminVerb::Drain { node },
             1 => AdminVerb::EnterMaintenance { node },
@@ -76,6 +87,7 @@ impl Upheaval {
             5 | 6 => AdminVerb::Uncordon { node },
             7 => AdminVerb::DropReplicas { node },
             8 => AdminVerb::InvalidatePlacement { group: self.random_group(at)? },
+            9 => AdminVerb::ClearAvoidList { node },
             _ => AdminVerb::RestartAllDaemons { node },
         })
     }
@@ -92,10 +104,11 @@ impl Upheaval {
                 _ => IceVerb::KillMigration { migration },
             });
         }
-        Some(match self.net.below(if self.gentle { 4 } else { 5 }) {
-            4 => IceVerb::ForceRestartDaemon { daemon: self.random_daemon(at)? },
+        Some(match self.net.below(if self.gentle { 5 } else { 6 }) {
+            5 => IceVerb::ForceRestartDaemon { daemon: self.random_daemon(at)? },
             0 => IceVerb::FreezeCluster { ttl_ms: 1 + self.net.below(FREEZE_MS) },
             1 => IceVerb::ThawCluster,
+            2 => IceVerb::FlushAvoidLists,
             _ => {
                 let group = self.random_group(at)?;
                 IceVerb::ForceEvictReplica { group, index: u32::try_from(self.below(3)).expect("small") }
@@ -131,12 +144,12 @@ impl Upheaval {
                     self.ask(at, What::End(daemon), ticket);
                 }
             }
-            Blow::Group { at, count, parent } => {
+            Blow::Group { at, kind, count, parent } => {
                 self.count += 1;
                 let mut seed = [1; 32];
                 seed[..8].copy_from_slice(&self.count.to_le_bytes());
                 let request = GroupRequest {
-                    kind: if parent.is_some() { GroupKind::Fork } else { GroupKind::Replica },
+                    kind,
                     daemon: "diary".to_owned(),
                     args: String::new(),
                     count,
@@ -183,6 +196,13 @@ impl Upheaval {
                 let to = self.net.id(to);
                 if let Ok(ticket) =
                     self.net.act_os(at, |os, node, now| os.migrate(now, node, daemon, to, None))
+                {
+                    self.ask(at, What::Else, ticket);
+                }
+            }
+            Blow::Promote { at, group } => {
+                if let Ok(ticket) =
+                    self.net.act_os(at, |os, node, now| os.promote(now, node, group, None, None))
                 {
                     self.ask(at, What::Else, ticket);
                 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use meshground_node::{DaemonId, GroupId, MeshOs, NodeId, OsEvent, Settlement};
-use meshground_shared::{Decision, GroupHealth, GroupView, Lifecycle, Maintenance};
+use meshground_shared::{
+    AdminVerb, Decision, GroupHealth, GroupKind, GroupView, Lifecycle, Maintenance, Verb,
+};
 use meshground_tests::daemons::Diary;
 
 use super::{Asked, MEMBERS, Upheaval, What};
@@ -30,6 +32,7 @@ impl Upheaval {
         let open: Vec<&Asked> = self.asked.iter().filter(|it| self.settlement(it).is_none()).collect();
         assert!(open.is_empty(), "never settled: {open:?}");
         self.commands_are_decided_alike();
+        self.commands_took_effect();
         self.groups_that_ended_are_gone();
         let steps = self.net.steps;
         self.net.run_for(Duration::from_secs(1));
@@ -112,8 +115,11 @@ impl Upheaval {
             return (!explained).then(|| "not what it is to be, and nobody says why".to_owned());
         }
         let mut nodes = BTreeSet::new();
-        for member in &view.members {
+        for (index, member) in view.members.iter().enumerate() {
             match hosts.get(&member.daemon).map(Vec::as_slice) {
+                None if view.kind == GroupKind::Standby && index > 0 => {
+                    nodes.extend((0..MEMBERS).filter(|number| Some(self.net.id(*number)) == member.node));
+                }
                 Some(&[(number, Lifecycle::Running)]) if Some(self.net.id(number)) == member.node => {
                     nodes.insert(number);
                 }
@@ -138,11 +144,14 @@ impl Upheaval {
         })
     }
 
-    /// What each node wrote down about each command, by nonce.
-    fn trails(&self) -> Vec<BTreeMap<String, Decision>> {
+    /// What each node wrote down about commands, in the order of their nonces.
+    fn trails(&self) -> Vec<Vec<(String, Decision)>> {
         let trail = |number: usize| {
             let os = self.os(number).expect("running");
-            os.audit().iter().map(|entry| (entry.nonce.clone(), entry.decision)).collect()
+            let mut trail: Vec<_> =
+                os.audit().iter().map(|entry| (entry.nonce.clone(), entry.decision)).collect();
+            trail.sort_by_cached_key(|(nonce, decision)| (nonce.clone(), format!("{decision:?}")));
+            trail
         };
         (0..MEMBERS).map(trail).collect()
     }
@@ -151,13 +160,13 @@ impl Upheaval {
     fn trails_apart(&self) -> Option<String> {
         let trails = self.trails();
         (1..MEMBERS).find(|number| trails[*number] != trails[0]).map(|number| {
-            let only = |a: &BTreeMap<String, Decision>, b: &BTreeMap<String, Decision>| {
-                a.iter()
-                    .filter(|it| b.get(it.0) != Some(it.1))
-                    .map(|it| format!("{it:?}"))
-                    .collect::<Vec<_>>()
-            };
             let (a, b) = (&trails[0], &trails[number]);
+            let only = |a: &[(String, Decision)], b: &[(String, Decision)]| -> Vec<String> {
+                let count = |all: &[(String, Decision)], it: &(String, Decision)| {
+                    all.iter().filter(|other| *other == it).count()
+                };
+                a.iter().filter(|it| count(a, it) > count(b, it)).map(|it| format!("{it:?}")).collect()
+            };
             format!(
                 "trails differ: {:?} are in that of 0 and {:?} in that of {number}",
                 only(a, b),
@@ -166,13 +175,50 @@ impl Upheaval {
         })
     }
 
-    /// Nobody decided on a command otherwise than others, and all know what was put to anybody.
+    /// Nobody decided on a command twice or otherwise than others, and all know what was put to anybody.
     fn commands_are_decided_alike(&self) {
         let trails = self.trails();
+        for (number, trail) in trails.iter().enumerate() {
+            let twice = trail.windows(2).find(|pair| pair[0].0 == pair[1].0);
+            assert!(twice.is_none(), "{number} decided on a command twice: {twice:?}");
+        }
         for (nonce, (at, _)) in &self.commands {
-            let its: Vec<_> = trails.iter().map(|trail| trail.get(nonce)).collect();
+            let decision = |trail: &Vec<(String, Decision)>| {
+                trail.iter().find(|(its, _)| its == nonce).map(|(_, decision)| *decision)
+            };
+            let its: Vec<_> = trails.iter().map(decision).collect();
             assert!(its[0].is_some(), "command {nonce}, handed to {at}, was never decided");
             assert!(its.iter().all(|decision| *decision == its[0]), "command {nonce}: {its:?}");
+        }
+    }
+
+    /// Each node serves or does not as the commands say that it wrote down as applied.
+    fn commands_took_effect(&self) {
+        for number in 0..MEMBERS {
+            let (id, os) = (self.net.id(number), self.os(number).expect("running"));
+            let applied = os.audit().iter().filter(|entry| entry.decision == Decision::Applied);
+            let verbs: Vec<&Verb> = applied.map(|entry| &entry.verb).filter(|verb| names(verb, id)).collect();
+            let (mut cordoned, mut out) = (false, false);
+            for verb in &verbs {
+                match verb {
+                    Verb::Admin(AdminVerb::Cordon { .. } | AdminVerb::Drain { .. }) => cordoned = true,
+                    Verb::Admin(AdminVerb::EnterMaintenance { .. }) => (cordoned, out) = (true, true),
+                    Verb::Admin(AdminVerb::ExitMaintenance { .. }) => {
+                        (cordoned, out) = (cordoned && !out, false);
+                    }
+                    // Out of service is out of service: it says that this came too late.
+                    Verb::Admin(AdminVerb::Uncordon { .. }) => cordoned &= out,
+                    _ => {}
+                }
+            }
+            let seen = os.snapshot();
+            let is_out = match seen.maintenance {
+                Maintenance::Active => false,
+                Maintenance::Maintenance | Maintenance::DrainFailed => true,
+                between => panic!("{number} is in between: {between:?}"),
+            };
+            let story = format!("node {number} in its life {}, told {verbs:?}", self.lives[number]);
+            assert_eq!((seen.cordoned, is_out), (cordoned, out), "cordoned and out of service: {story}");
         }
     }
 
@@ -237,5 +283,18 @@ impl Upheaval {
                 }
             }
         }
+    }
+}
+
+/// Whether a command is about a node alone.
+fn names(verb: &Verb, id: NodeId) -> bool {
+    let Verb::Admin(verb) = verb else { return false };
+    match *verb {
+        AdminVerb::Drain { node }
+        | AdminVerb::EnterMaintenance { node }
+        | AdminVerb::ExitMaintenance { node }
+        | AdminVerb::Cordon { node }
+        | AdminVerb::Uncordon { node } => node == id,
+        _ => false,
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use meshground_node::admin::{AdminVerifier, Operators};
 use meshground_node::{DaemonId, GroupId, Instant, MaintenanceConfig, MeshOs, MeshOsConfig, NodeId, Ticket};
-use meshground_shared::{AdminVerb, IceVerb};
+use meshground_shared::{AdminVerb, GroupKind, IceVerb};
 use meshground_tests::daemons::Diary;
 use meshground_tests::sim::{Faults, Network, each_seed};
 
@@ -29,12 +29,13 @@ const FREEZE_MS: u64 = 8_000;
 enum Blow {
     Spawn { at: usize },
     Stop { at: usize, daemon: DaemonId },
-    Group { at: usize, count: u32, parent: Option<DaemonId> },
+    Group { at: usize, kind: GroupKind, count: u32, parent: Option<DaemonId> },
     Scale { at: usize, group: GroupId, count: u32 },
     StopGroup { at: usize, group: GroupId },
     Send { from: usize, to: DaemonId, count: u64 },
     Upset { from: usize, daemon: DaemonId },
     Migrate { at: usize, daemon: DaemonId, to: usize },
+    Promote { at: usize, group: GroupId },
     Cancel { at: usize },
     Admin { at: usize, verb: AdminVerb },
     Ice { at: usize, verb: IceVerb },

@@ -302,9 +302,21 @@ impl MeshOs {
         self.groups.standbys.told = stands.into_iter().map(|(id, (daemon, _))| (id, daemon)).collect();
     }
 
-    /// A node is there.
-    pub(in crate::meshos) fn standby_met(&mut self, node: NodeId) {
-        self.groups.standbys.parted.remove(node);
+    /// A node is there, in this life. What it held in another it has forgotten, and nobody may have anything new to send it
+    /// by which that would be seen.
+    pub(in crate::meshos) fn standby_met(&mut self, node: NodeId, life: u64) {
+        let standbys = &mut self.groups.standbys;
+        standbys.parted.remove(node);
+        for active in standbys.actives.values_mut() {
+            if let Some(follower) = active.followers.get_mut(&node)
+                && follower.life != 0
+                && follower.life != life
+            {
+                (follower.have, follower.base_at, follower.offset) = (None, 0, 0);
+                follower.counts = false;
+                self.groups.dirty = true;
+            }
+        }
     }
 
     /// A node is gone for good, or long silent: nobody waits for what it may hold.
