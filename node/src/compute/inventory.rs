@@ -294,6 +294,13 @@ impl Directory {
         self.nodes.get(&node).map(|known| &known.inventory)
     }
 
+    /// Nothing new is placed on a node, which will say so itself in a moment.
+    pub(crate) fn cordon(&mut self, node: NodeId) {
+        if let Some(known) = self.nodes.get_mut(&node) {
+            known.inventory.cordoned = true;
+        }
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeId, &Inventory)> {
         self.known().map(|(node, known)| (node, &known.inventory))
     }

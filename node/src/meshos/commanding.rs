@@ -219,6 +219,13 @@ impl MeshOs {
         let local = self.local;
         let config = self.config.maintenance;
         let instant = now.instant;
+        if let Verb::Admin(
+            AdminVerb::Drain { node } | AdminVerb::EnterMaintenance { node } | AdminVerb::Cordon { node },
+        ) = effect.verb
+        {
+            // Whoever was told that this is applied may have something placed before the node has said so everywhere.
+            self.directory.cordon(node);
+        }
         match &effect.verb {
             Verb::Admin(verb) => match *verb {
                 AdminVerb::Drain { node } if node == local => {

@@ -254,15 +254,6 @@ async fn a_group_that_lost_every_node_it_ran_on_is_dead_until_others_may_take_it
     let [first, second, third, fourth] = [0, 1, 2, 3].map(|index| cluster.nth(index).unwrap().node_id());
     set_cordoned(&cluster, first, true, 1).await;
     set_cordoned(&cluster, second, true, 2).await;
-    // It is said a moment after it has taken effect, and placement goes by what is said, also of the node itself.
-    let views = [0, 1].map(|index: usize| cluster.nth(index).unwrap().daemon_runtime());
-    let is_known = |from: usize, of| views[from].system().peers.get(&of).is_some_and(|peer| peer.cordoned);
-    let both_known = async {
-        while !is_known(0, second) || !is_known(1, first) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    within("both cordons known", both_known).await;
     let group = replicas(&cluster, 0, "echo", GroupConfig { count: 2, ..GroupConfig::default() }).await;
     assert_eq!((hosts(&group), group.health()), (BTreeSet::from([third, fourth]), GroupHealth::Healthy));
     let id = group.id();
