@@ -29,7 +29,7 @@ impl EntityKeypair {
     }
 
     /// The keys of a new daemon.
-    pub fn generate(rng: &mut (impl CryptoRng)) -> Self {
+    pub fn generate(rng: &mut impl CryptoRng) -> Self {
         let mut seed = [0; 32];
         rng.fill_bytes(&mut seed);
         Self::from_seed(seed)

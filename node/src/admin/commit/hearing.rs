@@ -161,10 +161,10 @@ impl AdminCommit {
             match known.command.verb() {
                 Verb::Admin(AdminVerb::Cordon { .. } | AdminVerb::Drain { .. }) => cordoned = Some(known),
                 Verb::Admin(AdminVerb::EnterMaintenance { .. }) => {
-                    (cordoned, out) = (Some(known), Some(known))
+                    (cordoned, out) = (Some(known), Some(known));
                 }
                 Verb::Admin(AdminVerb::ExitMaintenance { .. }) if out.is_some() => {
-                    (cordoned, out) = (None, None)
+                    (cordoned, out) = (None, None);
                 }
                 // Out of service is out of service.
                 Verb::Admin(AdminVerb::Uncordon { .. }) if out.is_none() => cordoned = None,
