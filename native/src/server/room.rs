@@ -434,17 +434,6 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn in_a_playground_maintenance_takes_seconds_unless_it_is_told_otherwise() {
-        let own = MaintenanceConfig { drain: Duration::from_mins(3), ramp: Duration::from_mins(2) };
-        for (configured, expected) in [(MaintenanceConfig::default(), (20, 5)), (own, (180, 120))] {
-            let config = ClusterConfig { maintenance: configured, ..ClusterConfig::default() };
-            let log = config.log();
-            let MaintenanceConfig { drain, ramp } = Room::new(config, log, 4).template.maintenance;
-            assert_eq!((drain.as_secs(), ramp.as_secs()), expected);
-        }
-    }
-
-    #[tokio::test]
     async fn a_room_that_closes_lets_nobody_boot_any_more() {
         let config = ClusterConfig::default();
         let log = config.log();
