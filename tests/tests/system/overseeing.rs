@@ -159,9 +159,9 @@ fn a_node_that_is_back_is_given_less_than_its_share_for_five_minutes() {
     network.run_for(LIMIT);
     assert_eq!(maintenance(&network, 2), Maintenance::Active);
     network.run_for(Duration::from_secs(2));
-    for seed in 70..72 {
-        assert_eq!(place(&mut network, seed), [2], "now it is the idlest");
-    }
+    // Members may have been moved there for balance meanwhile, so that it need not be the idlest.
+    let mut next = (70..74).map(|seed| place(&mut network, seed));
+    assert!(next.any(|host| host == [2]), "now it is given as much as the others");
 }
 
 fn crash(network: &mut Network, daemon: DaemonId) {
