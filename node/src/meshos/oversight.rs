@@ -212,7 +212,10 @@ impl MeshOs {
 
     /// Time has passed, and daemons may have gone: goes on to another state of service, if that is due.
     fn step_service(&mut self, now: Now, node: &mut Node) {
-        let left = self.registry.iter().count() + self.copies().len();
+        // Only a node on its way out asks what is left, and copies are looked for in every group.
+        let service = &self.oversight.service;
+        let leaves = service.is_draining() || service.state() == Maintenance::EnteringMaintenance;
+        let left = if leaves { self.registry.iter().count() + self.copies().len() } else { 0 };
         let mut next = self.oversight.service;
         let notice = next.step(now.instant, left, &self.config.maintenance);
         let to = next.state();
