@@ -359,6 +359,9 @@ impl Node {
             if let Some(request) = slot.as_ref().and_then(Slot::dial) {
                 self.end_dial(request, peer);
             }
+            if let Some(Slot::HalfOpen(half)) = slot {
+                self.listen_on(now.instant, index, half);
+            }
         }
         let is_meant = |waiting: &Waiting| matches!(waiting, Waiting::New(request) if meant(request));
         // Seldom, and many may wait.
@@ -373,6 +376,18 @@ impl Node {
             }
         }
         self.start_dials(now);
+    }
+
+    /// Keeps for a while what has become needless, if the responder may be sending over it: the connection goes on, and
+    /// until that end knows of the session with precedence, this is the one it has.
+    fn listen_on(&mut self, now: Instant, index: u32, mut half: Box<HalfOpen>) {
+        let session = &half.session;
+        let goes_on = session.connection != 0 && session.connection == self.connection_with(session.peer);
+        if half.request.take().is_some() && goes_on {
+            self.dials.insert((half.session.path, index));
+            self.timers.set(Timer::Slot(index), now + AFTERLIFE);
+            self.slots.insert(index, Slot::HalfOpen(half));
+        }
     }
 
     /// Takes every dial away, wherever it stands.

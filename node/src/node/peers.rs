@@ -53,6 +53,8 @@ pub(super) struct Peer {
     /// When it last sent something that was no mere heartbeat, or was sent such.
     pub(super) active: Instant,
     pub(super) traffic: Traffic,
+    /// The session that packets go out on renewed the keys of one before it, of which whoever listens was told.
+    pub(super) is_renewal: bool,
     /// How often the keys were renewed.
     pub(super) rekeys: u64,
     /// How often that was tried since.
@@ -78,6 +80,7 @@ impl Peer {
             liveness: Liveness::new(now, config),
             active: now,
             traffic: Traffic::default(),
+            is_renewal: false,
             rekeys: 0,
             renewals_tried: 0,
         }
@@ -161,7 +164,9 @@ impl Node {
             }
             if old.incarnation == session.incarnation && continues {
                 let from = old.path;
-                let crossed = may_have_crossed(&self.claim(&session), &self.claim(old));
+                // Renewals may cross as well, where the network is bad: the session that was told of goes on all the same.
+                let is_renewal = self.peers.get(&id).is_some_and(|peer| peer.is_renewal);
+                let crossed = !is_renewal && may_have_crossed(&self.claim(&session), &self.claim(old));
                 let rerouted = from.is_direct() != path.is_direct();
                 news = rerouted || (crossed && (from != path || old.role != role));
                 self.paths.remove(&(from, id));
@@ -237,16 +242,35 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&new.peer) else { return };
         let Some(Slot::Session(old)) = self.slots.get_mut(&peer.session) else { return };
         new.succeed(old);
-        self.timers.set(Timer::Slot(peer.session), now + AFTERLIFE);
+        let replaced = peer.session;
+        (peer.session, peer.session_since) = (index, now);
+        peer.renewals_tried = 0;
+        peer.is_renewal = renewal;
+        peer.rekeys += u64::from(renewal);
+        self.set_replaced(now, new.peer, replaced);
+    }
+
+    /// Receives over `session` for a while, though another one with its peer has precedence: handshakes crossed, and until
+    /// the peer knows of that one, this is what it sends over.
+    fn hear_out(&mut self, now: Instant, index: u32, mut session: Session) {
+        let id = session.peer;
+        if self.peers.contains_key(&id) {
+            session.retire();
+            self.slots.insert(index, Slot::Session(Box::new(session)));
+            self.set_replaced(now, id, index);
+        }
+    }
+
+    /// The session in this slot is one that the peer may still send over, and nothing goes out on it.
+    fn set_replaced(&mut self, now: Instant, id: NodeId, index: u32) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        self.timers.set(Timer::Slot(index), now + AFTERLIFE);
         if peer.replaced.len() >= MAX_REPLACED {
             let oldest = peer.replaced.remove(0);
             self.slots.remove(&oldest);
             self.timers.clear(Timer::Slot(oldest));
         }
-        peer.replaced.push(peer.session);
-        (peer.session, peer.session_since) = (index, now);
-        peer.renewals_tried = 0;
-        peer.rekeys += u64::from(renewal);
+        peer.replaced.push(index);
     }
 
     /// A sealed packet.
@@ -411,7 +435,11 @@ impl Node {
             return;
         }
         let continues = continues && has_it;
-        self.install(now, index, half.session, continues);
+        if continues && !self.prevails(&half.session) {
+            self.hear_out(now.instant, index, half.session);
+        } else {
+            self.install(now, index, half.session, continues);
+        }
         if let Some(request) = half.request {
             self.end_dial(&request, peer);
             self.start_dials(now);

@@ -95,9 +95,14 @@ impl Session {
     /// and later keys have higher ones. Before this, nothing must have been sealed.
     pub(crate) fn succeed(&mut self, old: &mut Self) {
         debug_assert_eq!(self.next_counter, 0, "nothing was sealed yet");
-        old.send_key = None;
+        old.retire();
         self.first_counter = old.next_counter;
         self.next_counter = old.next_counter;
+    }
+
+    /// Seals nothing from now on, and receives.
+    pub(crate) fn retire(&mut self) {
+        self.send_key = None;
     }
 
     /// What both ends call a connection that begins with this session.

@@ -38,7 +38,7 @@ fn talk(net: &mut Network, time: Duration) {
         }
         net.run_for(step);
     }
-    net.run_for(Duration::from_millis(100));
+    net.run_for(net.faults.delay + Duration::from_millis(100));
     for number in [0, 1] {
         let (messages, events) = before[number];
         let got: BTreeSet<Vec<u8>> =
@@ -141,6 +141,28 @@ fn the_other_end_takes_over_when_the_initiators_renewal_is_overdue() {
     talk(&mut net, INTERVAL * 2);
     assert!(view(&net, 0, 1).rekeys >= 1);
     assert_eq!(view(&net, 1 - initiator, initiator).role, meshground_node::Role::Initiator);
+}
+
+/// First messages get lost until both ends have a renewal under way; then each end's is on its way before it hears of the
+/// other's.
+#[test]
+fn renewals_of_both_ends_that_cross_are_no_news_and_make_no_gap() {
+    let mut both_stood = 0;
+    for seed in seeds(20) {
+        let mut net = converged_with(seed, 2, &config());
+        net.faults.delay = Duration::from_millis(400);
+        net.run_for(INTERVAL / 2);
+        net.filter = Some(Filter::new(|datagram| datagram.bytes[0] != 1));
+        net.run_for(INTERVAL * 3 / 4 + Duration::from_secs(1));
+        assert_eq!(view(&net, 0, 1).rekeys, 0, "seed {seed}");
+        net.filter = None;
+        talk(&mut net, Duration::from_secs(5));
+        for (number, other) in [(0, 1), (1, 0)] {
+            assert!(view(&net, number, other).rekeys >= 1, "seed {seed}");
+        }
+        both_stood += usize::from(view(&net, 0, 1).rekeys == 2);
+    }
+    assert!(both_stood > 0, "one was always too late to cross the other");
 }
 
 #[test]
