@@ -257,20 +257,24 @@ impl Directory {
 
     /// A node says this now, or nothing any more.
     pub(crate) fn set(&mut self, node: NodeId, inventory: Option<Inventory>) {
-        if let Some(Known { inventory: before, .. }) = self.nodes.remove(&node) {
-            for daemon in &before.daemons {
-                if let Some(places) = self.places.get_mut(&daemon.id()) {
-                    places.remove(&(daemon.generation, node));
+        let before = self.nodes.remove(&node).map(|known| known.inventory.daemons).unwrap_or_default();
+        let after = inventory.as_ref().map(|inventory| &inventory.daemons[..]).unwrap_or_default();
+        let place = |daemon: &Stated| (daemon.id(), daemon.generation);
+        // Mostly its daemons have only become more or less busy.
+        if !before.iter().map(place).eq(after.iter().map(place)) {
+            for (daemon, generation) in before.iter().map(place) {
+                if let Some(places) = self.places.get_mut(&daemon) {
+                    places.remove(&(generation, node));
                     if places.is_empty() {
-                        self.places.remove(&daemon.id());
+                        self.places.remove(&daemon);
                     }
                 }
             }
+            for (daemon, generation) in after.iter().map(place) {
+                self.places.entry(daemon).or_default().insert((generation, node));
+            }
         }
         if let Some(mut inventory) = inventory {
-            for daemon in &inventory.daemons {
-                self.places.entry(daemon.id()).or_default().insert((daemon.generation, node));
-            }
             inventory.kinds = self.share(inventory.kinds);
             let daemons = inventory.daemons.iter().map(|daemon| (daemon.id(), daemon.view())).collect();
             let moving = inventory.moving.iter().map(Moving::view).collect();
