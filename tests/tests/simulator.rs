@@ -423,8 +423,8 @@ fn a_dial_to_an_unexpected_or_own_address_says_so() {
             _ => None,
         })
         .collect();
-    let wrong = format!("expected node {id}, but {other_id} answered");
-    assert_eq!(errors, [wrong, "the address is this node's own".to_owned()]);
+    let wrong = format!("expected node {id}, but {other_id} answered; is the address right?");
+    assert_eq!(errors, [wrong, "the address is this node's own; dial another".to_owned()]);
 }
 
 #[test]

@@ -115,7 +115,7 @@ struct Made {
 impl Made {
     /// What a code that the peer answers means for this call.
     fn error(&self, code: u64, reason: String) -> CallError {
-        CallError::from_wire(code, reason, self.wait)
+        CallError::from_wire(code, reason, self.wait, self.call.request_bytes)
     }
 }
 
