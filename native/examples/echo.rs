@@ -41,3 +41,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     bob.shutdown().await;
     Ok(())
 }
+
+#[test]
+fn it_comes_to_its_end() {
+    main().unwrap();
+}

@@ -21,3 +21,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     cluster.shutdown().await?;
     Ok(())
 }
+
+#[test]
+fn it_comes_to_its_end() {
+    main().unwrap();
+}

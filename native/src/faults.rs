@@ -121,7 +121,7 @@ impl SplitMix64 {
     }
 
     /// True with this probability. Draws nothing where there is no choice.
-    #[allow(clippy::cast_precision_loss)] // 53 bits, all of which an f64 has
+    #[allow(clippy::cast_precision_loss, reason = "53 bits, all of which an f64 has")]
     fn chance(&mut self, probability: f64) -> bool {
         probability > 0.0 && ((self.next() >> 11) as f64) < probability * (1_u64 << 53) as f64
     }

@@ -99,7 +99,7 @@ impl Stop {
     }
 
     #[cfg(not(unix))]
-    #[allow(clippy::unnecessary_wraps)]
+    #[allow(clippy::unnecessary_wraps, reason = "as it is on Unix")]
     fn new() -> io::Result<Self> {
         Ok(Self {})
     }

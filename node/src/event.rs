@@ -144,7 +144,7 @@ pub enum DialError {
         sent: u32,
     },
     /// Someone else answered.
-    #[error("expected node {expected}, but {found} answered")]
+    #[error("expected node {expected}, but {found} answered; is the address right?")]
     WrongPeer {
         /// Who was expected.
         expected: NodeId,
@@ -152,13 +152,13 @@ pub enum DialError {
         found: NodeId,
     },
     /// The one who answered could not prove who it is.
-    #[error("whoever answered could not prove its identity")]
+    #[error("whoever answered could not prove its identity; is the address right?")]
     Unproven,
     /// Nobody answered, and what was sent came back: the address is this node's own.
-    #[error("the address is this node's own")]
+    #[error("the address is this node's own; dial another")]
     Itself,
     /// The node is leaving.
-    #[error("the node has left the mesh")]
+    #[error("the node has left the mesh; build another")]
     Left,
 }
 

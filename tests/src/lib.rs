@@ -6,4 +6,5 @@ pub mod browser;
 pub mod daemons;
 pub mod relay;
 pub mod sim;
+pub mod waiting;
 pub mod ws;

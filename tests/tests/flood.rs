@@ -1,30 +1,17 @@
 //! A stranger floods a node over real sockets: nothing of its mesh suffers, and everything is accounted for.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    time::Duration,
-};
+use std::time::Instant;
 
 use meshground::{Mesh, MeshBuilder};
-use meshground_node::{Health, RejectReason};
+use meshground_node::{Health, LivenessConfig, PeerView, RejectReason};
 use meshground_tests::relay::{Relay, Toward};
+use meshground_tests::waiting::{PATIENCE, here, within};
 use tokio::net::UdpSocket;
-
-/// No test waits longer for anything.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 const PSK: [u8; 32] = [42; 32];
 
 /// So many are sent before the node has counted them: no socket buffer overflows, and none is lost uncounted.
 const BATCH: usize = 64;
-
-fn here() -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, 0).into()
-}
-
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
-}
 
 async fn mesh() -> Mesh {
     MeshBuilder::new(here(), PSK).build().await.unwrap()
@@ -51,7 +38,7 @@ fn junk(number: usize, recorded: &[Vec<u8>]) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flooded_node_keeps_its_sessions_and_counts_every_datagram() {
+async fn a_flooded_node_keeps_its_sessions_goes_on_measuring_them_and_counts_every_datagram() {
     let (target, through_relay, direct) = (mesh().await, mesh().await, mesh().await);
     let relay = Relay::to(target.local_addr()).await.unwrap();
     within("a session", through_relay.connect(relay.address())).await.unwrap();
@@ -73,8 +60,23 @@ async fn a_flooded_node_keeps_its_sessions_and_counts_every_datagram() {
     let stranger = UdpSocket::bind(here()).await.unwrap();
     let mut inbox = target.messages();
     let before = rejected(&target).await;
+    let round_trips = async || {
+        let mut all = Vec::new();
+        for mesh in [&target, &through_relay, &direct] {
+            all.extend(mesh.stats().await.unwrap().into_iter().map(|peer| peer.rtt));
+        }
+        all
+    };
+    let in_peace = round_trips().await;
     let mut sent = 0;
-    for round in 0..100_u32 {
+    let begun = Instant::now();
+    for round in 0_u32.. {
+        let amid = round_trips().await;
+        let measured = in_peace.iter().zip(&amid).filter(|(before, now)| before != now).count();
+        if round >= 100 && measured == in_peace.len() {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "not every round trip is measured: {in_peace:?}, then {amid:?}");
         for _ in 0..BATCH {
             stranger.send_to(&junk(sent, &recorded), target.local_addr()).await.unwrap();
             sent += 1;
@@ -101,7 +103,11 @@ async fn a_flooded_node_keeps_its_sessions_and_counts_every_datagram() {
     );
     for mesh in [&target, &through_relay, &direct] {
         let peers = mesh.stats().await.unwrap();
-        assert!(peers.iter().all(|peer| peer.health == Health::Healthy), "{peers:?}");
+        let is_well = |peer: &PeerView| {
+            peer.health == Health::Healthy
+                && peer.rtt.is_some_and(|rtt| rtt < LivenessConfig::default().heartbeat)
+        };
+        assert!(peers.iter().all(is_well), "{peers:?}");
         assert!(!peers.is_empty());
     }
     let mut answer = [0; 64];

@@ -1,33 +1,20 @@
 //! A mesh node and a bare Noise peer that was written from `PROTOCOL.md`, over a real UDP socket.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    net::SocketAddr,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use meshground::{Mesh, MeshBuilder, Messages};
 use meshground_node::{Identity, NodeConfig, RejectReason, Role, Suite};
 use meshground_tests::bare::{Ephemeral, Frame, Handshake, Keys, Session};
+use meshground_tests::waiting::{here, within};
 use tokio::net::UdpSocket;
-
-/// No test waits longer for anything.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 const PSK: [u8; 32] = [42; 32];
 const BARE_INDEX: u32 = 0x0bad_cafe;
 /// No connection to go on with.
 const NONE: u64 = 0;
-
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let Ok(done) = tokio::time::timeout(PATIENCE, future).await else {
-        panic!("{what}: not within {PATIENCE:?}");
-    };
-    done
-}
-
-fn here() -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, 0).into()
-}
 
 fn unix_micros() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();

@@ -14,10 +14,8 @@ use std::{
 
 use meshground::{CallOptions, ClusterConfig, ClusterHarness, Mesh, Request, Subscription};
 use meshground_shared::{EventKind, Health, NodeId};
+use meshground_tests::waiting::{PATIENCE, within};
 use tokio::task::JoinSet;
-
-/// No test waits longer for anything that is not load.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 const NODES: usize = 5;
 
@@ -26,10 +24,6 @@ const STREAM: usize = 1 << 20;
 
 /// The length of a message.
 const MESSAGE: usize = 1_000;
-
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
-}
 
 fn soak() -> Duration {
     let seconds = std::env::var("MESHGROUND_SOAK_SECS").ok();

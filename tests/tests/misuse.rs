@@ -17,22 +17,11 @@ use meshground_node::{
     NodeConfig, NodeId, Now, RekeyConfig, SendError, WallTime,
 };
 use meshground_shared::{ClusterPhase, LinkFault, RejectReason};
+use meshground_tests::waiting::{here, within};
 
-const PATIENCE: Duration = Duration::from_secs(30);
 const PSK: [u8; 32] = [42; 32];
 /// Nobody has this id.
 const NOBODY: NodeId = NodeId(u64::MAX);
-
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let Ok(done) = tokio::time::timeout(PATIENCE, future).await else {
-        panic!("{what}: not within {PATIENCE:?}");
-    };
-    done
-}
-
-fn here() -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, 0).into()
-}
 
 async fn mesh() -> Mesh {
     MeshBuilder::new(here(), PSK).build().await.unwrap()

@@ -28,7 +28,7 @@ mod upheaval;
 
 use std::time::Duration;
 
-use meshground_node::{Health, NodeConfig, NodeEvent, RejectReason, SendError, SessionEnd};
+use meshground_node::{Health, NodeConfig, NodeEvent, RejectReason, SendError, SessionEnd, StreamEvent};
 use meshground_tests::sim::{Datagram, Faults, Network, seeds};
 
 const PSK: [u8; 32] = [42; 32];
@@ -423,8 +423,8 @@ fn a_dial_to_an_unexpected_or_own_address_says_so() {
             _ => None,
         })
         .collect();
-    let wrong = format!("expected node {id}, but {other_id} answered");
-    assert_eq!(errors, [wrong, "the address is this node's own".to_owned()]);
+    let wrong = format!("expected node {id}, but {other_id} answered; is the address right?");
+    assert_eq!(errors, [wrong, "the address is this node's own; dial another".to_owned()]);
 }
 
 #[test]
@@ -508,5 +508,61 @@ fn a_handshake_survives_a_forged_copy_of_each_of_its_messages() {
             net.run_for(Duration::from_millis(50));
             assert!(net.is_converged(), "message {}, byte {byte}", step + 1);
         }
+    }
+}
+
+#[test]
+fn whatever_is_said_goes_between_nodes_whose_datagrams_have_any_length_there_is() {
+    let lengths = [512, 1_452, 65_507];
+    let mut net = Network::new(1, Faults::NONE);
+    for max_datagram in lengths {
+        net.add(NodeConfig { max_datagram, ..config() });
+    }
+    net.dial_all();
+    net.run_until(PATIENCE, Network::is_converged).expect("a good network converges");
+    net.run_for(Duration::from_secs(1));
+    net.tap = Some(Vec::new());
+    let max = net.act(0, |node, _| node.max_message());
+    for (from, to) in [(0, 2), (2, 0), (1, 2), (2, 1), (0, 1), (1, 0)] {
+        let id = net.id(to);
+        let salt = u8::try_from(from).expect("few");
+        net.act(from, |node, now| {
+            node.send(now, id, &vec![salt; max]).expect("it is as long as one may be");
+            let stream = node.open_stream(now, id).expect("a session");
+            assert_eq!(node.write_stream(now, id, stream, &vec![salt; 200_000]), Ok(200_000));
+            node.finish_stream(now, id, stream).expect("just opened");
+        });
+    }
+    net.run_for(Duration::from_secs(5));
+    for to in 0..3 {
+        let messages = net.messages(to);
+        let opened = |event: &NodeEvent| match event {
+            NodeEvent::Stream { peer, event: StreamEvent::Opened(stream) } => Some((*peer, *stream)),
+            _ => None,
+        };
+        let streams: Vec<_> = net.members[to].told().filter_map(opened).collect();
+        assert_eq!((messages.len(), streams.len()), (2, 2), "at {to}");
+        for from in (0..3).filter(|from| *from != to) {
+            let (id, salt) = (net.id(from), u8::try_from(from).expect("few"));
+            assert!(messages.contains(&(id, vec![salt; max])), "from {from} to {to}");
+            let (_, stream) = *streams.iter().find(|(peer, _)| *peer == id).expect("one each");
+            let mut got = Vec::new();
+            net.act(to, |node, now| {
+                while node
+                    .read_stream(now, id, stream, 1 << 20, &mut got)
+                    .expect("it goes on")
+                    .expect("it is there")
+                    > 0
+                {}
+            });
+            assert!(got == vec![salt; 200_000], "from {from} to {to}");
+        }
+    }
+    // That none is longer is looked at after every step.
+    let sent = net.tap.take().expect("tapped");
+    for (member, most) in net.members.iter().zip(lengths) {
+        let longest =
+            sent.iter().filter(|datagram| datagram.from == member.address).map(|it| it.bytes.len()).max();
+        assert!(longest.is_some_and(|longest| longest > most / 2), "{longest:?} of {most}");
     }
 }

@@ -1,7 +1,6 @@
 //! What somebody on the path can learn and do.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,22 +12,9 @@ use meshground::{ClusterConfig, ClusterHarness, Mesh, MeshBuilder, Messages, Sub
 use meshground_node::{Identity, RejectReason};
 use meshground_shared::EventKind;
 use meshground_tests::relay::{Relay, Toward};
-
-/// No test waits longer for anything.
-const PATIENCE: Duration = Duration::from_secs(30);
+use meshground_tests::waiting::{here, within};
 
 const PSK: [u8; 32] = [42; 32];
-
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let Ok(done) = tokio::time::timeout(PATIENCE, future).await else {
-        panic!("{what}: not within {PATIENCE:?}");
-    };
-    done
-}
-
-fn here() -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, 0).into()
-}
 
 async fn mesh(identity: &Identity) -> Mesh {
     MeshBuilder::new(here(), PSK).identity(identity.clone()).build().await.unwrap()

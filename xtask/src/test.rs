@@ -34,6 +34,8 @@ const BROWSER_FEATURE: &str = "browser";
 const NIGHTLY: [(&str, &str); 2] = [("MESHGROUND_EFFORT", "40"), ("MESHGROUND_SOAK_SECS", "600")];
 /// The member that runs natively and in WASM.
 const NODE: &str = "meshground-node";
+/// The member that others take for their tests, without what its server needs.
+const HARNESS: &str = "meshground";
 const BROWSER_TESTS: &str = "tests in a real browser";
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
@@ -55,6 +57,12 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     let all = Members { workspace, browser: has_browser_tests };
     report
         .step("clippy", |step| step.run(all.cargo("clippy").args(["--all-targets", "--", "-D", "warnings"])));
+    report.step("clippy, harness without the server", |step| {
+        // As others' tests depend on it. What the server alone needs must be missed by nothing else.
+        let mut cargo = workspace.cargo();
+        cargo.args(["clippy", "--locked", "-p", HARNESS, "--lib", "--no-default-features"]);
+        step.run(cargo.args(["--", "-D", "warnings"]))
+    });
     report.step("clippy, page", |step| {
         step.run(page_cargo(workspace, "clippy", tools.as_ref()).args([
             "--all-targets",

@@ -28,16 +28,25 @@ impl Streams {
 
     /// Opens a stream, as soon as the peer allows another, and if need be as soon as it is reached over others.
     pub(super) fn open(&mut self, node: &mut Node, reach: &mut Reach, peer: NodeId, opening: Opening) {
+        if opening.is_closed() {
+            return;
+        }
         let outcome = match node.open_stream(now(), peer) {
-            Err(StreamError::TooMany) => return self.waiting.push((peer, opening)),
-            Err(StreamError::NoSession(_)) if reach.begin(node, peer) => {
-                return self.waiting.push((peer, opening));
-            }
+            Err(StreamError::TooMany) => return self.hold(peer, opening),
+            Err(StreamError::NoSession(_)) if reach.begin(node, peer) => return self.hold(peer, opening),
             Ok(id) => Ok(Stream::new(self.insert(peer, id), Arc::clone(&self.desk))),
             Err(error) => Err(error),
         };
         // One that nobody waits for any more is given up as it is dropped.
         let _ = opening.send(outcome);
+    }
+
+    fn hold(&mut self, peer: NodeId, opening: Opening) {
+        // Whoever gives up and asks again, for as long as nothing can be opened, must not make this grow.
+        if self.waiting.len() == self.waiting.capacity() {
+            self.waiting.retain(|(_, opening)| !opening.is_closed());
+        }
+        self.waiting.push((peer, opening));
     }
 
     fn insert(&mut self, peer: NodeId, id: StreamId) -> Arc<Shared> {

@@ -135,8 +135,10 @@ impl MeshBuilder {
     ///
     /// # Errors
     /// When the configuration is out of range, the socket cannot be opened, or there is no runtime.
-    // Async because it must run within a runtime, and so that it may come to need one.
-    #[allow(clippy::unused_async)]
+    #[allow(
+        clippy::unused_async,
+        reason = "it must run within a runtime, and may come to wait for something"
+    )]
     pub async fn build(self) -> Result<Mesh, MeshError> {
         self.start()
     }

@@ -300,7 +300,7 @@ pub struct Responder {
 
 impl Responder {
     /// Sends one item (at most [`MAX_BODY`](meshground_node::MAX_BODY) bytes); returns when the node has taken it, and
-    /// waits while the caller is slower.
+    /// waits while the caller is slower. Dropped before it returns, the item is sent all the same.
     ///
     /// # Errors
     /// [`MeshError::Reply`] when it is too large or the call is over; [`MeshError::Closed`].

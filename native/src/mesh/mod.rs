@@ -59,6 +59,10 @@ pub const COMMAND_QUEUE: usize = 256;
 /// The node runs in a task of its own, which owns its socket, until [`shutdown`](Self::shutdown),
 /// [`crash`](Self::crash) or the last clone's drop, which is a crash. It works under any tokio runtime with I/O and
 /// time enabled, a current-thread one as well.
+///
+/// Every future may be dropped. One that waits for something ([`accept`](Self::accept), say) has then taken nothing; one
+/// that asks or changes something ([`stats`](Self::stats), [`announce_capabilities`](Self::announce_capabilities)) has
+/// either done so or not; and where dropping it calls nothing off, or loses something, that is said.
 #[derive(Clone)]
 pub struct Mesh {
     inner: Arc<Inner>,
@@ -101,7 +105,9 @@ pub enum MeshError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The UDP socket could not be opened.
-    #[error("cannot open a UDP socket on {address}: {reason}")]
+    #[error(
+        "cannot open a UDP socket on {address}: {reason}; take an address of this machine, and port 0 for one that is free"
+    )]
     Bind {
         /// The address asked for.
         address: SocketAddr,
@@ -109,7 +115,7 @@ pub enum MeshError {
         reason: String,
     },
     /// There is no tokio runtime with I/O and time to run on.
-    #[error("a mesh node needs a tokio runtime to run on")]
+    #[error("a mesh node needs a tokio runtime to run on; build it within one that has I/O and time enabled")]
     NoRuntime,
     /// A dial came to nothing.
     #[error("cannot connect to {address}: {error}")]
@@ -308,7 +314,8 @@ impl Mesh {
         Ok(self.ask(|opening| Command::OpenStream { peer, opening }).await??)
     }
 
-    /// The next stream a peer opens; `None` once the node is down. At most [`ACCEPT_QUEUE`] wait; more are reset.
+    /// The next stream a peer opens; `None` once the node is down. At most [`ACCEPT_QUEUE`] wait; more are reset. What
+    /// nobody reads holds up the peer: once 4 MiB of all its streams wait here, no more comes of any, calls included.
     /// Cancel-safe, and each stream is accepted once, however many callers wait.
     pub async fn accept_stream(&self) -> Option<Stream> {
         self.inner.desk.accept().await

@@ -82,6 +82,7 @@ impl Mesh {
     /// Comes to a session with `target` over other nodes, sealed end to end; for one there is a
     /// [route](Self::routes) to, and no session with. Everything a session carries goes over it. It ends when it has
     /// carried nothing for a minute. Whoever sends, calls or opens a stream need not ask for it: that comes to one by itself.
+    /// Dropping the future does not call the handshake off.
     ///
     /// # Errors
     /// [`MeshError::Relay`] when none comes about within the handshake budget; [`MeshError::Closed`].

@@ -411,7 +411,7 @@ impl ReceiveStream {
         }
     }
 
-    /// Reads everything up to the end.
+    /// Reads everything up to the end. Dropped before it returns, what it has read is lost.
     ///
     /// # Errors
     /// As [`read`](Self::read), and [`MeshError::TooLong`] when there are more than `limit` bytes; the stream is stopped

@@ -84,13 +84,13 @@ impl Congestion {
     pub(crate) fn pace(&mut self, now: Instant, rtt: Duration) -> Result<(), Instant> {
         // Section 7.7, N = 1.25; twice that in slow start, where the window doubles with every round.
         let factor = if self.window < self.slow_start_until { 2.5 } else { 1.25 };
-        #[allow(clippy::cast_precision_loss)]
+        #[allow(clippy::cast_precision_loss, reason = "a window is far below 2^52")]
         let rate = self.window as f64 * factor / rtt.as_secs_f64().max(1e-6);
         self.pacer.refill(now, rate, BURST_PACKETS * self.packet);
         if self.pacer.tokens >= self.packet {
             return Ok(());
         }
-        #[allow(clippy::cast_precision_loss)]
+        #[allow(clippy::cast_precision_loss, reason = "a window is far below 2^52")]
         let wait = (self.packet - self.pacer.tokens) as f64 / rate;
         Err(now + Duration::from_secs_f64(wait).max(Duration::from_micros(1)))
     }
@@ -111,7 +111,7 @@ struct Pacer {
 impl Pacer {
     fn refill(&mut self, now: Instant, rate: f64, least: usize) {
         let elapsed = now.saturating_since(self.at);
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "such a cast saturates")]
         let bytes = |time: Duration| (rate * time.as_secs_f64()) as usize;
         let fresh = bytes(elapsed);
         if fresh == 0 {

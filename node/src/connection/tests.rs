@@ -300,6 +300,27 @@ fn a_window_adapts_to_what_the_path_takes() {
     assert!(pair.ends[0].congestion.window() < wide / 4);
 }
 
+/// RFC 9002, section 7.6.
+#[test]
+fn a_path_that_carried_nothing_for_long_begins_anew_with_the_least_window() {
+    let mut pair = Pair::new(0, 1);
+    pair.transfer(4_000_000);
+    let wide = pair.ends[0].congestion.window();
+    let stream = pair.open(0);
+    pair.ends[0].streams.write(stream, &vec![1; 50_000]).unwrap();
+    pair.loss = 1_000;
+    let until = pair.now + Duration::from_secs(10);
+    while pair.now < until {
+        assert!(pair.step());
+    }
+    assert_eq!(pair.ends[0].congestion.window(), wide, "nothing tells yet that anything is lost");
+    pair.loss = 0;
+    while pair.ends[0].congestion.window() == wide {
+        assert!(pair.step());
+    }
+    assert_eq!(pair.ends[0].congestion.window(), 2 * (ROOM + PACKET_OVERHEAD));
+}
+
 #[test]
 fn messages_get_their_turn_beside_acknowledgements_and_a_stream_without_end() {
     let mut now = Instant::from_micros(1_000);

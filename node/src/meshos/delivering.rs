@@ -360,13 +360,9 @@ fn fitting(outcomes: impl Iterator<Item = Settled>) -> Vec<Settled> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{
-            SpawnRequest,
-            testing::{alone, at, call_of, work_off},
-        },
+        super::testing::{at, call_of, with_a_daemon},
         *,
     };
-    use crate::daemon::EntityKeypair;
 
     const PEER: NodeId = NodeId(77);
 
@@ -405,13 +401,7 @@ mod tests {
 
     #[test]
     fn of_one_sender_and_daemon_one_answer_is_owed_and_not_more_than_may_be_of_all() {
-        let (mut os, mut node) = alone();
-        let keypair = EntityKeypair::from_seed([9; 32]);
-        let daemon = keypair.origin_hash();
-        let (kind, args) = ("mute".to_owned(), String::new());
-        let request = SpawnRequest { keypair, kind, args, state: None, cause: None };
-        os.spawn(at(0), &mut node, request).unwrap();
-        work_off(&mut os, &mut node);
+        let (mut os, mut node, daemon) = with_a_daemon();
         let mut bring = |os: &mut MeshOs, life, number| {
             let call = call_of(PEER, number);
             let body = wire::encode(&Delivery { daemon: daemon.0, life, first: 1, events: vec![message(1)] });
@@ -436,13 +426,7 @@ mod tests {
 
     #[test]
     fn whoever_sends_to_a_place_that_there_is_not_is_told_which() {
-        let (mut os, mut node) = alone();
-        let keypair = EntityKeypair::from_seed([9; 32]);
-        let daemon = keypair.origin_hash();
-        let (kind, args) = ("mute".to_owned(), String::new());
-        let request = SpawnRequest { keypair, kind, args, state: None, cause: None };
-        os.spawn(at(0), &mut node, request).unwrap();
-        work_off(&mut os, &mut node);
+        let (mut os, _, daemon) = with_a_daemon();
         os.send_from(at(0).instant, daemon, Address::Member(3), vec![1], Some(5));
         let (_, told) = os.deliveries.dispatch(daemon).expect("it is told");
         let error = DeliverError::NoMember(3);

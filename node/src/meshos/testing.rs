@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use meshground_shared::NodeId;
+use meshground_shared::{DaemonId, NodeId};
 
-use super::{MeshOs, MeshOsConfig};
+use super::{MeshOs, MeshOsConfig, SpawnRequest};
 use crate::{
     config::NodeConfig,
-    daemon::{DaemonError, DaemonEvent, DaemonOrder, MeshDaemon, Outputs},
+    daemon::{DaemonError, DaemonEvent, DaemonOrder, EntityKeypair, MeshDaemon, Outputs},
     identity::Identity,
     node::Node,
     rpc::CallId,
@@ -51,6 +51,18 @@ pub(super) fn alone() -> (MeshOs, Node) {
     let make = |_: &DaemonOrder| -> Result<Box<dyn MeshDaemon>, DaemonError> { Ok(Box::new(Mute)) };
     os.register_factory(at(0), "mute", Arc::new(make));
     (os, node)
+}
+
+/// A node that knows nobody and runs one daemon, of the kind `mute`.
+pub(super) fn with_a_daemon() -> (MeshOs, Node, DaemonId) {
+    let (mut os, mut node) = alone();
+    let keypair = EntityKeypair::from_seed([9; 32]);
+    let daemon = keypair.origin_hash();
+    let (kind, args) = ("mute".to_owned(), String::new());
+    os.spawn(at(0), &mut node, SpawnRequest { keypair, kind, args, state: None, cause: None })
+        .expect("nothing else runs");
+    work_off(&mut os, &mut node);
+    (os, node, daemon)
 }
 
 /// Has daemons do what they have been given.

@@ -114,22 +114,24 @@ pub enum CallError {
     #[error("too many calls are under way; wait until one is over")]
     TooMany,
     /// No answer came in time.
-    #[error("no answer within {0:?}")]
+    #[error(
+        "no answer within {0:?}; whether it was done is not known: wait longer, or ask again if that does no harm"
+    )]
     Deadline(Duration),
     /// The caller called it off.
-    #[error("the call was cancelled")]
+    #[error("the call was called off; call again if an answer is still wanted")]
     Cancelled,
     /// The peer left, was forgotten or started anew before it had answered.
     #[error("the peer is gone, and whether it did anything is not known; connect again and ask anew")]
     Lost,
     /// The peer serves no such method.
-    #[error("the peer serves no method of this name")]
+    #[error("the peer serves no method of this name; check the name, or have the peer serve it")]
     UnknownMethod,
     /// The peer has too much to do.
     #[error("the peer has too much to do; call again later")]
     Overloaded,
     /// Whatever worked on it at the peer failed.
-    #[error("the method failed at the peer")]
+    #[error("the method failed at the peer; what went wrong is to be found there")]
     Failed,
     /// The peer said no, with a code of the application's from [`APPLICATION_CODES`] up.
     #[error("refused with code {code}: {reason}")]
@@ -140,7 +142,7 @@ pub enum CallError {
         reason: String,
     },
     /// The peer's answer could not be read.
-    #[error("the answer could not be read")]
+    #[error("the answer could not be read; does the peer run the same version?")]
     Malformed,
 }
 
@@ -173,14 +175,19 @@ impl CallError {
         }
     }
 
-    /// What a code that travelled means.
-    pub(crate) fn from_wire(code: u64, reason: String, deadline: Option<Duration>) -> Self {
+    /// What a code that travelled means for a call with this deadline and so many bytes of a request.
+    pub(crate) fn from_wire(
+        code: u64,
+        reason: String,
+        deadline: Option<Duration>,
+        request_bytes: u64,
+    ) -> Self {
         match code {
             1 => Self::UnknownMethod,
             2 => Self::Overloaded,
             3 => Self::Deadline(deadline.unwrap_or_default()),
             4 => Self::Failed,
-            5 => Self::TooLarge(0),
+            5 => Self::TooLarge(usize::try_from(request_bytes).unwrap_or(usize::MAX)),
             7 => Self::Cancelled,
             APPLICATION_CODES.. => Self::Refused { code, reason },
             _ => Self::Malformed,

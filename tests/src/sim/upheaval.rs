@@ -102,6 +102,10 @@ impl Upheaval {
             let mut config = NodeConfig::new(PSK);
             config.suite = [None, Some(Suite::Aes256Gcm), Some(Suite::ChaCha20Poly1305)][below(&mut net, 3)];
             config.handshake.max_dials = 1 + below(&mut net, 3);
+            // What is measured is measured with what nodes do by default.
+            if members.is_none() {
+                config.max_datagram = [512, 1_452, 9_000][below(&mut net, 3)];
+            }
             if below(&mut net, 2) == 0 {
                 config.liveness.forget = Duration::from_secs(3);
             }

@@ -35,16 +35,7 @@ use meshground_shared::{
     ClusterPhase, CommandId, Event, EventKind, Health, NodeId, NodeState, SessionEnd, Snapshot, StopReason,
     Topology,
 };
-
-/// No test waits longer for anything. Far beyond what it takes, so that a busy machine fails nothing.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let Ok(done) = tokio::time::timeout(PATIENCE, future).await else {
-        panic!("{what}: not within {PATIENCE:?}");
-    };
-    done
-}
+use meshground_tests::waiting::{PATIENCE, within};
 
 /// Folds events until the cluster looks as wanted.
 async fn until(cluster: &ClusterHarness, what: &str, wanted: impl Fn(&Snapshot) -> bool) -> Snapshot {

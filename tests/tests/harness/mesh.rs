@@ -1,6 +1,6 @@
 //! Single meshes.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use meshground::{Mesh, MeshError};
 
@@ -34,6 +34,23 @@ async fn two_meshes_connect_and_part_without_a_harness() {
     assert_eq!(a.connect(b.local_addr()).await, Err(meshground::MeshError::Closed));
     within("crash", b.crash()).await;
     assert!(b.is_closed());
+}
+
+#[tokio::test]
+async fn meshes_meet_over_ipv6_as_well() {
+    if std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        // The machine has none.
+        return;
+    }
+    let build = || MeshBuilder::new((Ipv6Addr::LOCALHOST, 0).into(), [42; 32]).build();
+    let (a, b) = (build().await.unwrap(), build().await.unwrap());
+    assert!(a.local_addr().is_ipv6());
+    let mut inbox = b.messages();
+    let peer = within("connect", a.connect(b.local_addr())).await.unwrap();
+    // More than one datagram, so that runs of them are sent and received.
+    a.send(peer, &vec![7; 100_000]).await.unwrap();
+    let message = within("the message", inbox.recv()).await.unwrap();
+    assert_eq!((message.from, message.payload.len()), (a.node_id(), 100_000));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -69,6 +69,25 @@ fn a_cut_in_both_directions_is_no_one_way_partition() {
 }
 
 #[test]
+fn a_crash_among_sixty_four_is_seen_by_all_within_a_second_and_a_half() {
+    let n = 64;
+    let mut net = converged(1, n);
+    // Until nobody goes by the slower pace of while there was much to dial any more.
+    net.run_for(Duration::from_secs(5));
+    net.crash(0);
+    let took = net
+        .run_until(PATIENCE, |net| (1..n).all(|other| net.verdict(other, 0) == Some(Health::Unreachable)))
+        .expect("it is seen");
+    assert!(took <= Duration::from_millis(1_500), "{took:?}");
+    let blamed = |number: usize| {
+        net.members[number]
+            .told()
+            .any(|event| matches!(event, NodeEvent::Health { peer, .. } if *peer != net.id(0)))
+    };
+    assert!(!(1..n).any(blamed), "nobody else was taken for dead");
+}
+
+#[test]
 fn a_big_mesh_stays_within_its_budget_of_heartbeats_and_keeps_the_rule_of_detection() {
     // Small figures stand for 64 and more nodes: the budget is that of a full mesh of 6.
     let mut config = super::config();

@@ -15,7 +15,7 @@ use meshground_tests::sim::{Faults, Network, each_seed};
 use super::{
     LIMIT,
     commanding::{break_glass, hosts, mesh, sign, submit},
-    entries, send, settled, spawn,
+    diaries, entries, send, settled, spawn, try_group,
     verbs::{begin_move, command, group, member, number_of, os, seen, view, was_restarted},
 };
 
@@ -207,18 +207,8 @@ fn what_is_called_off_or_promoted_names_the_command_that_said_so() {
     let is_end = |kind: &EventKind| matches!(kind, EventKind::MigrationChanged { migration } if migration.phase == MigrationPhase::Cancelled);
     assert_eq!(causes(&network, &before, is_end), [cause]);
 
-    let request = GroupRequest {
-        kind: GroupKind::Standby,
-        daemon: "diary".to_owned(),
-        args: String::new(),
-        count: 2,
-        name: "standby".to_owned(),
-        seed: [34; 32],
-        parent: None,
-        cause: Some(CommandId(u64::MAX)),
-    };
-    let ticket = network.act_os(0, |os, node, now| os.spawn_group(now, node, request)).expect("tried");
-    let Settlement::Group(Ok(id)) = settled(&mut network, 0, ticket) else { panic!("no group") };
+    let request = GroupRequest { cause: Some(CommandId(u64::MAX)), ..diaries(GroupKind::Standby, 2, 34) };
+    let id = try_group(&mut network, 0, request).expect("there are enough nodes");
     network.run_until(LIMIT, |network| is_whole(network, id)).expect("both are there");
     network.run_for(Duration::from_secs(2));
     let before = marks(&network);

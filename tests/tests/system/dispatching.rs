@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use meshground_node::{
     Action, DaemonError, DaemonEvent, DaemonId, DaemonOrder, Dispatch, GroupError, GroupId, GroupRequest,
     LoggingDispatcher, MaintenanceConfig, MeshDaemon, MeshOs, MeshOsConfig, MeshOsSnapshot, NodeId, OsEvent,
-    Outputs, Settlement,
+    Outputs,
     admin::{AdminVerifier, Operators},
 };
 use meshground_shared::{AdminVerb, Decision, GroupKind, Lifecycle, Maintenance};
@@ -19,7 +19,7 @@ use super::{
     commanding::{sign, submit},
     config,
     daemons::lifecycle,
-    send, settled, spawn,
+    diaries, send, settled, spawn, try_group,
 };
 
 /// So long things are left as they are, to see that nothing is decided again and again.
@@ -98,29 +98,8 @@ fn shown(network: &Network, number: usize) -> Vec<Action> {
     seen(network, number).actions.iter().map(|record| record.action.clone()).collect()
 }
 
-fn request(kind: GroupKind, daemon: &str, count: u32, seed: u8) -> GroupRequest {
-    GroupRequest {
-        kind,
-        daemon: daemon.to_owned(),
-        args: String::new(),
-        count,
-        name: format!("group {seed}"),
-        seed: [seed; 32],
-        parent: None,
-        cause: None,
-    }
-}
-
-fn try_group(network: &mut Network, at: usize, request: GroupRequest) -> Result<GroupId, GroupError> {
-    let ticket = network.act_os(at, |os, node, now| os.spawn_group(now, node, request)).expect("it is tried");
-    match settled(network, at, ticket) {
-        Settlement::Group(outcome) => outcome,
-        other => panic!("not about a group: {other:?}"),
-    }
-}
-
 fn replicas(network: &mut Network, at: usize, count: u32, seed: u8) -> GroupId {
-    try_group(network, at, request(GroupKind::Replica, "diary", count, seed)).expect("there are enough nodes")
+    try_group(network, at, diaries(GroupKind::Replica, count, seed)).expect("there are enough nodes")
 }
 
 /// The members of a group, as `at` sees them, and where they are to be.
@@ -147,7 +126,7 @@ fn where_a_new_groups_members_go_is_decided() {
     both(|logged| {
         let mut network = mesh(4);
         log(&mut network, 0, logged);
-        let outcome = try_group(&mut network, 0, request(GroupKind::Replica, "diary", 3, 1));
+        let outcome = try_group(&mut network, 0, diaries(GroupKind::Replica, 3, 1));
         network.run_for(WHILE);
         let placed = |actions: &[Action]| {
             let node = |action: &Action| match action {
@@ -206,7 +185,7 @@ fn where_a_lost_member_goes_is_decided() {
 fn who_goes_on_with_the_work_of_a_standby_group_is_decided() {
     both(|logged| {
         let mut network = mesh(5);
-        let standby = |seed: u8| request(GroupKind::Standby, "diary", 3, seed);
+        let standby = |seed: u8| diaries(GroupKind::Standby, 3, seed);
         let groups: Vec<GroupId> =
             (0..6).map(|seed| try_group(&mut network, 0, standby(seed)).expect("five nodes")).collect();
         let works_elsewhere =
@@ -265,7 +244,7 @@ fn starts_of_members_are_decided() {
     both(|logged| {
         let mut network = mesh(3);
         log(&mut network, 2, logged);
-        let outcome = try_group(&mut network, 0, request(GroupKind::Replica, "diary", 3, 1));
+        let outcome = try_group(&mut network, 0, diaries(GroupKind::Replica, 3, 1));
         network.run_for(Duration::from_secs(1));
         if logged {
             let decided = decided(&network, 2);
@@ -329,7 +308,8 @@ fn which_of_two_daemons_under_one_identity_stops_is_decided() {
 fn that_a_member_that_cannot_move_is_given_up_is_decided() {
     both(|logged| {
         let mut network = mesh(4);
-        let group = try_group(&mut network, 0, request(GroupKind::Replica, "stateless", 3, 1)).expect("four");
+        let stateless = GroupRequest { daemon: "stateless".to_owned(), ..diaries(GroupKind::Replica, 3, 1) };
+        let group = try_group(&mut network, 0, stateless).expect("four");
         let (daemon, node) = members(&network, 0, group)[0];
         let (node, drained) = (node.expect("placed"), number_of(&network, node.expect("placed")));
         let other = (drained + 1) % 4;
@@ -449,7 +429,7 @@ fn a_full_log_says_what_it_loses_until_it_is_read() {
     let small = Dispatch::Log(LoggingDispatcher::new(1));
     network.act_os(0, |os, _, _| os.set_dispatch(small));
     let begin = |network: &mut Network, seed: u8| {
-        let request = request(GroupKind::Replica, "diary", 3, seed);
+        let request = diaries(GroupKind::Replica, 3, seed);
         network.act_os(0, |os, node, now| os.spawn_group(now, node, request)).expect("it is tried");
         network.run_for(Duration::from_secs(1));
     };

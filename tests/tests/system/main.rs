@@ -14,7 +14,11 @@ mod verbs;
 
 use std::time::Duration;
 
-use meshground_node::{DaemonId, EntityKeypair, MeshOsConfig, NodeConfig, Settlement, SpawnRequest, Ticket};
+use meshground_node::{
+    DaemonId, EntityKeypair, GroupError, GroupId, GroupRequest, MeshOsConfig, NodeConfig, Settlement,
+    SpawnRequest, Ticket,
+};
+use meshground_shared::GroupKind;
 use meshground_tests::{
     daemons::Diary,
     sim::{Faults, Network},
@@ -38,16 +42,22 @@ fn config() -> NodeConfig {
     config
 }
 
-/// A converged full mesh of equipped nodes.
+/// A converged full mesh of equipped nodes, each of which has heard what the others can make.
 fn mesh(seed: u64, faults: Faults, count: usize) -> Network {
+    let mut network = converged(seed, faults, count, &MeshOsConfig::default());
+    network.run_until(LIMIT, all_acquainted).expect("everybody hears what runs where");
+    network
+}
+
+/// A converged full mesh of nodes that are equipped like this, and can make diaries.
+fn converged(seed: u64, faults: Faults, count: usize, os: &MeshOsConfig) -> Network {
     let mut network = Network::new(seed, faults);
     for number in 0..count {
         network.add(config());
-        network.equip(number, MeshOsConfig::default(), Diary::prepare);
+        network.equip(number, os.clone(), Diary::prepare);
     }
     network.dial_all();
     network.run_until(LIMIT, Network::is_converged).expect("the mesh converges");
-    network.run_until(LIMIT, all_acquainted).expect("everybody hears what runs where");
     network
 }
 
@@ -70,6 +80,34 @@ fn spawn(network: &mut Network, number: usize, seed: u8) -> DaemonId {
     let ticket = network.act_os(number, |os, node, now| os.spawn(now, node, request)).expect("it is tried");
     assert_eq!(settled(network, number, ticket), Settlement::Spawned(Ok(id)));
     id
+}
+
+/// A group of diaries, as one asks for it.
+fn diaries(kind: GroupKind, count: u32, seed: u8) -> GroupRequest {
+    GroupRequest {
+        kind,
+        daemon: "diary".to_owned(),
+        args: String::new(),
+        count,
+        name: format!("group {seed}"),
+        seed: [seed; 32],
+        parent: None,
+        cause: None,
+    }
+}
+
+/// Makes a group, if that is possible.
+fn try_group(network: &mut Network, at: usize, request: GroupRequest) -> Result<GroupId, GroupError> {
+    let ticket = network.act_os(at, |os, node, now| os.spawn_group(now, node, request))?;
+    group_outcome(network, at, ticket)
+}
+
+/// What came of something that was done to a group.
+fn group_outcome(network: &mut Network, at: usize, ticket: Ticket) -> Result<GroupId, GroupError> {
+    match settled(network, at, ticket) {
+        Settlement::Group(outcome) => outcome,
+        other => panic!("not about a group: {other:?}"),
+    }
 }
 
 /// Waits until what was asked for is settled.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use meshground::{CallOptions, MeshError, Refusal, Request, mesh::MAX_HANDLERS};
+use meshground::{CallOptions, Mesh, MeshError, Refusal, Request, mesh::MAX_HANDLERS};
 use meshground_node::{CallError, MAX_BODY, ReplyError};
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -168,14 +168,9 @@ async fn an_answer_that_its_caller_drops_ends_for_its_sender() {
     within("the end of the work", end).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hundreds_of_calls_at_once_are_each_answered() {
-    let (a, b) = pair().await;
-    b.serve("echo", async |request: Request| {
-        tokio::task::yield_now().await;
-        Ok(request.body)
-    });
-    let asking = (0..640_u32).map(|n| {
+/// Has `a` call `echo` of `b` so many times at once.
+async fn each_of_so_many_is_answered(a: &Mesh, b: &Mesh, count: u32) {
+    let asking = (0..count).map(|n| {
         let (a, peer) = (a.clone(), b.node_id());
         tokio::spawn(async move {
             let answer = a.call(peer, "echo", n.to_le_bytes(), FOR_EVER).await;
@@ -188,19 +183,20 @@ async fn hundreds_of_calls_at_once_are_each_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hundreds_of_calls_at_once_are_each_answered() {
+    let (a, b) = pair().await;
+    b.serve("echo", async |request: Request| {
+        tokio::task::yield_now().await;
+        Ok(request.body)
+    });
+    each_of_so_many_is_answered(&a, &b, 640).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_thousand_calls_at_once_wait_their_turn_and_are_each_answered() {
     let (a, b) = pair().await;
     b.serve("echo", async |request: Request| Ok(request.body));
-    let asking = (0..5_000_u32).map(|n| {
-        let (a, peer) = (a.clone(), b.node_id());
-        tokio::spawn(async move {
-            let answer = a.call(peer, "echo", n.to_le_bytes(), FOR_EVER).await;
-            assert_eq!(answer, Ok(n.to_le_bytes().to_vec()));
-        })
-    });
-    for task in asking.collect::<Vec<_>>() {
-        within("every answer", task).await.unwrap();
-    }
+    each_of_so_many_is_answered(&a, &b, 5_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,19 +4,10 @@ mod calls;
 mod relays;
 mod streams;
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::net::Ipv4Addr;
 
 use meshground::{Mesh, MeshBuilder};
-
-/// No test waits longer for anything.
-const PATIENCE: Duration = Duration::from_mins(1);
-
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let Ok(done) = tokio::time::timeout(PATIENCE, future).await else {
-        panic!("{what}: not within {PATIENCE:?}");
-    };
-    done
-}
+use meshground_tests::waiting::within;
 
 async fn mesh() -> Mesh {
     MeshBuilder::new((Ipv4Addr::LOCALHOST, 0).into(), [7; 32]).build().await.unwrap()

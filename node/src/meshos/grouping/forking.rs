@@ -384,13 +384,9 @@ impl MeshOs {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::super::{
-            SpawnRequest,
-            testing::{alone, at, call_of, work_off},
-        },
+        super::super::testing::{alone, at, call_of, with_a_daemon},
         *,
     };
-    use crate::daemon::EntityKeypair;
 
     #[test]
     fn a_state_for_a_group_that_never_comes_is_let_go_where_there_is_no_group() {
@@ -419,13 +415,7 @@ mod tests {
 
     #[test]
     fn no_more_wait_for_a_daemon_to_be_forked_than_may() {
-        let (mut os, mut node) = alone();
-        let keypair = EntityKeypair::from_seed([9; 32]);
-        let parent = keypair.origin_hash();
-        let (kind, args) = ("mute".to_owned(), String::new());
-        let request = SpawnRequest { keypair, kind, args, state: None, cause: None };
-        os.spawn(at(0), &mut node, request).unwrap();
-        work_off(&mut os, &mut node);
+        let (mut os, mut node, parent) = with_a_daemon();
         let body = wire::encode(&ForkQuestion { parent: parent.0, root: [1; 32] });
         for number in 0..=MAX_SIGNING as u64 {
             os.on_fork(at(0), &mut node, call_of(NodeId(77), number), &body);

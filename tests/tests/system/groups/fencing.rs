@@ -13,9 +13,9 @@ use meshground_tests::{
 use super::{
     divide, really,
     standbys::{active, keeps, standby, stands},
-    try_group, view,
+    view,
 };
-use crate::{LIMIT, config, settled};
+use crate::{LIMIT, config, settled, try_group};
 
 /// A standby group on nodes 1 to 3: who works, and the two who stand by. Node 0 looks after it and makes no diaries.
 fn apart(seed: u64) -> (Network, GroupId, DaemonId, [usize; 3]) {

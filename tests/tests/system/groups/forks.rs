@@ -9,8 +9,8 @@ use meshground_node::{
 use meshground_shared::{GroupKind, IceVerb};
 use meshground_tests::sim::{Faults, Network, each_seed};
 
-use super::{group_outcome, heals, mesh, really, request, running, try_group, view};
-use crate::settled;
+use super::{heals, mesh, really, request, running, view};
+use crate::{group_outcome, settled, try_group};
 
 fn forks(count: u32, parent: DaemonId) -> GroupRequest {
     GroupRequest { kind: GroupKind::Fork, parent: Some(parent), ..request(count, 9) }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use meshground_shared::GroupHealth;
 use meshground_tests::sim::{Faults, each_seed};
 
-use super::{divide, heals, mesh, nobody_runs_twice, really, rejoin, request, running, try_group, view};
-use crate::BAD;
+use super::{divide, heals, mesh, nobody_runs_twice, really, rejoin, request, running, view};
+use crate::{BAD, settled, try_group};
 
 #[test]
 fn a_lost_member_is_placed_anew_and_the_node_takes_part_again_when_it_returns() {
@@ -141,4 +141,21 @@ fn whatever_happens_to_nodes_groups_come_right_in_the_end() {
         heals(&mut network, second, 4);
         nobody_runs_twice(&network);
     });
+}
+
+#[test]
+fn a_member_that_is_stopped_where_no_other_node_is_free_comes_back_where_it_was() {
+    let mut network = mesh(1, Faults::NONE, 3);
+    let group = try_group(&mut network, 0, request(3, 1)).expect("three nodes");
+    heals(&mut network, group, 3);
+    for _ in 0..3 {
+        let at = really(&network, group)[&1][0];
+        let daemon = view(&network, 0, group).expect("it knows").members[1].daemon;
+        let stop = network.act_os(at, |os, node, now| os.stop(now, node, daemon, None, None));
+        settled(&mut network, at, stop.expect("it is there"));
+        assert!(!really(&network, group).contains_key(&1), "it is stopped");
+        network.run_for(Duration::from_secs(1));
+        heals(&mut network, group, 3);
+        assert_eq!(really(&network, group)[&1], [at], "there is no other place for it");
+    }
 }

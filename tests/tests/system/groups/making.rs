@@ -7,10 +7,8 @@ use meshground_node::{GroupError, GroupId, GroupRequest, MeshOs, OsEvent, PickSt
 use meshground_shared::{EventKind, GroupHealth, Lifecycle};
 use meshground_tests::sim::{Faults, Network, each_seed};
 
-use super::{
-    divide, group_outcome, heals, mesh, nobody_runs_twice, really, rejoin, request, try_group, view,
-};
-use crate::{BAD, LIMIT};
+use super::{divide, heals, mesh, nobody_runs_twice, really, rejoin, request, view};
+use crate::{BAD, LIMIT, group_outcome, try_group};
 
 #[test]
 fn members_run_on_different_nodes_and_everyone_knows_where() {

@@ -10,11 +10,11 @@ mod standbys;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use meshground_node::{DaemonId, GroupError, GroupId, GroupRequest, NodeId, Settlement, Ticket};
+use meshground_node::{DaemonId, GroupId, GroupRequest, NodeId};
 use meshground_shared::{GroupHealth, GroupKind, GroupView};
 use meshground_tests::sim::{Faults, Network};
 
-use crate::{LIMIT, settled};
+use crate::{LIMIT, diaries};
 
 /// A converged mesh in which everybody has heard what everybody runs.
 fn mesh(seed: u64, faults: Faults, count: usize) -> Network {
@@ -24,28 +24,7 @@ fn mesh(seed: u64, faults: Faults, count: usize) -> Network {
 }
 
 fn request(count: u32, seed: u8) -> GroupRequest {
-    GroupRequest {
-        kind: GroupKind::Replica,
-        daemon: "diary".to_owned(),
-        args: String::new(),
-        count,
-        name: format!("group {seed}"),
-        seed: [seed; 32],
-        parent: None,
-        cause: None,
-    }
-}
-
-fn try_group(network: &mut Network, at: usize, request: GroupRequest) -> Result<GroupId, GroupError> {
-    let ticket = network.act_os(at, |os, node, now| os.spawn_group(now, node, request))?;
-    group_outcome(network, at, ticket)
-}
-
-fn group_outcome(network: &mut Network, at: usize, ticket: Ticket) -> Result<GroupId, GroupError> {
-    match settled(network, at, ticket) {
-        Settlement::Group(outcome) => outcome,
-        other => panic!("not about a group: {other:?}"),
-    }
+    diaries(GroupKind::Replica, count, seed)
 }
 
 fn running(network: &Network) -> Vec<usize> {

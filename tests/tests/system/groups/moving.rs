@@ -12,8 +12,8 @@ use meshground_tests::{
     sim::{Faults, Network, each_seed},
 };
 
-use super::{heals, mesh, nobody_runs_twice, really, rejoin, request, running, try_group, view, wrong};
-use crate::{BAD, LIMIT, config, settled};
+use super::{heals, mesh, nobody_runs_twice, really, rejoin, request, running, view, wrong};
+use crate::{BAD, LIMIT, config, settled, try_group};
 
 #[test]
 fn a_node_that_is_new_takes_members_over_from_those_that_have_many() {

@@ -7,8 +7,8 @@ use meshground_node::{DaemonId, DeliverError, GroupId, GroupRequest, MeshOs, Set
 use meshground_shared::{GroupHealth, GroupKind};
 use meshground_tests::sim::{Faults, Network, each_seed};
 
-use super::{divide, group_outcome, mesh, really, rejoin, request, running, try_group, view};
-use crate::{BAD, LIMIT, settled};
+use super::{divide, mesh, really, rejoin, request, running, view};
+use crate::{BAD, LIMIT, group_outcome, settled, try_group};
 
 pub(super) fn standby(count: u32) -> GroupRequest {
     GroupRequest { kind: GroupKind::Standby, ..request(count, 11) }

@@ -7,13 +7,11 @@ mod checks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use meshground_node::admin::{AdminVerifier, Operators};
-use meshground_node::{DaemonId, GroupId, Instant, MaintenanceConfig, MeshOs, MeshOsConfig, NodeId, Ticket};
+use meshground_node::{DaemonId, GroupId, Instant, MaintenanceConfig, MeshOs, NodeId, Ticket};
 use meshground_shared::{AdminVerb, GroupKind, IceVerb};
-use meshground_tests::daemons::Diary;
 use meshground_tests::sim::{Faults, Network, each_seed};
 
-use crate::{BAD, LIMIT, all_acquainted, config};
+use crate::{BAD, LIMIT, all_acquainted, commanding::obeying, converged};
 
 const MEMBERS: usize = 5;
 
@@ -106,15 +104,8 @@ struct Upheaval {
 
 impl Upheaval {
     fn new(seed: u64) -> Self {
-        let mut net = Network::new(seed, Faults { loss: 0.05, corruption: 0.0, ..BAD });
-        for number in 0..MEMBERS {
-            net.add(config());
-            let verifier = AdminVerifier::allow_demo(Operators::demo());
-            let os = MeshOsConfig { verifier, maintenance: MAINTENANCE, ..MeshOsConfig::default() };
-            net.equip(number, os, Diary::prepare);
-        }
-        net.dial_all();
-        net.run_until(LIMIT, Network::is_converged).expect("the mesh converges");
+        let faults = Faults { loss: 0.05, corruption: 0.0, ..BAD };
+        let mut net = converged(seed, faults, MEMBERS, &obeying(MAINTENANCE));
         net.run_until(LIMIT, all_acquainted).expect("everybody hears what runs where");
         Self {
             net,
