@@ -315,7 +315,7 @@ impl Mesh {
     }
 
     /// The next stream a peer opens; `None` once the node is down. At most [`ACCEPT_QUEUE`] wait; more are reset. What
-    /// nobody reads holds up the peer: once 4 MiB of all its streams wait here, no more comes of any, calls included.
+    /// nobody reads holds up the peer: once 3 MiB of all its streams wait here, no more comes of any; calls go on.
     /// Cancel-safe, and each stream is accepted once, however many callers wait.
     pub async fn accept_stream(&self) -> Option<Stream> {
         self.inner.desk.accept().await

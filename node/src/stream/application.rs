@@ -1,18 +1,26 @@
 //! What the application does with its streams.
 
-use super::{Stream, StreamError, StreamEvent, StreamId, StreamKind, Streams, receive::Read};
+use super::{STREAMS_APART, Stream, StreamError, StreamEvent, StreamId, StreamKind, Streams, receive::Read};
 
 impl Streams {
     /// Opens a stream. The other end learns of it with the first byte, the end or a reset.
     pub(crate) fn open(&mut self, kind: StreamKind) -> Result<StreamId, StreamError> {
-        if self.next_index >= self.open_limit {
+        let apart = if kind == StreamKind::Plain { STREAMS_APART } else { 0 };
+        if self.next_index + apart >= self.open_limit {
             self.open_blocked = true;
             return Err(StreamError::TooMany);
         }
         let id = StreamId::new(self.connection, self.next_index, kind, self.side);
         self.next_index += 1;
-        self.open.insert(id, Stream::new());
+        self.open.insert(id, Stream::new(kind));
         Ok(id)
+    }
+
+    /// What is written to this one goes as fast as the other end's application reads, whatever its kind.
+    pub(crate) fn set_bulk(&mut self, id: StreamId) {
+        if let Some(stream) = self.open.get_mut(&id) {
+            stream.bulk = true;
+        }
     }
 
     /// Takes as much of `data` as there is room for.

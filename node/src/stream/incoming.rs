@@ -55,8 +55,8 @@ impl Streams {
     /// The other end allows more bytes in all.
     pub(crate) fn on_max_data(&mut self, limit: u64) {
         if limit > self.send_limit {
-            // While there is room left, no stream waits for more of it.
-            let was_exhausted = self.sent >= self.send_limit;
+            // While there is room left for all, no stream waits for more of it.
+            let was_exhausted = self.fresh(true) == 0;
             self.send_limit = limit;
             if !was_exhausted {
                 return;
@@ -104,7 +104,7 @@ impl Streams {
         if self.closed.contains(id.index()) {
             return Ok(false);
         }
-        self.open.insert(id, Stream::new());
+        self.open.insert(id, Stream::new(id.kind()));
         self.events.push_back(StreamEvent::Opened(id));
         Ok(true)
     }

@@ -30,6 +30,11 @@ pub(crate) const DATA_WINDOW: u64 = 4 << 20;
 /// How many streams each end may have open that it opened itself.
 pub(crate) const MAX_STREAMS: u64 = 4_096;
 
+/// The last so many of the bytes and of the streams that the other end allows are left to calls: what its application does
+/// not read or accept must not keep its node from being asked.
+const DATA_APART: u64 = DATA_WINDOW / 4;
+const STREAMS_APART: u64 = MAX_STREAMS / 16;
+
 /// How many runs of bytes, with gaps between them, are remembered of all streams together; a piece that would be another
 /// is a violation, so that its packet counts as lost and it comes again later. One that goes on where the application
 /// reads is taken all the same. Losses among as many packets as may be under way make fewer.
@@ -89,6 +94,8 @@ pub enum StreamError {
 struct Stream {
     send: SendHalf,
     receive: ReceiveHalf,
+    /// It goes as fast as an application reads, so that it leaves [`DATA_APART`] alone.
+    bulk: bool,
     /// It stands in `ready`.
     queued: bool,
     /// Its end was told to have arrived.
@@ -98,10 +105,11 @@ struct Stream {
 }
 
 impl Stream {
-    fn new() -> Self {
+    fn new(kind: StreamKind) -> Self {
         Self {
             send: SendHalf::new(STREAM_WINDOW),
             receive: ReceiveHalf::default(),
+            bulk: kind == StreamKind::Plain,
             queued: false,
             finished: false,
             ranges: 0,
@@ -188,11 +196,16 @@ impl Streams {
         StreamId { wire, connection: self.connection }
     }
 
+    /// How many bytes may be sent for the first time.
+    fn fresh(&self, bulk: bool) -> u64 {
+        (self.send_limit - self.sent).saturating_sub(if bulk { DATA_APART } else { 0 })
+    }
+
     fn queue(&mut self, id: StreamId) {
-        let fresh = self.send_limit - self.sent;
+        let fresh = [false, true].map(|bulk| self.fresh(bulk));
         if let Some(stream) = self.open.get_mut(&id)
             && !stream.queued
-            && stream.send.has_output(fresh)
+            && stream.send.has_output(fresh[usize::from(stream.bulk)])
         {
             stream.queued = true;
             self.ready.push_back(id);
@@ -210,7 +223,8 @@ impl Streams {
         if self.open.get(&id).is_some_and(|stream| stream.receive.has_new_limit()) {
             self.limits.insert(id);
         }
-        if self.consumed + DATA_WINDOW - self.receive_limit >= DATA_WINDOW / 2 {
+        // By what calls have to themselves, if that is all there is.
+        if self.consumed + DATA_WINDOW - self.receive_limit >= DATA_APART / 2 {
             self.tell_data_limit = true;
         }
     }
@@ -229,7 +243,7 @@ impl Streams {
         if id.opener() != self.side {
             self.closed.insert(id.index()..id.index() + 1);
             self.closed_count += 1;
-            if self.closed_count + MAX_STREAMS - self.accept_limit >= MAX_STREAMS / 2 {
+            if self.closed_count + MAX_STREAMS - self.accept_limit >= STREAMS_APART / 2 {
                 self.tell_open_limit = true;
             }
         }

@@ -24,22 +24,24 @@ impl Streams {
         self.send_control(end, out, carried);
         while let Some(&id) = self.ready.front() {
             let room = end - out.len();
-            let fresh = self.send_limit - self.sent;
+            let fresh = [false, true].map(|bulk| self.fresh(bulk));
             let Some(stream) = self.open.get_mut(&id) else {
                 self.ready.pop_front();
                 continue;
             };
+            let fresh = fresh[usize::from(stream.bulk)];
             let before = stream.send.sent_to();
             let overhead = StreamPiece::overhead(id.wire, stream.send.size(), room);
             let piece = if room > overhead { stream.send.next(room - overhead, fresh) } else { None };
             if let Some(piece) = piece {
                 StreamPiece::put_start(id.wire, piece.offset, piece.end, piece.len, out);
                 stream.send.copy(piece.offset, piece.len, out);
-                self.sent += stream.send.sent_to() - before;
                 let len = piece.len as u64;
                 carried.push(Carried::Stream { stream: id.wire, offset: piece.offset, len, end: piece.end });
             }
-            let more = stream.send.has_output(self.send_limit - self.sent);
+            let sent = stream.send.sent_to() - before;
+            self.sent += sent;
+            let more = stream.send.has_output(fresh - sent);
             self.ready.pop_front();
             stream.queued = more;
             match (more, piece) {

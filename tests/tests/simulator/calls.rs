@@ -155,6 +155,67 @@ fn a_long_answer_waits_for_whoever_takes_it() {
     assert_eq!(u32::try_from(told(&net)), Ok(sent));
 }
 
+/// Calls member 1 with a body as long as may be, and has it answered with the same.
+fn echo_much(net: &mut Network) {
+    let before = requested(net, 1).len();
+    let body = vec![5; MAX_BODY];
+    let asked = call(net, "echo", &body, None);
+    let (served, _, got) = await_requests(net, before + 1).pop().expect("it was asked");
+    reply(net, served, &got);
+    end(net, served, Ok(()));
+    net.run_until(PATIENCE, |net| outcome(net, 0, asked).is_some()).expect("the answer arrives");
+    assert!(items(net, 0, asked) == [body]);
+}
+
+#[test]
+fn streams_that_nobody_reads_keep_no_call_from_being_answered() {
+    let mut net = converged(3, 2);
+    // As many as there may be, and as much as goes out on them, both ways.
+    for (number, peer) in [net.id(1), net.id(0)].into_iter().enumerate() {
+        while let Ok(stream) = net.act(number, |node, now| node.open_stream(now, peer)) {
+            net.act(number, |node, now| node.write_stream(now, peer, stream, &[1; 5_000]))
+                .expect("it is open");
+        }
+    }
+    net.run_for(Duration::from_secs(10));
+    let unread = open_streams(&net, 0);
+    assert!(unread > 4_000, "{unread}");
+    echo_much(&mut net);
+    // More of them than there may be streams at once, and all answered.
+    let mut answered = 0;
+    while answered < 1_000 {
+        let peer = net.id(1);
+        while net.act(0, |node, now| node.call(now, peer, "nothing", b"", None)).is_ok() {}
+        net.run_for(Duration::from_millis(100));
+        let asked: Vec<CallId> =
+            requested(&net, 1).into_iter().skip(1 + answered).map(|(call, ..)| call).collect();
+        assert!(!asked.is_empty(), "after {answered} none came through");
+        answered += asked.len();
+        for call in asked {
+            end(&mut net, call, Ok(()));
+        }
+        net.run_for(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn answers_that_nobody_takes_keep_no_other_call_from_being_answered() {
+    let mut net = converged(3, 2);
+    let many: Vec<CallId> = (0..10).map(|_| call(&mut net, "count", b"", None)).collect();
+    let served: Vec<CallId> =
+        await_requests(&mut net, many.len()).into_iter().map(|(call, ..)| call).collect();
+    for call in served {
+        let mut items = 0;
+        while net.act(1, |node, now| node.reply(now, call, &[7; 100_000])).is_ok() {
+            items += 1;
+            net.run_for(Duration::from_millis(10));
+        }
+        assert!(items > 10, "{items}");
+    }
+    net.run_for(Duration::from_secs(10));
+    echo_much(&mut net);
+}
+
 #[test]
 fn after_its_deadline_a_call_is_over_at_both_ends() {
     let mut net = converged(3, 2);

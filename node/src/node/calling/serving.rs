@@ -32,6 +32,12 @@ impl Node {
         served.call.outgoing.extend_from_slice(item);
         served.call.items += 1;
         served.call.response_bytes += item.len() as u64;
+        if served.call.items > 1
+            && let Some(peer) = self.peers.get_mut(&call.peer)
+        {
+            // The caller takes one item at once, and more as it can.
+            peer.connection.streams.set_bulk(call.stream);
+        }
         self.write_reply(now.instant, call);
         Ok(())
     }
