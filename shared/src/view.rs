@@ -21,6 +21,8 @@ pub struct NodeView {
     pub node: NodeId,
     /// Tells lives of that node apart.
     pub epoch: Epoch,
+    /// The version of what runs it.
+    pub version: String,
     /// Counts structural changes: as long as it is the same, only figures differ.
     pub generation: u64,
     /// Whether it serves.
@@ -53,6 +55,8 @@ pub struct NodeView {
     pub log: Vec<DaemonLine>,
     /// What it decided on signed commands, the latest last.
     pub audit: Vec<AuditEntry>,
+    /// How many signed commands it cannot tell latecomers of any more. What still stands of them is kept.
+    pub commands_forgotten: u64,
     /// How often one of its probes panicked.
     pub probe_panics: u64,
 }
@@ -85,6 +89,8 @@ pub struct PeerSeen {
     pub health: Option<Health>,
     /// The measured round-trip time, in microseconds.
     pub rtt_us: Option<u64>,
+    /// The version of what runs it, as it says; empty if it has not said yet.
+    pub version: String,
     /// Whether it serves, as it says.
     pub maintenance: Maintenance,
     /// Whether nothing new is placed on it, as it says.

@@ -21,6 +21,7 @@ pub(crate) fn view_of(snapshot: &MeshOsSnapshot) -> NodeView {
     NodeView {
         node: snapshot.node,
         epoch: Epoch(snapshot.epoch),
+        version: snapshot.version.to_string(),
         generation: snapshot.generation,
         maintenance: snapshot.maintenance,
         cordoned: snapshot.cordoned,
@@ -37,6 +38,7 @@ pub(crate) fn view_of(snapshot: &MeshOsSnapshot) -> NodeView {
         failures: snapshot.failures.iter().map(failure).collect(),
         log: snapshot.log.iter().map(line).collect(),
         audit: snapshot.audit.clone(),
+        commands_forgotten: snapshot.commands_forgotten,
         probe_panics: snapshot.probe_panics,
     }
 }
@@ -45,6 +47,7 @@ fn seen(peer: &PeerState) -> PeerSeen {
     PeerSeen {
         health: peer.health,
         rtt_us: peer.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+        version: peer.version.to_string(),
         maintenance: peer.maintenance,
         cordoned: peer.cordoned,
         resources: resources(peer.resources),

@@ -163,6 +163,10 @@ fn group(error: &GroupError) -> RpcError {
             "A \"parent\" goes with \"kind\": \"fork\" and with no other; only a standby group can be promoted.",
         ),
         Error::TooMany => (ErrorCode::LimitExceeded, "Stop some groups with group.stop."),
+        Error::SeedTaken(_) => (
+            ErrorCode::SeedTaken,
+            "Stop the group that has it with group.stop, or take another seed: members' identities grow from it.",
+        ),
         Error::KindNotFound(_) => (ErrorCode::KindNotFound, "The kinds are in the result of daemon.kinds."),
         Error::PlacementFailed { .. } => (
             ErrorCode::Unplaceable,
@@ -367,6 +371,14 @@ mod tests {
         for error in [group(&GroupError::Frozen), migration(&MigrateError::Frozen)] {
             assert!(error.is(ErrorCode::WrongState) && error.data.hint.contains("thaw"), "{error:?}");
         }
+    }
+
+    #[test]
+    fn whoever_takes_a_seed_that_another_group_has_is_told_which_one_and_what_to_do() {
+        let error = group(&GroupError::SeedTaken(GroupId(7)));
+        assert!(error.is(ErrorCode::SeedTaken) && error.data.name == "seed_taken", "{error:?}");
+        assert!(error.message.contains(&GroupId(7).to_string()), "{error:?}");
+        assert!(error.data.hint.contains("seed") && error.data.hint.contains("group.stop"), "{error:?}");
     }
 
     #[test]

@@ -201,7 +201,7 @@ fn read(
         }
         informant.last = Some(key);
         informant.told += 1;
-        if !admin.wants_to_hear(&command) {
+        if !admin.wants_to_hear(&command, claim.decision, WallTime(claim.decided_us)) {
             continue;
         }
         if !hearsay.contains_key(&key) {

@@ -31,21 +31,32 @@ pub(super) enum Subject {
     /// A daemon's restart.
     Daemon(DaemonId),
     /// A migration's cutover.
-    Cutover(MigrationId),
+    Cutover(Moved),
     /// A migration's end.
-    Kill(MigrationId),
+    Kill(Moved),
+}
+
+/// What a migration is of. The daemon is the target of a command about it: another migration of the same daemon is not another
+/// target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Moved {
+    Daemon(DaemonId),
+    /// Of a migration that this node knows nothing of. Whoever is concerned does.
+    By(MigrationId),
 }
 
 impl Subject {
-    pub(super) fn of(verb: &IceVerb) -> Self {
+    /// What a command is about; `moved` is the daemon of the migration that it names, if that is known.
+    pub(super) fn of(verb: &IceVerb, moved: Option<DaemonId>) -> Self {
+        let of = |migration| moved.map_or(Moved::By(migration), Moved::Daemon);
         match *verb {
             IceVerb::FreezeCluster { .. } => Self::Freeze,
             IceVerb::ThawCluster => Self::Thaw,
             IceVerb::FlushAvoidLists => Self::AvoidLists,
             IceVerb::ForceEvictReplica { group, index } => Self::Replica(group, index),
             IceVerb::ForceRestartDaemon { daemon } => Self::Daemon(daemon),
-            IceVerb::ForceCutover { migration } => Self::Cutover(migration),
-            IceVerb::KillMigration { migration } => Self::Kill(migration),
+            IceVerb::ForceCutover { migration } => Self::Cutover(of(migration)),
+            IceVerb::KillMigration { migration } => Self::Kill(of(migration)),
         }
     }
 }

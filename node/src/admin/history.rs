@@ -5,9 +5,12 @@
 //! operators signed and whose nonce was used up thereby. What nobody had authorised, or came too late, too early or twice,
 //! is not in it, for of that anybody could make up as much as they like.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use meshground_shared::{Decision, Rejection, Verb};
+use meshground_shared::{AdminVerb, Decision, IceVerb, NodeId, Rejection, Verb};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -19,8 +22,11 @@ use crate::{identity::keyed_hash, time::WallTime, wire};
 /// The first byte of questions and pages.
 const VERSION: u8 = 1;
 
-/// The most commands known; of more, those issued last.
+/// The most commands known; of more, those that still stand, and of the others those issued last.
 pub(super) const CAPACITY: usize = 1_024;
+
+/// The most of them that are kept because they stand, those issued last.
+const MAX_STANDING: usize = CAPACITY / 2;
 
 /// Into so many parts it is split, so that only those are told in which something differs.
 const BUCKETS: usize = 32;
@@ -53,6 +59,20 @@ pub(super) struct History {
     known: BTreeMap<Key, Known>,
     /// For each part, the exclusive or over its entries.
     digests: [u64; BUCKETS],
+    /// How many there was no room for.
+    forgotten: u64,
+}
+
+/// What the last applied command of a kind decides until the next. All that stands of what was commanded follows from the last
+/// word on each: what nodes serve, from those of the two kinds about each node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Matter {
+    /// Whether the cluster is frozen.
+    Freeze,
+    /// Whether a node is out of service.
+    Service(NodeId),
+    /// Whether anything is placed on a node.
+    Cordon(NodeId),
 }
 
 /// What one node asks another: what is in those parts that differ, after this one?
@@ -134,12 +154,35 @@ impl History {
                 self.digests[bucket(&key)] ^= digest(&key, known.decision);
                 self.known.insert(key, known);
                 if self.known.len() > CAPACITY
-                    && let Some((&first, _)) = self.known.first_key_value()
+                    && let Some(first) = self.first_to_go()
                 {
                     self.remove(&first);
+                    self.forgotten += 1;
                 }
             }
         }
+    }
+
+    /// Of the commands that do not stand the one issued first: the next to be forgotten.
+    fn first_to_go(&self) -> Option<Key> {
+        let standing = self.standing();
+        self.known.keys().find(|key| !standing.contains(key)).copied()
+    }
+
+    /// The last word on each matter. Also one that ends something: without it what it ended would stand again, here or where
+    /// somebody still knows of that.
+    fn standing(&self) -> BTreeSet<Key> {
+        let mut last: BTreeMap<Matter, (WallTime, Key)> = BTreeMap::new();
+        for (key, known) in &self.known {
+            let Some(matter) = known.matter() else { continue };
+            let word = (known.decided, *key);
+            last.entry(matter).and_modify(|last| *last = word.max(*last)).or_insert(word);
+        }
+        let mut standing: BTreeSet<Key> = last.into_values().map(|(_, key)| key).collect();
+        while standing.len() > MAX_STANDING {
+            standing.pop_first();
+        }
+        standing
     }
 
     fn remove(&mut self, key: &Key) {
@@ -152,13 +195,32 @@ impl History {
         self.known.get(key)
     }
 
-    /// Whether a command that is not known has its place here: there is room, or it was issued after others.
-    pub(super) fn has_room_for(&self, key: &Key) -> bool {
-        self.known.len() < CAPACITY || self.known.first_key_value().is_some_and(|(first, _)| first < key)
+    /// Whether a command that is not known has its place here: there is room, or it was issued after others that do not stand,
+    /// or it is the last word on something.
+    pub(super) fn has_room_for(
+        &self,
+        command: &SignedCommand,
+        decision: Decision,
+        decided: WallTime,
+    ) -> bool {
+        let key = key_of(command);
+        if self.known.len() < CAPACITY || self.first_to_go().is_some_and(|first| first < key) {
+            return true;
+        }
+        let Some(matter) = matter_of(command.verb(), decision) else { return false };
+        let of_it = self.known.iter().filter(|(_, known)| known.matter() == Some(matter));
+        let is_last = of_it.map(|(key, known)| (known.decided, *key)).all(|word| word < (decided, key));
+        let standing = self.standing();
+        is_last && (standing.len() < MAX_STANDING || standing.first().is_some_and(|first| *first < key))
     }
 
     pub(super) fn len(&self) -> usize {
         self.known.len()
+    }
+
+    /// How many commands were known and are not any more, or never were, as there was no room.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.forgotten
     }
 
     /// The commands applied among those that `counts` chooses, in that order; of two at the same time, the one issued first
@@ -200,6 +262,29 @@ impl History {
             })
             .collect();
         Page { claims, more: asked.next().is_some() }
+    }
+}
+
+impl Known {
+    fn matter(&self) -> Option<Matter> {
+        matter_of(self.command.verb(), self.decision)
+    }
+}
+
+/// What a command has the last word on until another does, if it was applied.
+fn matter_of(verb: &Verb, decision: Decision) -> Option<Matter> {
+    if decision != Decision::Applied {
+        return None;
+    }
+    match verb {
+        Verb::Ice(IceVerb::FreezeCluster { .. } | IceVerb::ThawCluster) => Some(Matter::Freeze),
+        Verb::Admin(AdminVerb::EnterMaintenance { node } | AdminVerb::ExitMaintenance { node }) => {
+            Some(Matter::Service(*node))
+        }
+        Verb::Admin(
+            AdminVerb::Drain { node } | AdminVerb::Cordon { node } | AdminVerb::Uncordon { node },
+        ) => Some(Matter::Cordon(*node)),
+        _ => None,
     }
 }
 
@@ -286,10 +371,81 @@ mod tests {
     fn the_latest_commands_are_kept_whoever_tells_of_them_when() {
         let most = u16::try_from(CAPACITY).unwrap();
         let (one, other) = (of(0..most + 10), of((0..most + 10).rev()));
-        assert_eq!(one.len(), CAPACITY);
+        assert_eq!((one.len(), one.forgotten()), (CAPACITY, 10));
         assert!(!one.differs(&other.question(None)));
-        assert!(!one.has_room_for(&key_of(&known(5, Decision::Applied, true).command)));
-        assert!(one.has_room_for(&key_of(&known(most + 11, Decision::Applied, true).command)));
+        let has_room = |number| {
+            let Known { command, decision, decided, .. } = known(number, Decision::Applied, true);
+            one.has_room_for(&command, decision, decided)
+        };
+        assert!(!has_room(5));
+        assert!(has_room(most + 11));
+    }
+
+    /// A command that counts, as number so and so.
+    fn applied(number: u16, verb: Verb) -> Known {
+        let issued = WallTime(1_000 + u64::from(number));
+        let nonce = known(number, Decision::Applied, true).command.nonce();
+        let command = match verb {
+            Verb::Admin(verb) => AdminCommand::new(verb, issued, nonce).unsigned(),
+            Verb::Ice(verb) => {
+                let radius = meshground_shared::BlastRadius::default();
+                IceProposal::new(verb).simulated(radius).unsigned(issued, nonce)
+            }
+        };
+        Known { command, decision: Decision::Applied, decided: issued, first_hand: true }
+    }
+
+    #[test]
+    fn what_still_stands_is_kept_however_much_comes_after_it_and_whoever_tells_of_it_when() {
+        let [one, two] = [NodeId(1), NodeId(2)];
+        let admin = |verb| Verb::Admin(verb);
+        let first = [
+            admin(AdminVerb::Cordon { node: one }),
+            admin(AdminVerb::Uncordon { node: one }),
+            admin(AdminVerb::Cordon { node: one }),
+            admin(AdminVerb::EnterMaintenance { node: two }),
+            Verb::Ice(IceVerb::ThawCluster),
+            Verb::Ice(IceVerb::FreezeCluster { ttl_ms: 1 }),
+        ];
+        let most = u16::try_from(CAPACITY).unwrap();
+        let mut all: Vec<Known> = (0..).zip(first).map(|(number, verb)| applied(number, verb)).collect();
+        let restart = AdminVerb::RestartAllDaemons { node: one };
+        all.extend((6..most + 50).map(|number| applied(number, admin(restart.clone()))));
+        let (mut forth, mut back) = (History::default(), History::default());
+        for known in &all {
+            forth.note(known.clone());
+        }
+        for known in all.iter().rev() {
+            assert_eq!(
+                back.has_room_for(&known.command, known.decision, known.decided),
+                back.len() < CAPACITY
+                    || [2, 3, 5].map(|it: usize| &all[it].command).contains(&&known.command),
+            );
+            back.note(known.clone());
+        }
+        for history in [&forth, &back] {
+            assert_eq!((history.len(), history.forgotten()), (CAPACITY, 50));
+            let first: Vec<Key> = history.known.keys().take(4).copied().collect();
+            assert_eq!(first, [2, 3, 5, 53].map(|it: usize| key_of(&all[it].command)));
+        }
+        assert!(!forth.differs(&back.question(None)));
+    }
+
+    #[test]
+    fn so_much_that_stands_that_nothing_else_has_room_is_not_kept() {
+        let most = u16::try_from(CAPACITY).unwrap();
+        let mut history = History::default();
+        for number in 0..2 * most {
+            let node = NodeId(u64::from(number));
+            history.note(applied(number, Verb::Admin(AdminVerb::Cordon { node })));
+        }
+        let restart = AdminVerb::RestartAllDaemons { node: NodeId(1) };
+        for number in 2 * most..4 * most {
+            history.note(applied(number, Verb::Admin(restart.clone())));
+        }
+        assert_eq!((history.len(), history.standing().len()), (CAPACITY, MAX_STANDING));
+        let stands = applied(0, Verb::Admin(AdminVerb::Cordon { node: NodeId(9_999) }));
+        assert!(!history.has_room_for(&stands.command, stands.decision, stands.decided));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use meshground_shared::{
-    DaemonId, GroupId, Health, Maintenance, Member, MigrationId, MigrationPhase, NodeId,
+    DaemonId, GroupId, Health, IceVerb, Maintenance, Member, MigrationId, MigrationPhase, NodeId, Verb,
 };
 
 /// A cluster as one node sees it. Whoever owns the real state fills this in from it when a command comes.
@@ -71,6 +71,16 @@ pub struct MigrationPicture {
 }
 
 impl ClusterPicture {
+    /// The daemon of the migration that a command names, if it names one that is known.
+    pub(super) fn moved_by(&self, verb: &Verb) -> Option<DaemonId> {
+        match verb {
+            Verb::Ice(IceVerb::ForceCutover { migration } | IceVerb::KillMigration { migration }) => {
+                self.migrations.get(migration).map(|moving| moving.daemon)
+            }
+            _ => None,
+        }
+    }
+
     /// The picture of a node that knows of nothing yet, not even itself.
     pub fn new(this_node: NodeId) -> Self {
         Self {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use meshground_shared::{AdminVerb, Decision, IceVerb, Rejection, Verb};
+use meshground_shared::{AdminVerb, DaemonId, Decision, IceVerb, Rejection, Verb};
 
 use super::{
     Assessment, Nonce, Operators, SignedCommand,
@@ -101,6 +101,7 @@ impl AdminVerifier {
 
     /// Judges a command, and reserves what it needs if this node would carry it out. A nonce is used up as soon as a
     /// command is known to be an operator's and fresh, whatever is decided then: nobody can bring up again what was refused.
+    /// `moved` is the daemon of the migration that the command names, if this node knows of it.
     ///
     /// # Errors
     ///
@@ -112,6 +113,7 @@ impl AdminVerifier {
         now: Now,
         command: &SignedCommand,
         assessment: Assessment,
+        moved: Option<DaemonId>,
     ) -> Result<Prepared, Rejection> {
         let operators = self.authenticate(command)?;
         self.use_up(now.wall, command)?;
@@ -132,7 +134,7 @@ impl AdminVerifier {
         let subject = match command.verb() {
             Verb::Admin(_) => None,
             Verb::Ice(verb) => {
-                let subject = Subject::of(verb);
+                let subject = Subject::of(verb, moved);
                 self.cooldowns.hold(now.instant, subject)?;
                 Some(subject)
             }
@@ -203,7 +205,8 @@ impl AdminVerifier {
             && !matches!(verb, IceVerb::ThawCluster)
         {
             let age = Duration::from_micros(now.wall.0.saturating_sub(decided.0));
-            self.cooldowns.cool(now.instant + COOLDOWN.saturating_sub(age), Subject::of(verb));
+            // Of a migration that is over nobody says whose it was.
+            self.cooldowns.cool(now.instant + COOLDOWN.saturating_sub(age), Subject::of(verb, None));
         }
         self.signers(command)
     }
@@ -338,7 +341,7 @@ mod tests {
 
     fn judge(verifier: &mut AdminVerifier, now: Now, command: &SignedCommand) -> Result<Prepared, Rejection> {
         let ice = matches!(command.verb(), Verb::Ice(_));
-        verifier.prepare(now, command, if ice { shown() } else { Assessment::Possible(None) })
+        verifier.prepare(now, command, if ice { shown() } else { Assessment::Possible(None) }, None)
     }
 
     fn carry_out(verifier: &mut AdminVerifier, now: Now, command: &SignedCommand) {
@@ -416,7 +419,8 @@ mod tests {
     #[test]
     fn a_command_is_fresh_for_300_seconds_and_from_30_seconds_before() {
         let command = drain(at(1_000), 1).sign(&key(1));
-        let judge = |now: Now| verifier().prepare(now, &command, Assessment::Possible(None)).map(|_| ());
+        let judge =
+            |now: Now| verifier().prepare(now, &command, Assessment::Possible(None), None).map(|_| ());
         assert_eq!(judge(at(969)), Err(Rejection::EnvelopeFromFuture));
         assert_eq!(judge(at(970)), Ok(()));
         assert_eq!(judge(at(1_300)), Ok(()));
@@ -453,22 +457,25 @@ mod tests {
     fn breaking_glass_needs_the_blast_radius_of_now() {
         let mut verifier = verifier();
         let other = RadiusHash::of(&BlastRadius { drain_delay_ms: 1, ..BlastRadius::default() });
-        let moved_on = verifier.prepare(at(0), &freeze(at(0), 1), Assessment::Possible(Some(other)));
+        let moved_on = verifier.prepare(at(0), &freeze(at(0), 1), Assessment::Possible(Some(other)), None);
         assert_eq!(moved_on, Err(Rejection::SimulationRequired));
         for (nonce, assessment) in [(2, shown()), (3, Assessment::Bystander), (4, Assessment::Impossible)] {
             let unsimulated =
                 SignedCommand::unsimulated(IceVerb::ThawCluster, at(0).wall, Nonce([nonce; 16]));
             let unsimulated = unsimulated.cosign(&key(1)).cosign(&key(2));
-            assert_eq!(verifier.prepare(at(0), &unsimulated, assessment), Err(Rejection::SimulationRequired));
+            assert_eq!(
+                verifier.prepare(at(0), &unsimulated, assessment, None),
+                Err(Rejection::SimulationRequired)
+            );
         }
-        assert!(verifier.prepare(at(0), &freeze(at(0), 5), Assessment::Bystander).is_ok());
+        assert!(verifier.prepare(at(0), &freeze(at(0), 5), Assessment::Bystander, None).is_ok());
     }
 
     #[test]
     fn what_cannot_be_carried_out_is_not_applicable() {
         let command = drain(at(0), 1).sign(&key(1));
         assert_eq!(
-            verifier().prepare(at(0), &command, Assessment::Impossible),
+            verifier().prepare(at(0), &command, Assessment::Impossible, None),
             Err(Rejection::NotApplicable)
         );
     }
@@ -485,6 +492,27 @@ mod tests {
         let migration = MigrationId(1);
         carry_out(&mut verifier, at(300), &ice(IceVerb::ForceCutover { migration }, at(300), 5));
         carry_out(&mut verifier, at(300), &ice(IceVerb::KillMigration { migration }, at(300), 6));
+    }
+
+    #[test]
+    fn another_migration_of_the_same_daemon_waits_as_the_same_one_does() {
+        let mut verifier = verifier();
+        let mut judge = |number, daemon, now, nonce| {
+            let migration = MigrationId(number);
+            for (verb, nonce) in [
+                (IceVerb::ForceCutover { migration }, nonce),
+                (IceVerb::KillMigration { migration }, nonce + 1),
+            ] {
+                let prepared =
+                    verifier.prepare(now, &ice(verb, now, nonce), shown(), Some(DaemonId(daemon)))?;
+                verifier.commit(now.instant, &prepared);
+            }
+            Ok(())
+        };
+        assert_eq!(judge(1, 7, at(0), 1), Ok(()));
+        assert_eq!(judge(2, 7, at(299), 3), Err(Rejection::IceCooldownActive));
+        assert_eq!(judge(3, 8, at(299), 5), Ok(()), "another daemon is another target");
+        assert_eq!(judge(4, 7, at(300), 7), Ok(()));
     }
 
     #[test]

@@ -26,6 +26,8 @@ const RAMP: u32 = 500;
 pub(crate) struct Inventory {
     /// Tells lives of one identity apart.
     pub(crate) life: u64,
+    /// The version of what runs it.
+    pub(crate) version: Version,
     /// Whether it serves.
     pub(crate) maintenance: Maintenance,
     /// Whether nothing new is placed there.
@@ -49,6 +51,11 @@ pub(crate) struct Inventory {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(from = "Vec<String>", into = "Vec<String>")]
 pub(crate) struct Kinds(Arc<[String]>);
+
+/// The version of what runs a node, in its own words: up to 32 bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub(crate) struct Version(Arc<str>);
 
 /// A migration, as its source states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +98,33 @@ impl Kinds {
     /// The list, to share.
     pub(crate) fn shared(&self) -> Arc<[String]> {
         Arc::clone(&self.0)
+    }
+}
+
+impl Version {
+    /// The longest, in bytes.
+    const MAX_LEN: usize = 32;
+
+    /// This one; of a longer one the beginning.
+    pub(crate) fn new(version: &str) -> Self {
+        Self(version[..version.floor_char_boundary(Self::MAX_LEN)].into())
+    }
+
+    /// It, to share.
+    pub(crate) fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl From<String> for Version {
+    fn from(version: String) -> Self {
+        Self(version.into())
+    }
+}
+
+impl From<Version> for String {
+    fn from(version: Version) -> Self {
+        version.0.as_ref().to_owned()
     }
 }
 
@@ -196,6 +230,7 @@ impl Inventory {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let inventory: Self = wire::decode(bytes)?;
         let sane = inventory.daemons.len() <= MAX_DAEMONS
+            && inventory.version.0.len() <= Version::MAX_LEN
             && inventory.standings.len() <= MAX_DAEMONS
             && inventory.kinds.len() <= MAX_DAEMONS
             && inventory.moving.len() <= MAX_DAEMONS
@@ -207,6 +242,7 @@ impl Inventory {
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         let same = |(a, b): (&Stated, &Stated)| *a == Stated { saturation: a.saturation, ..b.clone() };
         (self.life, self.maintenance, self.cordoned) == (other.life, other.maintenance, other.cordoned)
+            && self.version == other.version
             && self.kinds == other.kinds
             && self.moving == other.moving
             && self.standings.len() == other.standings.len()
@@ -393,10 +429,19 @@ mod tests {
     }
 
     #[test]
+    fn a_version_is_cut_where_a_character_ends_and_a_longer_one_is_not_read() {
+        assert_eq!(*Version::new("1.2.3").0, *"1.2.3");
+        assert_eq!(Version::new(&"\u{20ac}".repeat(20)).0.len(), 30);
+        let long = Inventory { version: Version("v".repeat(33).into()), ..Inventory::default() };
+        assert_eq!(Inventory::decode(&long.encode()), Err(WireError));
+    }
+
+    #[test]
     fn the_fullest_node_can_say_so() {
         let kinds = (0..32).map(|i| format!("{i:064}")).collect::<Vec<_>>().into();
         let daemons = (0..MAX_DAEMONS).map(|_| stated(u64::MAX, u64::MAX)).collect();
-        let mut inventory = Inventory { kinds, daemons, life: u64::MAX, ..Inventory::default() };
+        let version = Version::new(&"v".repeat(100));
+        let mut inventory = Inventory { kinds, daemons, version, life: u64::MAX, ..Inventory::default() };
         let bytes = inventory.encode();
         assert!(bytes.len() <= MAX_BODY, "{}", bytes.len());
         assert_eq!(Inventory::decode(&bytes), Ok(inventory.clone()));

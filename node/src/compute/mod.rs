@@ -13,7 +13,7 @@ pub(crate) use self::{
     delivery::{Deliveries, Parcel},
     inbox::{Inbox, Queued, Receipt, SenderKey, Settled, can_wait, is_batch},
     instance::{Instance, Luggage, SpawnOrder},
-    inventory::{Directory, Inventory, Known, Moving, Standing, Stated},
+    inventory::{Directory, Inventory, Known, Moving, Standing, Stated, Version},
     registry::{Happening, Registry, WorkedOff},
 };
 pub use self::{

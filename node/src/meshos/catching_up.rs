@@ -63,8 +63,13 @@ impl MeshOs {
                 self.set_freeze(now, Some(left).filter(|left| !left.is_zero()), cause);
             }
             StandingState::Cordoned => self.change_service(now, cause, |service| {
+                let notice = service.exit();
                 service.cordon();
-                None
+                notice
+            }),
+            StandingState::InService => self.change_service(now, cause, |service| {
+                let notice = service.exit();
+                notice.or_else(|| service.uncordon())
             }),
             StandingState::OutOfService => {
                 let config = self.config.maintenance;

@@ -22,6 +22,9 @@ pub struct MeshOsConfig {
     pub grace: Duration,
     /// How long something sent to a daemon is tried when nobody says otherwise, 10 s by default.
     pub patience: Duration,
+    /// The version of what runs the node, told to all others, for people: whatever is said here changes nothing. That of this
+    /// crate by default; of a longer one the first 32 bytes.
+    pub version: String,
     /// How long a group may take to come about, 10 s by default. After that nothing is left of it.
     pub group_budget: Duration,
 }
@@ -35,6 +38,7 @@ impl Default for MeshOsConfig {
             dispatch: Dispatch::Execute,
             grace: Duration::from_secs(2),
             patience: Duration::from_secs(10),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             group_budget: Duration::from_secs(10),
         }
     }

@@ -353,6 +353,7 @@ impl MeshOs {
         let resources = self.oversight.probes.resources;
         let mut inventory = Inventory {
             life: self.life,
+            version: self.version.clone(),
             maintenance: self.stated_maintenance(),
             cordoned: service.is_cordoned() || self.registry.is_closed(),
             // In steps, so that it is not said anew all the time.

@@ -31,6 +31,8 @@ impl Default for MaintenanceConfig {
 pub(crate) struct Service {
     state: Maintenance,
     cordoned: bool,
+    /// Whether it stays so when the node is back in service.
+    stays_cordoned: bool,
     /// By when what runs here must have moved away, if it is to.
     drain_by: Option<Instant>,
     /// When the node has its full share of work again.
@@ -91,15 +93,17 @@ impl Service {
         match self.state {
             Maintenance::EnteringMaintenance | Maintenance::Maintenance | Maintenance::DrainFailed => {
                 self.state = Maintenance::ExitingMaintenance;
+                self.stays_cordoned = false;
                 self.drain_by.take().map(|_| Notice::Stay)
             }
             _ => None,
         }
     }
 
-    /// Nothing new is placed here.
+    /// Nothing new is placed here, nor after the way back into service if the node is on it.
     pub(crate) fn cordon(&mut self) {
         self.cordoned = true;
+        self.stays_cordoned = true;
     }
 
     /// Things may be placed here again, and what was to move away stays. Does nothing to a node that is out of service,
@@ -127,8 +131,8 @@ impl Service {
             }
             Maintenance::ExitingMaintenance => {
                 self.state = Maintenance::Recovery;
-                // Unless it is to be drained again already.
-                self.cordoned = self.is_draining();
+                // Unless it is to be drained again already, or was cordoned since.
+                self.cordoned = self.is_draining() || self.stays_cordoned;
                 self.ramped_at = Some(now + config.ramp);
             }
             Maintenance::Recovery if self.ramped_at.is_none_or(|at| at <= now) => {
@@ -228,6 +232,23 @@ mod tests {
         service.drain(at(11), &CONFIG);
         assert_eq!(service.step(at(21), 1, &CONFIG), Some(Notice::Stay));
         assert_eq!((service.state(), service.is_draining()), (Maintenance::DrainFailed, false));
+    }
+
+    #[test]
+    fn a_cordon_on_the_way_back_is_not_forgotten_but_one_from_before_is_over() {
+        let mut service = Service::default();
+        service.cordon();
+        service.enter(at(0), &CONFIG);
+        service.exit();
+        service.cordon();
+        service.step(at(1), 0, &CONFIG);
+        assert_eq!((service.state(), service.is_cordoned()), (Maintenance::Recovery, true));
+        service.uncordon();
+        service.enter(at(2), &CONFIG);
+        service.cordon();
+        service.exit();
+        service.step(at(3), 0, &CONFIG);
+        assert_eq!((service.state(), service.is_cordoned()), (Maintenance::Recovery, false));
     }
 
     #[test]

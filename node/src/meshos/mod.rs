@@ -70,7 +70,9 @@ use self::{
 use crate::{
     admin::{AdminCommit, CatchingUp, Nonce},
     capability::Capabilities,
-    compute::{Deliveries, Directory, Inventory, MigrateError, Registry, SpawnError, groups::GroupError},
+    compute::{
+        Deliveries, Directory, Inventory, MigrateError, Registry, SpawnError, Version, groups::GroupError,
+    },
     daemon::{DeliverError, Job, JobDone},
     event::NodeEvent,
     node::Node,
@@ -131,6 +133,8 @@ pub enum Settlement {
 pub struct MeshOs {
     config: MeshOsConfig,
     local: NodeId,
+    /// The version of what runs it.
+    version: Version,
     /// Tells this life from others of the same node.
     life: u64,
     rng: ChaCha20Rng,
@@ -178,10 +182,12 @@ impl MeshOs {
         let (local, life) = (node.id(), rng.next_u64());
         let admin = AdminCommit::new(local, life, config.verifier.clone());
         let gate = Gate::new(config.dispatch.clone());
+        let version = Version::new(&config.version);
         Self {
             config,
             local,
             life,
+            version,
             rng,
             next_ticket: 0,
             registry: Registry::new(local),

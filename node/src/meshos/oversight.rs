@@ -535,6 +535,8 @@ impl MeshOs {
             groups: self.groups().collect(),
             migrations: self.migrations(now.instant).collect(),
             audit: self.last_audit(),
+            commands_forgotten: self.admin.forgotten(),
+            version: self.version.shared(),
             peers,
             avoided: self.avoided(now.instant),
             maintenance: service.state(),

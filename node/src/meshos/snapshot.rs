@@ -27,6 +27,8 @@ pub struct MeshOsSnapshot {
     pub node: NodeId,
     /// Tells lives of that node apart.
     pub epoch: u64,
+    /// The version of what runs it; [`MeshOsConfig::version`](super::MeshOsConfig).
+    pub version: Arc<str>,
     /// Counts structural changes: as long as it is the same, only figures may differ, and what was done, went wrong and was
     /// decided.
     pub generation: u64,
@@ -63,6 +65,9 @@ pub struct MeshOsSnapshot {
     pub log: Arc<VecDeque<LogLine>>,
     /// What it decided on signed commands, the latest last; the last 64.
     pub audit: Vec<AuditEntry>,
+    /// How many signed commands it cannot tell latecomers of any more, as it knows 1,024 others that were issued later or still
+    /// stand. A freeze, cordon or maintenance that is in force is not among them, unless more than 512 things are.
+    pub commands_forgotten: u64,
     /// How often a probe panicked.
     pub probe_panics: u64,
 }
@@ -85,6 +90,8 @@ pub struct PeerState {
     pub health: Option<Health>,
     /// The measured round-trip time.
     pub rtt: Option<Duration>,
+    /// The version of what runs it, as it says; empty if it has not said yet.
+    pub version: Arc<str>,
     /// Whether it serves, as it says.
     pub maintenance: Maintenance,
     /// Whether nothing new is placed on it, as it says.
@@ -105,6 +112,7 @@ impl MeshOsSnapshot {
         Self {
             node,
             epoch,
+            version: Arc::default(),
             generation: 0,
             daemons: Vec::new(),
             timings: BTreeMap::new(),
@@ -122,6 +130,7 @@ impl MeshOsSnapshot {
             failures: Vec::new(),
             log: Arc::default(),
             audit: Vec::new(),
+            commands_forgotten: 0,
             probe_panics: 0,
         }
     }
@@ -176,13 +185,17 @@ impl PeerState {
     /// Whether another differs from it in figures alone.
     fn is_like(&self, other: &Self) -> bool {
         let facts = |it: &Self| (it.health, it.maintenance, it.cordoned);
-        facts(self) == facts(other) && self.daemons == other.daemons && self.kinds == other.kinds
+        facts(self) == facts(other)
+            && self.version == other.version
+            && self.daemons == other.daemons
+            && self.kinds == other.kinds
     }
 
     /// A node, as it says it is.
     pub(super) fn of(known: &Known) -> Self {
         let Known { inventory, daemons, moving } = known;
         Self {
+            version: inventory.version.shared(),
             maintenance: inventory.maintenance,
             cordoned: inventory.cordoned,
             resources: Resources { cpu: inventory.cpu, memory: inventory.memory },

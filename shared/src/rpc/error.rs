@@ -100,6 +100,8 @@ codes! {
     CallFailed = 1017, "call_failed";
     /// No node is left, or none offers what is asked for.
     Unplaceable = 1018, "unplaceable";
+    /// A group with this seed is there: the members of both would be the same.
+    SeedTaken = 1019, "seed_taken";
 }
 
 impl RpcError {

@@ -215,6 +215,101 @@ fn all_that_a_node_was_told_of_its_service_counts_after_a_restart_not_the_last_w
     assert_eq!((maintenance(&network, 1), is_cordoned(&network)), (Maintenance::Active, true));
 }
 
+/// Member 1 starts again, and is alone with member 3, which knows only what was commanded before it was cut off; then it gets to
+/// the others.
+fn restarted_between_rounds(before: &[Service], after: &[Service]) -> (Maintenance, bool) {
+    let mut network = mesh(1, Faults::NONE, 4);
+    let addresses: Vec<_> = network.members.iter().map(|member| member.address).collect();
+    let cut = |network: &mut Network, a: usize, b: usize| {
+        network.cuts.extend([(addresses[a], addresses[b]), (addresses[b], addresses[a])]);
+    };
+    let command = |network: &mut Network, verbs: &[Service]| {
+        for verb in verbs {
+            told(network, 0, 1, verb, Decision::Applied);
+            network.run_for(Duration::from_secs(1));
+        }
+    };
+    command(&mut network, before);
+    for other in 0..3 {
+        cut(&mut network, other, 3);
+    }
+    let silent =
+        |network: &Network| (0..3).all(|other| network.verdict(other, 3) == Some(Health::Unreachable));
+    network.run_until(LIMIT, silent).expect("they notice");
+    network.run_for(Duration::from_secs(10));
+    command(&mut network, after);
+    network.crash(1);
+    network.cuts.clear();
+    for (a, b) in [(0, 1), (1, 2), (0, 3), (2, 3)] {
+        cut(&mut network, a, b);
+    }
+    network.run_for(Duration::from_secs(1));
+    network.restart_in_place(1);
+    network.dial(1, 3);
+    let first = |network: &Network| trails(network)[1].len() == before.len();
+    network.run_until(LIMIT, first).expect("it hears of the first");
+    network.run_for(Duration::from_secs(1));
+    let stands = |network: &Network| {
+        let snapshot = network.members[1].os.os.as_ref().expect("it runs").snapshot();
+        (snapshot.maintenance, snapshot.cordoned)
+    };
+    assert!(stands(&network).1, "all that it has heard of has it take nothing new: {:?}", stands(&network));
+    network.cuts.clear();
+    network.dial(1, 0);
+    let rest = |network: &Network| trails(network)[1].len() == before.len() + after.len();
+    network.run_until(LIMIT, rest).expect("it hears of the rest");
+    network.run_for(LIMIT * 10);
+    stands(&network)
+}
+
+fn serves(network: &Network, number: usize) -> bool {
+    matches!(maintenance(network, number), Maintenance::Active | Maintenance::Recovery)
+}
+
+/// What a command says of a node's service.
+type Service = fn(NodeId) -> AdminVerb;
+
+#[test]
+fn what_a_node_hears_in_one_round_ends_by_what_it_hears_in_a_later_one() {
+    let enter: Service = |node| AdminVerb::EnterMaintenance { node };
+    let exit: Service = |node| AdminVerb::ExitMaintenance { node };
+    let cordon: Service = |node| AdminVerb::Cordon { node };
+    let uncordon: Service = |node| AdminVerb::Uncordon { node };
+    let drain: Service = |node| AdminVerb::Drain { node };
+    assert_eq!(restarted_between_rounds(&[enter], &[exit]), (Maintenance::Active, false));
+    assert_eq!(restarted_between_rounds(&[cordon], &[uncordon]), (Maintenance::Active, false));
+    assert_eq!(restarted_between_rounds(&[drain], &[enter, exit]), (Maintenance::Active, false));
+    assert_eq!(restarted_between_rounds(&[enter], &[exit, cordon]), (Maintenance::Active, true));
+    assert_eq!(restarted_between_rounds(&[enter, exit, cordon], &[enter]), (Maintenance::Maintenance, true));
+}
+
+#[test]
+fn what_still_stands_is_told_to_whoever_comes_back_however_much_was_commanded_since() {
+    let mut network = mesh(1, Faults::NONE, 2);
+    told(&mut network, 0, 1, |node| AdminVerb::EnterMaintenance { node }, Decision::Applied);
+    let is_out = |network: &Network| maintenance(network, 1) == Maintenance::Maintenance;
+    network.run_until(LIMIT, is_out).expect("it has nothing to move");
+    network.run_for(Duration::from_secs(1));
+    freeze(&mut network, 0, 3_600);
+    let forgotten = |network: &Network, number: usize| {
+        let os = network.members[number].os.os.as_ref().expect("it runs");
+        os.snapshot().commands_forgotten
+    };
+    assert_eq!(forgotten(&network, 0), 0);
+    for _ in 0..1_030 {
+        told(&mut network, 0, 0, |node| AdminVerb::ClearAvoidList { node }, Decision::Applied);
+    }
+    network.run_for(Duration::from_secs(1));
+    assert_eq!([0, 1].map(|number| forgotten(&network, number)), [8; 2], "and it is said");
+    network.crash(1);
+    network.run_for(Duration::from_secs(1));
+    network.restart_in_place(1);
+    network.dial(1, 0);
+    let stands = |network: &Network| frozen_at(network, 1) && !serves(network, 1);
+    network.run_until(LIMIT, stands).expect("it is out of service and frozen again");
+    assert_eq!(forgotten(&network, 1), 0);
+}
+
 #[test]
 fn a_freeze_that_is_over_or_was_ended_is_history() {
     let mut network = mesh(1, Faults::NONE, 3);

@@ -39,7 +39,7 @@ fn said() -> Vec<(&'static str, Value)> {
         (
             "inventory",
             json!({
-                "life": u64::MAX, "maintenance": "recovery", "cordoned": true, "cpu": 300, "memory": 1_000,
+                "life": u64::MAX, "version": "1.2.3", "maintenance": "recovery", "cordoned": true, "cpu": 300, "memory": 1_000,
                 "kinds": ["echo", "ring"],
                 "daemons": [
                     { "id": 1, "generation": 2, "lifecycle": "running", "health": "degraded", "saturation": 55,

@@ -10,8 +10,8 @@ use meshground_shared::{
     SimulationHash,
     rpc::{
         AdminAudit, AdminExecute, AdminSubmit, AuditParams, DaemonSpawn, DaemonSpawnParams, Decided,
-        ExecuteParams, FaultParams, FaultSet, IceExecute, IceExecuteParams, IceSimulate, SimulateParams,
-        Simulated, SubmitParams,
+        ExecuteParams, FaultParams, FaultSet, IceExecute, IceExecuteParams, IceSimulate, NodeLook, NodePause,
+        NodeResume, SimulateParams, Simulated, SubmitParams,
     },
 };
 
@@ -354,5 +354,100 @@ async fn every_envelope_that_is_rejected_says_why_on_every_node_and_does_nothing
         }
         assert_eq!(fold.nodes[&nodes[1]].cordoned, is_cordoned, "{decision:?} changes nothing");
     }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_playground_goes_by_its_own_times_of_maintenance_not_by_those_of_the_nodes() {
+    let server = server().await;
+    let mut client = Client::connect(server.local_addr()).await;
+    // Alone, so that what runs there has nowhere to go.
+    let node = boot(&mut client, 1).await.nodes[0];
+    let mut mirror = client.mirror().await;
+    let params = DaemonSpawnParams { node, kind: "echo".to_owned(), args: String::new() };
+    client.call::<DaemonSpawn>(&params).await.unwrap();
+    execute(&mut client, AdminVerb::EnterMaintenance { node }, None).await.unwrap();
+    let is_on_its_way = |fold: &Snapshot| fold.nodes[&node].maintenance == Maintenance::EnteringMaintenance;
+    mirror.until_it_shows(&mut client, "the drain", is_on_its_way).await;
+    // Its view is published a turn of the loop later at most.
+    let left = loop {
+        let view = client.call::<NodeLook>(&NodeParams { node }).await.unwrap();
+        match view.drain_remaining_ms {
+            Some(left) => break left,
+            None => assert_ne!(view.maintenance, Maintenance::DrainFailed, "it was looked at in time"),
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(left <= 20_000, "{left} ms; nodes take ten minutes");
+    execute(&mut client, AdminVerb::ExitMaintenance { node }, None).await.unwrap();
+    let is_back = |fold: &Snapshot| fold.nodes[&node].maintenance == Maintenance::Active;
+    // Nodes take five minutes, which nobody here waits for.
+    mirror.until_it_shows(&mut client, "the end of the ramp", is_back).await;
+    server.stop().await;
+}
+
+/// So many cordons of a node, each signed by an operator.
+fn cordons(node: NodeId, count: u8) -> Vec<Vec<u8>> {
+    let key = OperatorKey::demo(1).unwrap();
+    let cordon = |nonce| AdminCommand::new(AdminVerb::Cordon { node }, wall_time(), Nonce([nonce; 16]));
+    (0..count).map(|nonce| cordon(nonce).sign(&key).encode()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_about_a_node_that_does_not_answer_is_rejected_as_unreachable_and_that_node_learns_so() {
+    let server = server().await;
+    let mut client = Client::connect(server.local_addr()).await;
+    let nodes = boot(&mut client, 3).await.nodes;
+    let mut mirror = client.mirror().await;
+    let paused = NodeParams { node: nodes[1] };
+    client.call::<NodePause>(&paused).await.unwrap();
+    let envelope = cordons(nodes[1], 1).remove(0);
+    let params = SubmitParams { envelope: Hex(envelope), via: Some(nodes[0]) };
+    let error = in_time("a decision", client.call::<AdminSubmit>(&params)).await.unwrap_err();
+    assert_error(&error, ErrorCode::Rejected);
+    assert!(error.message.contains("unreachable"), "{error}");
+    client.call::<NodeResume>(&paused).await.unwrap();
+    until_decided(&mut client, &mut mirror, 1).await;
+    for node in mirror.snapshot.nodes.values() {
+        assert_eq!(node.audit[0].decision, Decision::Rejected(Rejection::Unreachable));
+        assert!(!node.cordoned);
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_as_many_commands_under_way_as_it_takes_rejects_more_as_overloaded() {
+    let server = server().await;
+    // A client has so many requests under way at most; so there are several.
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        clients.push(Client::connect(server.local_addr()).await);
+    }
+    let nodes = boot(&mut clients[0], 2).await.nodes;
+    clients[0].call::<NodePause>(&NodeParams { node: nodes[1] }).await.unwrap();
+    // None of them is decided on before the other node has not answered for three seconds.
+    let mut started = Vec::new();
+    for (number, envelope) in cordons(nodes[1], 200).into_iter().enumerate() {
+        let params = SubmitParams { envelope: Hex(envelope), via: Some(nodes[0]) };
+        let which = number % clients.len();
+        started.push((which, clients[which].start::<AdminSubmit>(&params).await));
+    }
+    let (mut overloaded, mut unreachable) = (0, 0);
+    for (which, id) in started {
+        let outcome = in_time("a decision", clients[which].finish::<AdminSubmit>(&id)).await;
+        let error = outcome.unwrap_err();
+        assert_error(&error, ErrorCode::Rejected);
+        overloaded += usize::from(error.message.contains("overloaded"));
+        unreachable += usize::from(error.message.contains("unreachable"));
+    }
+    assert_eq!(overloaded + unreachable, 200);
+    assert!(
+        unreachable >= 64 && overloaded > 0,
+        "{unreachable} were put to the other, {overloaded} were not"
+    );
+    // There is room again.
+    clients[0].call::<NodeResume>(&NodeParams { node: nodes[1] }).await.unwrap();
+    let decided = in_time("a decision", execute(&mut clients[0], AdminVerb::Cordon { node: nodes[0] }, None));
+    assert_eq!(decided.await.unwrap().decision, Decision::Applied);
     server.stop().await;
 }

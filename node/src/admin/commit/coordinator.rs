@@ -142,7 +142,8 @@ impl AdminCommit {
         if self.under_way() >= MAX_UNDER_WAY || members.len() > MAX_MEMBERS {
             return Err(Rejection::Overloaded);
         }
-        self.verifier.prepare(now, command, assess(command.verb(), picture, true))
+        let moved = picture.moved_by(command.verb());
+        self.verifier.prepare(now, command, assess(command.verb(), picture, true), moved)
     }
 
     pub(super) fn on_vote(&mut self, now: Now, from: NodeId, number: u64, objection: Option<Rejection>) {

@@ -32,6 +32,8 @@ pub enum StandingState {
     Cordoned,
     /// This node is out of service.
     OutOfService,
+    /// This node serves: what was taken from others before is over, or was never so.
+    InService,
 }
 
 impl AdminCommit {
@@ -55,16 +57,23 @@ impl AdminCommit {
         self.history.len()
     }
 
-    /// Whether this node does not know better itself.
-    pub(in crate::admin) fn wants_to_hear(&self, command: &SignedCommand) -> bool {
+    /// How many commands this node cannot tell others of any more, as it knew of too many.
+    pub fn forgotten(&self) -> u64 {
+        self.history.forgotten()
+    }
+
+    /// Whether this node does not know better itself, and can keep in mind that this became of a command.
+    pub(in crate::admin) fn wants_to_hear(
+        &self,
+        command: &SignedCommand,
+        decision: Decision,
+        decided: WallTime,
+    ) -> bool {
+        let has_room = || self.history.has_room_for(command, decision, plausible(command, decided));
         let key = key_of(command);
         let is_under_way = self.voting.values().any(|voting| key_of(voting.command()) == key)
             || self.pending.values().any(|pending| key_of(pending.command()) == key);
-        !is_under_way
-            && self
-                .history
-                .get(&key)
-                .map_or_else(|| self.history.has_room_for(&key), |known| !known.first_hand)
+        !is_under_way && self.history.get(&key).map_or_else(has_room, |known| !known.first_hand)
     }
 
     /// Whether enough operators have signed a command, and not in the future.
@@ -83,10 +92,6 @@ impl AdminCommit {
     ) -> bool {
         let mut believed: Vec<Known> = Vec::new();
         for (key, Hearsay { command, votes }) in hearsay {
-            // It may have come to this node's own decision meanwhile.
-            if !self.wants_to_hear(&command) {
-                continue;
-            }
             // In doubt, what operators signed was done; else all settle for the same reason.
             let rank = |decision: &Decision| match decision {
                 Decision::Applied => None,
@@ -106,12 +111,16 @@ impl AdminCommit {
             believed.push(Known { command, decision, decided, first_hand: false });
         }
         believed.sort_by_key(|known| known.decided);
-        let learned = !believed.is_empty();
-        let touches =
-            |which: &dyn Fn(&Verb) -> bool| believed.iter().any(|known| which(known.command.verb()));
         let me = self.me.node();
-        let (freeze, service) = (touches(&is_freeze), touches(&|verb| is_service(verb, me)));
+        let (mut learned, mut freeze, mut service) = (false, false, false);
         for known in believed {
+            // It may have come to this node's own decision meanwhile, or there is no room for it any more.
+            if !self.wants_to_hear(&known.command, known.decision, known.decided) {
+                continue;
+            }
+            learned = true;
+            freeze |= is_freeze(known.command.verb());
+            service |= is_service(known.command.verb(), me);
             self.adopt(now, known);
         }
         if freeze {
@@ -153,32 +162,37 @@ impl AdminCommit {
     }
 
     /// A node that has started anew serves or not as it did before: one command after the other is taken into account, those
-    /// included that it was told itself since.
+    /// included that it was told itself since. What it hears comes in rounds, so a later one may end what an earlier one began.
     fn stand_in_service(&mut self) {
         let me = self.me.node();
-        let (mut cordoned, mut out) = (None, None);
+        let (mut cordoned, mut out, mut ended) = (None, None, None);
         for known in self.history.applied(|verb| is_service(verb, me)) {
             match known.command.verb() {
                 Verb::Admin(AdminVerb::Cordon { .. } | AdminVerb::Drain { .. }) => cordoned = Some(known),
                 Verb::Admin(AdminVerb::EnterMaintenance { .. }) => {
                     (cordoned, out) = (Some(known), Some(known));
                 }
-                Verb::Admin(AdminVerb::ExitMaintenance { .. }) if out.is_some() => {
-                    (cordoned, out) = (None, None);
+                // It was out then, or it would have objected.
+                Verb::Admin(AdminVerb::ExitMaintenance { .. }) => {
+                    (cordoned, out, ended) = (None, None, Some(known));
                 }
                 // Out of service is out of service.
-                Verb::Admin(AdminVerb::Uncordon { .. }) if out.is_none() => cordoned = None,
+                Verb::Admin(AdminVerb::Uncordon { .. }) if out.is_none() => {
+                    (cordoned, ended) = (None, Some(known));
+                }
                 _ => {}
             }
         }
         let (what, known) = match (out, cordoned) {
-            (Some(known), _) => (StandingState::OutOfService, known),
-            (None, Some(known)) => (StandingState::Cordoned, known),
-            (None, None) => return,
+            (Some(known), _) => (StandingState::OutOfService, Some(known)),
+            (None, Some(known)) => (StandingState::Cordoned, Some(known)),
+            // Without an end it was never so.
+            (None, None) => (StandingState::InService, ended),
         };
         // What it was told itself it has done.
-        if !known.first_hand {
-            self.standings.push_back(Standing { what, nonce: Some(known.command.nonce()) });
+        if known.is_none_or(|known| !known.first_hand) {
+            let nonce = known.map(|known| known.command.nonce());
+            self.standings.push_back(Standing { what, nonce });
         }
     }
 

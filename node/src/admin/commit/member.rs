@@ -110,7 +110,7 @@ impl AdminCommit {
     pub fn judge_for(&mut self, now: Now, question: Question, picture: &ClusterPicture) {
         let Question { attempt, members, command } = question;
         let assessment = assess(command.verb(), picture, false);
-        let vote = match self.verifier.prepare(now, &command, assessment) {
+        let vote = match self.verifier.prepare(now, &command, assessment, picture.moved_by(command.verb())) {
             Ok(prepared) => Vote::Yes(prepared),
             Err(reason) => Vote::No(reason),
         };

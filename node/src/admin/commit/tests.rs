@@ -315,7 +315,13 @@ fn orphans_reject_together_and_hear_their_coordinator_no_more() {
     assert!((2..=3).all(|id| nodes.at(id).poll_effect().is_none()));
     // And the subject is free again.
     let now = nodes.now;
-    assert!(nodes.at(2).verifier.prepare(now, &thaw_later(now), super::super::Assessment::Bystander).is_ok());
+    assert!(
+        nodes
+            .at(2)
+            .verifier
+            .prepare(now, &thaw_later(now), super::super::Assessment::Bystander, None)
+            .is_ok()
+    );
 }
 
 fn thaw_later(now: Now) -> SignedCommand {

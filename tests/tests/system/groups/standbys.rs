@@ -448,6 +448,17 @@ fn what_an_active_takes_along_that_is_not_acknowledged_yet_is_acknowledged_where
             let its = sent.iter().filter(|(by, ..)| *by == from).map(|(.., text)| text.clone());
             keeps(&mut network, group, daemon, &its.collect::<Vec<_>>());
         }
+        // Those who stand by follow the daemon where it is; where it was says no more to them than any other node.
+        network.run_for(Duration::from_secs(5));
+        network.tap = Some(Vec::new());
+        network.run_for(Duration::from_secs(10));
+        let seen = network.tap.take().expect("just set");
+        let [source, another] = [first, others[0]].map(|number| network.members[number].address);
+        for number in lagging {
+            let to = network.members[number].address;
+            let said = |from| seen.iter().filter(|it| it.from == from && it.to == to).count();
+            assert!(said(source) <= 2 * said(another), "{} and {}", said(source), said(another));
+        }
     });
 }
 

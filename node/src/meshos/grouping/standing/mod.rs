@@ -240,13 +240,15 @@ impl MeshOs {
             ledger.get(*group).is_some_and(|entry| entry.hosts().any(|(_, host)| host == local))
         };
         let standbys = &mut self.groups.standbys;
-        // Whoever gave the work away stays until it has given all.
+        // Whoever gave the work away stays until it has given all, or those follow whoever has it.
+        let registry = &self.registry;
         standbys.actives.retain(|group, active| {
             let done = active.followers.values().all(|follower| follower.knows_end);
+            let moved = registry.get(active.daemon).is_none();
             let journal = standbys.journals.get(group);
             let is_its = journal.is_some_and(|journal| journal.generation == active.generation);
             let sealed = journal.is_none_or(|journal| journal.sealed);
-            ledger.get(*group).is_some() && is_its && !(sealed && done)
+            ledger.get(*group).is_some() && is_its && !((sealed || moved) && done)
         });
         // Somebody may need what was in sync, also where it is not to be any more.
         let is_needed = |group: &GroupId, journal: &Journal| {

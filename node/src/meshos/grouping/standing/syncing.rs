@@ -98,7 +98,8 @@ impl MeshOs {
         let standbys = &mut self.groups.standbys;
         let Some((active, journal)) = standbys.active(group) else { return };
         for (&host, follower) in &mut active.followers {
-            if follower.pause_until.is_some_and(|until| until > now.instant) {
+            let follows_another = follower.knows_end && !journal.sealed;
+            if follows_another || follower.pause_until.is_some_and(|until| until > now.instant) {
                 continue;
             }
             let is_here = self.groups.presence.get(&host).is_some_and(|presence| presence.is_here);
@@ -293,7 +294,8 @@ impl MeshOs {
             }
             Ok(Ok(Ack::Unwanted)) => {
                 follower.counts = false;
-                follower.knows_end = journal.sealed;
+                // Of one that has moved away it hears from where that is now.
+                follower.knows_end = journal.sealed || self.registry.get(active.daemon).is_none();
             }
             Ok(Ok(Ack::Nothing)) => {
                 follower.counts = false;
