@@ -104,7 +104,7 @@ pub(super) fn end_tone(reason: DaemonEnd) -> Tone {
 }
 
 /// How a line of a daemon's log is marked.
-pub(super) fn log_tone(level: LogLevel) -> Tone {
+pub(crate) fn log_tone(level: LogLevel) -> Tone {
     match level {
         LogLevel::Debug => Tone::Quiet,
         LogLevel::Info => Tone::Plain,
