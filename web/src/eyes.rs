@@ -193,9 +193,7 @@ fn of_peer(
         // Who is down is forgotten by and by, and rightly.
         return (node.state != NodeState::Crashed).then_some(Difference::Unaware { peer });
     };
-    let is_cut = |from: Option<&NodeSnapshot>, to: NodeId| {
-        from.is_some_and(|from| from.faults.get(&to).is_some_and(|fault| fault.cut))
-    };
+    let is_cut = |from: &NodeSnapshot, to: NodeId| from.faults.get(&to).is_some_and(|fault| fault.cut);
     match seen.health {
         None => {
             let holds = own.is_some_and(|own| own.peers.contains_key(&peer));
@@ -204,11 +202,13 @@ fn of_peer(
         Some(Health::Unreachable) if !up => None,
         Some(verdict) if !up => Some(Difference::Trusts { peer, verdict, state: node.state }),
         Some(Health::Healthy) => {
+            // That nobody hears who stands still or is down goes without saying.
+            let own = own.filter(|own| own.state == NodeState::Running)?;
             let back = node.peers.get(&view.node).map(|session| session.health);
             let verdict = back.filter(|back| *back != Health::Healthy)?;
             Some(Difference::Unrequited { peer, verdict, cut: is_cut(own, peer) })
         }
-        Some(verdict) => Some(Difference::Doubts { peer, verdict, cut: is_cut(Some(node), view.node) }),
+        Some(verdict) => Some(Difference::Doubts { peer, verdict, cut: is_cut(node, view.node) }),
     }
 }
 
@@ -227,13 +227,19 @@ fn seen_daemons(view: &NodeView) -> BTreeMap<(DaemonId, NodeId), Lifecycle> {
 
 fn of_daemons(view: &NodeView, truth: &Snapshot) -> Vec<Difference> {
     let seen = seen_daemons(view);
+    // A copy that stands by is told as a daemon in the event log alone. To nodes it is a member of its group.
     let is: BTreeMap<(DaemonId, NodeId), Lifecycle> = (truth.nodes.iter())
         .flat_map(|(&node, one)| {
             one.daemons.values().map(move |daemon| ((daemon.id, node), daemon.lifecycle))
         })
+        .filter(|(_, lifecycle)| *lifecycle != Lifecycle::Standby)
         .collect();
     let mut gone: BTreeMap<DaemonId, Vec<NodeId>> = BTreeMap::new();
-    for (daemon, node) in seen.keys().filter(|place| !is.contains_key(place)) {
+    // It goes by nothing that those have said whom it has given up.
+    let relied_on =
+        |node: &NodeId| view.peers.get(node).is_none_or(|peer| peer.health != Some(Health::Unreachable));
+    let stale = seen.keys().filter(|place| !is.contains_key(place)).filter(|(_, node)| relied_on(node));
+    for (daemon, node) in stale {
         gone.entry(*daemon).or_default().push(*node);
     }
     let mut found = Vec::new();
@@ -301,8 +307,8 @@ fn of_migrations(view: &NodeView, truth: &Snapshot) -> Vec<Difference> {
 #[cfg(test)]
 mod tests {
     use meshground_shared::{
-        DaemonHealth, Epoch, GroupKind, GroupMember, LinkFault, MigrationPhase, MigrationSnapshot,
-        MigrationView, PeerSeen, PeerSnapshot, Role, StatedDaemon, StatedMigration,
+        DaemonHealth, DaemonView, Epoch, GroupKind, GroupMember, LinkFault, MigrationPhase,
+        MigrationSnapshot, MigrationView, PeerSeen, PeerSnapshot, Role, StatedDaemon, StatedMigration,
     };
 
     use super::*;
@@ -362,7 +368,13 @@ mod tests {
         let peers = [A, C].map(|id| (id, fixtures::seen(Some(Health::Healthy)))).into();
         let other_end = NodeView { peers, ..fixtures::view(B) };
         let unrequited = Difference::Unrequited { peer: A, verdict: Health::Unreachable, cut: true };
-        assert_eq!(Seen::new(other_end, &truth).differences, [unrequited]);
+        assert_eq!(Seen::new(other_end.clone(), &truth).differences, [unrequited]);
+        node(&mut truth, B).state = NodeState::Paused;
+        assert_eq!(
+            Seen::new(other_end, &truth).differences,
+            [],
+            "of one that is paused there is nothing to hear"
+        );
     }
 
     #[test]
@@ -437,6 +449,8 @@ mod tests {
         for (id, host) in [(1, A), (2, B), (3, C)] {
             node(&mut truth, host).daemons.insert(DaemonId(id), fixtures::daemon(id, "counter"));
         }
+        let standby = DaemonView { lifecycle: Lifecycle::Standby, ..fixtures::daemon(5, "counter") };
+        node(&mut truth, B).daemons.insert(standby.id, standby);
         // The first is not known; the second is known where it was; the third as it was.
         peer(&mut view, C).daemons.insert(DaemonId(2), stated(running));
         peer(&mut view, C).daemons.insert(DaemonId(3), stated(Lifecycle::BackingOff));

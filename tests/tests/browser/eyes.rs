@@ -89,7 +89,7 @@ async fn who_stands_still_goes_on_seeing_a_crashed_peer_healthy_and_the_crashed_
 
     look_through(&browser, 0).await;
     says(&browser, "[data-testid=eyes-standstill]", &["crashed", "the last it saw"]).await;
-    sees(&browser, nodes[1], "healthy", true).await;
+    sees(&browser, nodes[1], "healthy", false).await;
     browser.close().await;
     server.stop().await;
 }
@@ -103,7 +103,7 @@ async fn a_daemon_shows_in_every_nodes_eyes_and_its_log_where_it_runs() {
     deliver(&browser, canary, node, "crash").await;
     refused(&browser, "call_failed", "crashed").await;
     look_through(&browser, 1).await;
-    says(&browser, "[data-testid=eyes-knows]", &["1 daemon;"]).await;
+    says(&browser, "[data-testid=eyes-knows]", &["1 daemon,"]).await;
     let here = browser.value("document.querySelector('[data-testid=eyes-log]')").await;
     assert_eq!(here, Value::Null, "nothing of it is written here");
     look_through(&browser, 0).await;

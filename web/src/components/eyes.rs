@@ -61,7 +61,7 @@ pub(crate) fn Eyes(props: &EyesProps) -> Html {
             { differences(seen, &props.names) }
             { facts(seen, &props.names) }
             { others(props, seen) }
-            { remarks(&seen.view) }
+            { remarks(&seen.view, &props.names) }
             { log(&seen.view, &props.names) }
         </div>
     }
@@ -173,9 +173,13 @@ fn others(props: &EyesProps, seen: &Seen) -> Html {
 }
 
 /// What it did of its own accord, and what went wrong, the latest first.
-fn remarks(view: &NodeView) -> Html {
+fn remarks(view: &NodeView, names: &Names) -> Html {
     let latest = |of: &[Remark], tone: Tone| {
-        of.iter().rev().take(MAX_REMARKS).map(|one| (one.at_us, tone, one.what.clone())).collect::<Vec<_>>()
+        of.iter()
+            .rev()
+            .take(MAX_REMARKS)
+            .map(|one| (one.at_us, tone, text::capital(&names.in_words(&one.what))))
+            .collect::<Vec<_>>()
     };
     let mut told = latest(&view.actions, Tone::Plain);
     told.extend(latest(&view.failures, Tone::Bad));

@@ -237,7 +237,7 @@ fn peers(props: &InspectorProps, node: &NodeSnapshot, now_ms: f64) -> Html {
                 <td><Verdict health={peer.health} /></td>
                 <td class="number">{ rtt.map_or_else(|| "–".to_owned(), |&us| text::duration(u64::from(us))) }</td>
                 { parts::traffic(props.traffic.get(&(props.node, id))) }
-                <td>{ text::role(peer.role) }</td>
+                <td class="role">{ text::role(peer.role) }</td>
                 <td class="number">{ text::age(props.clock.elapsed_us(peer.since_us, now_ms)) }</td>
                 <td>{ link_button(id) }</td>
             </tr>
@@ -255,7 +255,7 @@ fn peers(props: &InspectorProps, node: &NodeSnapshot, now_ms: f64) -> Html {
                         <th scope="col" class="number wide">
                             <abbr title="Bytes that this node has sent and received">{ "Out / in" }</abbr>
                         </th>
-                        <th scope="col"><abbr title="This node's part in the handshake">{ "Role" }</abbr></th>
+                        <th scope="col" class="role"><abbr title="This node's part in the handshake">{ "Role" }</abbr></th>
                         <th scope="col" class="number">{ "Age" }</th>
                         <th scope="col"><abbr title="Both ways">{ "Link" }</abbr></th>
                     </tr>

@@ -96,21 +96,21 @@ fn service((state, cordoned): (Maintenance, bool)) -> String {
 pub(crate) fn standstill(state: NodeState) -> Option<&'static str> {
     match state {
         NodeState::Running => None,
-        NodeState::Paused => Some("It is paused: this is what it saw when it stood still."),
+        NodeState::Paused => Some("It is paused and silent: this is what it saw when it stood still."),
         NodeState::Crashed => Some("It has crashed: this is the last it saw."),
     }
 }
 
-/// `5 daemons, 2 of them here; 1 group; no migration`.
+/// `5 daemons (2 here), 1 group, no migration`.
 pub(crate) fn knows(seen: &Seen) -> String {
     let here = seen.view.daemons.len();
     let daemons = if here == 0 || seen.daemons == here {
         many(seen.daemons, "daemon")
     } else {
-        format!("{}, {here} of them here", many(seen.daemons, "daemon"))
+        format!("{} ({here} here)", many(seen.daemons, "daemon"))
     };
     let (groups, migrations) = (many(seen.view.groups.len(), "group"), many(seen.migrations, "migration"));
-    format!("{daemons}; {groups}; {migrations}")
+    format!("{daemons}, {groups}, {migrations}")
 }
 
 fn many(how_many: usize, noun: &str) -> String {
@@ -120,11 +120,11 @@ fn many(how_many: usize, noun: &str) -> String {
     }
 }
 
-/// `Processor 12 % busy, memory 40 % full`.
+/// `Processor 12 %, memory 40 %`: how busy, and how full.
 pub(crate) fn machine(view: &NodeView) -> String {
     let percent = |thousandths: u16| thousandths / 10;
     let (cpu, memory) = (percent(view.resources.cpu), percent(view.resources.memory));
-    format!("Processor {cpu} % busy, memory {memory} % full")
+    format!("Processor {cpu} %, memory {memory} %")
 }
 
 #[cfg(test)]
@@ -213,10 +213,10 @@ mod tests {
     #[test]
     fn what_it_knows_of_is_counted_and_what_there_is_none_of_is_said() {
         let mut seen = Seen::new(fixtures::view(NodeId(1)), &Snapshot::new(Epoch(1)));
-        assert_eq!(knows(&seen), "no daemon; no group; no migration");
+        assert_eq!(knows(&seen), "no daemon, no group, no migration");
         let own = OwnDaemon { daemon: fixtures::daemon(1, "counter"), age_ms: 1, restarts_in_ms: None };
         seen.view.daemons.insert(DaemonId(1), own);
         (seen.daemons, seen.migrations) = (5, 1);
-        assert_eq!(knows(&seen), "5 daemons, 1 of them here; no group; 1 migration");
+        assert_eq!(knows(&seen), "5 daemons (1 here), no group, 1 migration");
     }
 }
