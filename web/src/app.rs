@@ -52,6 +52,14 @@ pub(crate) fn App() -> Html {
             dispatcher.dispatch(Batch(vec![Action::Select(node)]));
         })
     };
+    let on_look = {
+        let connection = connection.clone();
+        use_callback((), move |node: Option<NodeId>, ()| {
+            if let Some(connection) = connection.borrow().as_ref() {
+                connection.look_through(node);
+            }
+        })
+    };
     let on_dismiss = {
         let dispatcher = state.dispatcher();
         use_callback((), move |notice: u64, ()| dispatcher.dispatch(Batch(vec![Action::Dismiss(notice)])))
@@ -127,6 +135,9 @@ pub(crate) fn App() -> Html {
                             pending={state.pending.clone()}
                             on_command={on_command.clone()}
                             on_select={on_select.clone()}
+                            has_eyes={state.has_eyes()}
+                            eyes={state.eyes.clone()}
+                            {on_look}
                         />
                     } else {
                         <Overview

@@ -32,6 +32,11 @@ pub(crate) fn now_ms() -> f64 {
     window().performance().map_or(0.0, |performance| performance.now())
 }
 
+/// Whether nobody can see the page: it is in another tab, or its window is minimized.
+pub(crate) fn is_hidden() -> bool {
+    document().hidden()
+}
+
 /// Whether the person asked for less motion.
 pub(crate) fn prefers_reduced_motion() -> bool {
     matches("(prefers-reduced-motion: reduce)")

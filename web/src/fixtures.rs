@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use meshground_shared::{
-    DaemonHealth, DaemonId, DaemonView, Lifecycle, Maintenance, NodeSnapshot, NodeState, PublicKey,
+    DaemonHealth, DaemonId, DaemonView, Epoch, Health, Lifecycle, Maintenance, NodeId, NodeSnapshot,
+    NodeState, NodeView, PeerSeen, PublicKey, ResourcesView,
 };
 
 /// A member that runs, alone and with nothing on it.
@@ -38,5 +39,44 @@ pub(crate) fn daemon(id: u64, name: &str) -> DaemonView {
         generation: 1,
         member: None,
         processed: 0,
+    }
+}
+
+/// What a node sees that knows nobody and has nothing on it.
+pub(crate) fn view(node: NodeId) -> NodeView {
+    NodeView {
+        node,
+        epoch: Epoch(7),
+        generation: 1,
+        maintenance: Maintenance::Active,
+        cordoned: false,
+        drain_remaining_ms: None,
+        freeze_remaining_ms: None,
+        resources: ResourcesView::default(),
+        daemons: BTreeMap::new(),
+        peers: BTreeMap::new(),
+        groups: Vec::new(),
+        migrations: Vec::new(),
+        avoided: Vec::new(),
+        actions: Vec::new(),
+        decisions_lost: 0,
+        failures: Vec::new(),
+        log: Vec::new(),
+        audit: Vec::new(),
+        probe_panics: 0,
+    }
+}
+
+/// A peer as another node sees it, in service and with nothing on it.
+pub(crate) fn seen(health: Option<Health>) -> PeerSeen {
+    PeerSeen {
+        health,
+        rtt_us: Some(100),
+        maintenance: Maintenance::Active,
+        cordoned: false,
+        resources: ResourcesView::default(),
+        kinds: vec!["counter".to_owned()],
+        daemons: BTreeMap::new(),
+        moving: Vec::new(),
     }
 }

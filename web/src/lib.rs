@@ -14,6 +14,7 @@ mod audit;
 mod command;
 mod components;
 mod dom;
+mod eyes;
 #[cfg(test)]
 mod fixtures;
 mod graph;

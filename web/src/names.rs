@@ -79,6 +79,26 @@ impl Names {
         format!("group {}", self.group_alone(id))
     }
 
+    /// What a node noted down, with people's names for the nodes, daemons and groups that are known by them.
+    pub(crate) fn in_words(&self, noted: &str) -> String {
+        let mut said: Vec<String> = Vec::new();
+        for word in noted.split(' ') {
+            let digits = word.trim_end_matches([':', ',', ';', '.']);
+            let name = match (said.last().map(String::as_str), digits.parse().map(|NodeId(id)| id)) {
+                (Some("node"), Ok(id)) if self.knows(NodeId(id)) => self.name(NodeId(id)),
+                (Some("daemon"), Ok(id)) => self.daemon(DaemonId(id)),
+                (Some("group"), Ok(id)) => self.group(GroupId(id)),
+                _ => {
+                    said.push(word.to_owned());
+                    continue;
+                }
+            };
+            said.pop();
+            said.push(name + &word[digits.len()..]);
+        }
+        said.join(" ")
+    }
+
     /// `web`, where it is clear that a group is meant.
     pub(crate) fn group_alone(&self, id: GroupId) -> String {
         let name = self.groups.get(&id).filter(|name| !name.is_empty());
@@ -98,4 +118,32 @@ pub(crate) fn short_id(id: NodeId) -> String {
     let mut digits = id.to_string();
     digits.truncate(8);
     digits
+}
+
+#[cfg(test)]
+mod tests {
+    use meshground_shared::Epoch;
+
+    use super::*;
+    use crate::fixtures;
+
+    #[test]
+    fn what_a_node_noted_down_is_told_with_the_names_people_use() {
+        let mut snapshot = Snapshot::new(Epoch(1));
+        let mut node = fixtures::member(3);
+        let counter = fixtures::daemon(0x3f2a << 48, "counter");
+        node.daemons.insert(counter.id, counter);
+        snapshot.nodes.insert(NodeId(7), node);
+        let mut names = Names::default();
+        names.learn_all(&snapshot);
+        for (noted, said) in [
+            ("avoid node 0000000000000007 for 60s: it went silent", "avoid node 3 for 60s: it went silent"),
+            ("move daemon 3f2a000000000000 to node 0000000000000007", "move counter 3f2a to node 3"),
+            ("take place 1 of group abcd000000000000 away", "take place 1 of group abcd away"),
+            ("daemon 3f2a000000000000: no node 0000000000000008", "counter 3f2a: no node 0000000000000008"),
+            ("go into  Maintenance", "go into  Maintenance"),
+        ] {
+            assert_eq!(names.in_words(noted), said);
+        }
+    }
 }

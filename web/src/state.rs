@@ -4,6 +4,7 @@
 //! holds no browser object, so that all of it is tested natively.
 
 mod causes;
+mod clock;
 #[cfg(test)]
 mod tests;
 
@@ -13,14 +14,16 @@ use std::{
 };
 
 use meshground_shared::{
-    ClusterPhase, CommandId, DaemonId, DaemonSample, Event, EventKind, NodeId, NodeSnapshot, Snapshot,
-    Telemetry, Traffic,
-    rpc::{DaemonSpawn, Hello, Method, RpcError, Subscribed},
+    ClusterPhase, CommandId, DaemonId, DaemonSample, Event, EventKind, NodeId, NodeView, Snapshot, Telemetry,
+    Traffic,
+    rpc::{DaemonSpawn, Hello, Method, NodeLook, RpcError, Subscribed},
 };
 use yew::Reducible;
 
+pub(crate) use self::clock::LogClock;
 pub(crate) use crate::command::Command;
 use crate::{
+    eyes::{Eyes, Seen},
     names::Names,
     shared_ref::Shared,
     work::{Answer, Answers},
@@ -30,6 +33,8 @@ use crate::{
 pub(crate) const LOG_CAPACITY: usize = 500;
 /// Calls kept for their table: other events do not push them out.
 pub(crate) const CALLS_KEPT: usize = 100;
+/// What helps where an answer cannot be read.
+const RELOAD: &str = "Reload the page: it may be older than the server.";
 /// Notices shown at a time; an older one makes room.
 const MAX_NOTICES: usize = 3;
 
@@ -103,42 +108,6 @@ pub(crate) struct Notice {
     pub(crate) name: String,
 }
 
-/// The log's monotonic clock, as far as the page can tell.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct LogClock {
-    /// The log's microseconds at the page's millisecond 0.
-    offset_us: Option<f64>,
-}
-
-impl LogClock {
-    /// Learns that the log's clock showed `at_us` not later than the page's `now_ms`.
-    /// Delays only ever make the log seem behind, so the greatest offset is the best.
-    #[allow(clippy::cast_precision_loss)] // microseconds are exact in an f64 for 285 years
-    pub(crate) fn observe(&mut self, at_us: u64, now_ms: f64) {
-        let offset = at_us as f64 - now_ms * 1_000.0;
-        self.offset_us = Some(self.offset_us.map_or(offset, |known| known.max(offset)));
-    }
-
-    /// Microseconds from the page's `now_ms` to the log's `until_us`.
-    #[allow(clippy::cast_precision_loss)]
-    pub(crate) fn remaining_us(&self, until_us: u64, now_ms: f64) -> f64 {
-        self.offset_us.map_or(0.0, |offset| (until_us as f64 - offset - now_ms * 1_000.0).max(0.0))
-    }
-
-    /// For how many more seconds a node is frozen, in microseconds. None where it is not.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // whole and never negative
-    pub(crate) fn frozen_us(&self, node: &NodeSnapshot, now_ms: f64) -> Option<u64> {
-        let left = self.remaining_us(node.frozen_until_us?, now_ms);
-        (left > 0.0).then_some((left / 1e6).ceil() as u64 * 1_000_000)
-    }
-
-    /// Microseconds from the log's `since_us` to the page's `now_ms`.
-    #[allow(clippy::cast_precision_loss)]
-    pub(crate) fn elapsed_us(&self, since_us: u64, now_ms: f64) -> f64 {
-        self.offset_us.map_or(0.0, |offset| (offset + now_ms * 1_000.0 - since_us as f64).max(0.0))
-    }
-}
-
 /// Smoothed round-trip times in microseconds, by `(who measured, to whom)`.
 pub(crate) type Rtts = BTreeMap<(NodeId, NodeId), u32>;
 
@@ -175,6 +144,8 @@ pub(crate) struct State {
     pub(crate) causes: Shared<BTreeMap<CommandId, &'static str>>,
     /// The node being looked at.
     pub(crate) selected: Option<NodeId>,
+    /// What that node sees, where the page looks through its eyes.
+    pub(crate) eyes: Option<Shared<Eyes>>,
     /// Commands under way.
     pub(crate) pending: Vec<Pending>,
     /// Errors on show.
@@ -201,6 +172,7 @@ impl Default for State {
             names: Shared::new(Names::default()),
             causes: Shared::new(BTreeMap::new()),
             selected: None,
+            eyes: None,
             pending: Vec::new(),
             notices: Vec::new(),
             converged: None,
@@ -247,6 +219,13 @@ pub(crate) enum Action {
     },
     /// A person looks at a node, or at none.
     Select(Option<NodeId>),
+    /// The server said what a node sees, or that it cannot.
+    Looked {
+        /// Whose eyes.
+        node: NodeId,
+        /// What they see.
+        outcome: Result<Box<NodeView>, Failure>,
+    },
     /// A command was sent.
     Sent(Pending),
     /// A command was answered: with its id, if the answer has one.
@@ -298,8 +277,16 @@ impl State {
 
     /// Whether the server knows daemons and what belongs to them.
     pub(crate) fn has_daemons(&self) -> bool {
-        let methods = self.hello.iter().flat_map(|hello| &hello.methods);
-        methods.into_iter().any(|method| method == DaemonSpawn::NAME)
+        self.has::<DaemonSpawn>()
+    }
+
+    /// Whether the server can tell what one node sees.
+    pub(crate) fn has_eyes(&self) -> bool {
+        self.has::<NodeLook>()
+    }
+
+    fn has<M: Method>(&self) -> bool {
+        self.hello.iter().flat_map(|hello| &hello.methods).any(|method| method == M::NAME)
     }
 
     /// What is true of a log with nothing in it.
@@ -346,7 +333,13 @@ impl State {
                 let message = format!("{count} events are missing from the log below. The graph is current.");
                 self.notify("This page read too slowly", message, "", "events.dropped");
             }
-            Action::Select(node) => self.selected = node,
+            Action::Select(node) => {
+                if self.selected != node {
+                    self.eyes = None;
+                }
+                self.selected = node;
+            }
+            Action::Looked { node, outcome } => self.looked(node, outcome),
             Action::Sent(pending) => {
                 // Who goes on has seen what went wrong before.
                 self.notices.clear();
@@ -434,7 +427,23 @@ impl State {
             && !snapshot.nodes.contains_key(&node)
         {
             self.selected = None;
+            self.eyes = None;
         }
+    }
+
+    /// What is seen is held against the truth at once: a moment later that may have gone on.
+    fn looked(&mut self, node: NodeId, outcome: Result<Box<NodeView>, Failure>) {
+        let Some(truth) = self.snapshot.as_ref().filter(|_| self.selected == Some(node)) else { return };
+        let seen = match outcome {
+            Ok(view) => Ok(Seen::new(*view, truth)),
+            Err(Failure::Refused(error)) => Err((error.message, error.data.hint)),
+            Err(Failure::Unreadable(why)) => {
+                Err((format!("the server's answer could not be read: {why}"), RELOAD.to_owned()))
+            }
+            // What was seen last stands; the page says that it is not current.
+            Err(Failure::Lost) => return,
+        };
+        self.eyes = Some(Shared::new(Eyes { node, seen }));
     }
 
     fn answered(&mut self, ticket: u64, outcome: Result<Option<CommandId>, Failure>) {
@@ -460,7 +469,7 @@ impl State {
                     Failure::Unreadable(why) => self.notify(
                         &title,
                         format!("The server's answer could not be read: {why}."),
-                        "Reload the page: it may be older than the server.",
+                        RELOAD,
                         "unreadable_answer",
                     ),
                 }

@@ -1,6 +1,7 @@
 //! Figures and events in words.
 
 pub(crate) mod admin;
+pub(crate) mod eyes;
 pub(crate) mod workload;
 
 use meshground_shared::{

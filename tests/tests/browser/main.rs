@@ -2,6 +2,7 @@
 
 mod calls;
 mod daemons;
+mod eyes;
 mod groups;
 mod operators;
 

@@ -51,7 +51,10 @@ pub(crate) fn DaemonTable(props: &DaemonTableProps) -> Html {
         };
         let place = daemon.member.map_or_else(
             || html! { <span class="none">{ "–" }</span> },
-            |member| format!("{} · {}", desk.names.group_alone(member.group), member.index).into(),
+            |member| {
+                let group = desk.names.group_alone(member.group);
+                html! { <><span class="member-of" title={group.clone()}>{ group }</span>{ format!(" · {}", member.index) }</> }
+            },
         );
         let (saturation, processed) = workloads::load(daemon, props.loads.get(&key));
         let detail = format!("daemon-{node}-{}", daemon.id);

@@ -112,7 +112,7 @@ pub(crate) fn Fleet(props: &FleetProps) -> Html {
 }
 
 /// The tab that a key leads to.
-fn next_tab(key: &str, from: usize, tabs: usize) -> Option<usize> {
+pub(super) fn next_tab(key: &str, from: usize, tabs: usize) -> Option<usize> {
     Some(match key {
         "ArrowRight" => (from + 1) % tabs,
         "ArrowLeft" => (from + tabs - 1) % tabs,

@@ -5,11 +5,14 @@ use yew::prelude::*;
 
 use super::{
     Icon,
+    eyes::Eyes,
+    fleet::next_tab,
     node_table::sentence_case,
     parts::{self, Copy, Life, Service, Verdict, labelled},
     tick::use_now,
 };
 use crate::{
+    dom, eyes,
     names::Names,
     shared_ref::Shared,
     state::{Command, LogClock, Pending, Rtts, Traffics},
@@ -39,17 +42,33 @@ pub(crate) struct InspectorProps {
     pub(crate) on_command: Callback<Command>,
     /// Called when a person picks a node, or none.
     pub(crate) on_select: Callback<Option<NodeId>>,
+    /// Whether the server can tell what the node sees.
+    pub(crate) has_eyes: bool,
+    /// What the node sees, once that is known.
+    pub(crate) eyes: Option<Shared<eyes::Eyes>>,
+    /// Called with the node through whose eyes the person looks, or none.
+    pub(crate) on_look: Callback<Option<NodeId>>,
 }
+
+/// The two ways to look at a node: as it is by the event log, and as it sees everything itself.
+const TABS: [(&str, &str); 2] = [("truth", "As it is"), ("eyes", "As this node sees it")];
 
 /// Everything known about one node, and what can be done with it.
 #[component]
 pub(crate) fn Inspector(props: &InspectorProps) -> Html {
     let now_ms = use_now(1_000.0);
     let id = props.node;
+    let wanted = use_state_eq(|| TABS[0].0);
+    let open = if props.has_eyes { *wanted } else { TABS[0].0 };
+    let looks = open == "eyes" && props.snapshot.nodes.contains_key(&id);
+    {
+        let on_look = props.on_look.clone();
+        use_effect_with((id, looks), move |&(id, looks)| {
+            on_look.emit(looks.then_some(id));
+            move || on_look.emit(None)
+        });
+    }
     let Some(node) = props.snapshot.nodes.get(&id) else { return Html::default() };
-    let key = node.public_key.to_string();
-    let running = node.state != NodeState::Crashed;
-    let up = text::age(props.clock.elapsed_us(node.started_us, now_ms));
     let close = props.on_select.reform(|_: MouseEvent| None);
     html! {
         <section
@@ -67,6 +86,69 @@ pub(crate) fn Inspector(props: &InspectorProps) -> Html {
                 node={id} state={node.state} live={props.live} pending={props.pending.clone()}
                 on_command={props.on_command.clone()}
             />
+            if props.has_eyes { { tabs(open, &wanted) } }
+            if open == "eyes" {
+                <div
+                    class="scroll eyes" id="look-panel-eyes" role="tabpanel" aria-labelledby="look-eyes" tabindex="0"
+                >
+                    <Eyes
+                        node={id} state={node.state} eyes={props.eyes.clone()} names={props.names.clone()}
+                        on_select={props.on_select.clone()}
+                    />
+                </div>
+            } else {
+                <div
+                    class="truth" id="look-panel-truth" role={props.has_eyes.then_some("tabpanel")}
+                    aria-labelledby={props.has_eyes.then_some("look-truth")}
+                >
+                    { facts(props, node, now_ms) }
+                    { peers(props, node, now_ms) }
+                </div>
+            }
+        </section>
+    }
+}
+
+fn tabs(open: &'static str, wanted: &UseStateHandle<&'static str>) -> Html {
+    let tab = |(place, &(name, label)): (usize, &(&'static str, &'static str))| {
+        let chosen = open == name;
+        let choose = {
+            let wanted = wanted.clone();
+            move |_: MouseEvent| wanted.set(name)
+        };
+        let onkeydown = {
+            let wanted = wanted.clone();
+            Callback::from(move |event: KeyboardEvent| {
+                let Some(next) = next_tab(&event.key(), place, TABS.len()) else { return };
+                event.prevent_default();
+                wanted.set(TABS[next].0);
+                dom::focus(&format!("look-{}", TABS[next].0));
+            })
+        };
+        html! {
+            <button
+                key={name} type="button" role="tab" id={format!("look-{name}")} data-testid={format!("look-{name}")}
+                aria-controls={chosen.then(|| format!("look-panel-{name}"))}
+                aria-selected={if chosen { "true" } else { "false" }} tabindex={if chosen { "0" } else { "-1" }}
+                class="tab" onclick={choose} {onkeydown}
+            >
+                { label }
+            </button>
+        }
+    };
+    html! {
+        <div class="panel-head tabs" role="tablist" aria-label="Ways to look at this node">
+            { for TABS.iter().enumerate().map(tab) }
+        </div>
+    }
+}
+
+fn facts(props: &InspectorProps, node: &NodeSnapshot, now_ms: f64) -> Html {
+    let id = props.node;
+    let key = node.public_key.to_string();
+    let running = node.state != NodeState::Crashed;
+    let up = text::age(props.clock.elapsed_us(node.started_us, now_ms));
+    html! {
             <dl class="facts">
                 <div>
                     <dt>{ "Id" }</dt>
@@ -105,8 +187,6 @@ pub(crate) fn Inspector(props: &InspectorProps) -> Html {
                     </div>
                 }
             </dl>
-            { peers(props, node, now_ms) }
-        </section>
     }
 }
 
@@ -157,7 +237,7 @@ fn peers(props: &InspectorProps, node: &NodeSnapshot, now_ms: f64) -> Html {
                 <td><Verdict health={peer.health} /></td>
                 <td class="number">{ rtt.map_or_else(|| "–".to_owned(), |&us| text::duration(u64::from(us))) }</td>
                 { parts::traffic(props.traffic.get(&(props.node, id))) }
-                <td>{ text::role(peer.role) }</td>
+                <td class="role">{ text::role(peer.role) }</td>
                 <td class="number">{ text::age(props.clock.elapsed_us(peer.since_us, now_ms)) }</td>
                 <td>{ link_button(id) }</td>
             </tr>
@@ -175,7 +255,7 @@ fn peers(props: &InspectorProps, node: &NodeSnapshot, now_ms: f64) -> Html {
                         <th scope="col" class="number wide">
                             <abbr title="Bytes that this node has sent and received">{ "Out / in" }</abbr>
                         </th>
-                        <th scope="col"><abbr title="This node's part in the handshake">{ "Role" }</abbr></th>
+                        <th scope="col" class="role"><abbr title="This node's part in the handshake">{ "Role" }</abbr></th>
                         <th scope="col" class="number">{ "Age" }</th>
                         <th scope="col"><abbr title="Both ways">{ "Link" }</abbr></th>
                     </tr>

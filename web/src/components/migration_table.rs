@@ -76,7 +76,7 @@ fn row(desk: &Desk, migration: &MigrationSnapshot, now_ms: f64) -> Html {
             <td class="phase">
                 { mark(workload::phase_tone(view.phase), workload::phase(view.phase)) }
                 if view.retries > 0 { <span class="aside">{ format!("retried {}×", view.retries) }</span> }
-                if let Some(reason) = &view.reason { <p class="lacking">{ reason }</p> }
+                if let Some(reason) = &view.reason { <p class="lacking">{ desk.names.in_words(reason) }</p> }
             </td>
             <td class="how-far">{ progress(migration, &name) }</td>
             <td class="number wide">{ view.buffered }</td>

@@ -7,6 +7,7 @@ mod controls;
 mod daemon_table;
 mod desk;
 mod event_log;
+mod eyes;
 mod fleet;
 mod group_table;
 mod header;

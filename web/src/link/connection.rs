@@ -7,7 +7,7 @@ use std::{
 };
 
 use meshground_shared::{
-    CommandId, EventKind,
+    CommandId, EventKind, NodeId,
     rpc::{
         DaemonKinds, EventsSubscribe, Id, Method, NoParams, Outcome, Push, Request, RpcError, SUBPROTOCOL,
         ServerMessage, SessionHello, SubscribeParams, Topic,
@@ -17,7 +17,7 @@ use serde_json::Value;
 use wasm_bindgen::JsCast;
 use web_sys::{Event, MessageEvent, WebSocket};
 
-use super::{Begun, Feed, Step, backoff};
+use super::{Begun, Feed, Step, backoff, gaze::Gaze};
 use crate::{
     dom::{self, Listener, Timer},
     state::{Action, Command, Failure, LinkState, Pending},
@@ -67,6 +67,11 @@ pub(super) struct Link {
     /// When it was last asked whether it is still there.
     asked_ms: Cell<f64>,
     watch: RefCell<Option<Timer>>,
+    /// Whether what the page shows is current.
+    live: Cell<bool>,
+    /// Through whose eyes the page looks.
+    pub(super) gaze: RefCell<Gaze>,
+    pub(super) look_again: RefCell<Option<Timer>>,
     closed: Cell<bool>,
 }
 
@@ -84,6 +89,8 @@ pub(super) enum Call {
     Subscribe,
     /// What factories there are.
     Kinds,
+    /// What a node sees.
+    Look,
     Command {
         ticket: u64,
         /// What was asked, where the answer says more than the events do.
@@ -112,12 +119,21 @@ impl Connection {
             has_daemons: Cell::new(false),
             asked_ms: Cell::new(0.0),
             watch: RefCell::default(),
+            live: Cell::new(false),
+            gaze: RefCell::default(),
+            look_again: RefCell::default(),
             closed: Cell::new(false),
         });
         // Back on the network: no reason to wait any longer.
         let weak = Rc::downgrade(&link);
         let online = Listener::new(&dom::window(), "online", move |_| retry(&weak));
-        link.window.borrow_mut().push(online);
+        let weak = Rc::downgrade(&link);
+        let seen_again = Listener::new(&dom::document(), "visibilitychange", move |_| {
+            if let Some(link) = weak.upgrade() {
+                link.look();
+            }
+        });
+        link.window.borrow_mut().extend([online, seen_again]);
         let weak = Rc::downgrade(&link);
         let watch = Timer::every(WATCH_MS, move || {
             if let Some(link) = weak.upgrade() {
@@ -144,12 +160,18 @@ impl Connection {
         link.carry_out(command, call);
     }
 
+    /// Looks through a node's eyes from now on, or through nobody's. What is seen is reported as [`Action::Looked`].
+    pub(crate) fn look_through(&self, node: Option<NodeId>) {
+        self.0.look_through(node);
+    }
+
     /// Ends the link for good.
     pub(crate) fn close(&self) {
         self.0.closed.set(true);
         self.0.window.borrow_mut().clear();
         self.0.timer.borrow_mut().take();
         self.0.watch.borrow_mut().take();
+        self.0.look_again.borrow_mut().take();
         self.0.flush.borrow_mut().take();
         self.0.retire();
     }
@@ -217,6 +239,11 @@ impl Link {
         }
     }
 
+    /// Whether what the page shows is current.
+    pub(super) fn is_live(&self) -> bool {
+        self.live.get()
+    }
+
     fn opened(self: &Rc<Self>) {
         self.hello(Call::Hello);
     }
@@ -249,8 +276,8 @@ impl Link {
     /// Finds out that a connection has died without a word, as it does when a laptop
     /// sleeps or changes networks.
     fn watch(self: &Rc<Self>) {
-        let settled =
-            self.failures.get() == 0 && self.calls.borrow().values().all(|call| matches!(call, Call::Probe));
+        let aside = |call: &Call| matches!(call, Call::Probe | Call::Look);
+        let settled = self.failures.get() == 0 && self.calls.borrow().values().all(aside);
         if self.socket.borrow().is_none() || !settled {
             return;
         }
@@ -323,18 +350,21 @@ impl Link {
             },
             // That it came is all there was to know.
             Call::Probe => {}
+            Call::Look => self.looked(Ok(value)),
             Call::Subscribe => match read::<EventsSubscribe>(value) {
                 Ok(answer) => {
                     let begun = self.feed.borrow_mut().subscribed(&answer);
                     match begun {
                         Begun::Live => {
                             self.failures.set(0);
+                            self.live.set(true);
                             self.timer.borrow_mut().take();
                             if answer.snapshot.is_none() {
                                 self.gather_for(GATHER_REPLAY_MS);
                             }
                             self.tell(Action::Subscribed { answer, now_ms: dom::now_ms() });
                             self.tell(Action::Link(LinkState::Live));
+                            self.look();
                         }
                         Begun::Recall => {
                             self.tell(Action::Subscribed { answer, now_ms: dom::now_ms() });
@@ -377,6 +407,7 @@ impl Link {
             (Call::Command { ticket, .. }, failure) => {
                 self.tell(Action::Answered { ticket, outcome: Err(failure) });
             }
+            (Call::Look, failure) => self.looked(Err(failure)),
             // A server that will not say what factories there are has none to choose from.
             (Call::Kinds, _) | (Call::Hello | Call::Probe | Call::Subscribe, Failure::Lost) => {}
             (Call::Hello | Call::Probe | Call::Subscribe, Failure::Refused(RpcError { message, .. })) => {
@@ -399,6 +430,7 @@ impl Link {
         if self.closed.get() {
             return;
         }
+        self.live.set(false);
         self.retire();
         let calls = std::mem::take(&mut *self.calls.borrow_mut());
         for (_, call) in calls {
@@ -430,7 +462,7 @@ impl Link {
     }
 
     /// Reports an action, together with others that arrive about now.
-    fn tell(self: &Rc<Self>, action: Action) {
+    pub(super) fn tell(self: &Rc<Self>, action: Action) {
         self.gathered.borrow_mut().push(action);
         if self.flush.borrow().is_some() {
             return;
@@ -465,7 +497,7 @@ fn read<M: Method>(value: Value) -> Result<M::Result, String> {
 }
 
 /// Puts a new timer in place of one whose closure may be the caller.
-fn replace_later(slot: &RefCell<Option<Timer>>, timer: Timer) {
+pub(super) fn replace_later(slot: &RefCell<Option<Timer>>, timer: Timer) {
     if let Some(old) = slot.borrow_mut().replace(timer) {
         dom::drop_later(old);
     }

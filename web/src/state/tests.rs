@@ -6,7 +6,7 @@ use meshground_shared::{
 };
 
 use super::*;
-use crate::{fixtures, work::Work};
+use crate::{eyes::Difference, fixtures, work::Work};
 
 const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(2);
@@ -86,6 +86,46 @@ fn a_departed_node_is_no_longer_selected_but_keeps_its_name() {
     state.apply(event(6, Some(B), EventKind::NodeStopped { reason: StopReason::Shutdown }));
     assert_eq!(state.selected, None);
     assert_eq!(state.names.name(B), "node 1");
+}
+
+fn looked(node: NodeId, outcome: Result<NodeView, Failure>) -> Action {
+    Action::Looked { node, outcome: outcome.map(Box::new) }
+}
+
+#[test]
+fn what_a_node_sees_is_held_against_the_truth_of_that_moment_while_that_node_is_selected() {
+    let mut state = two_nodes();
+    state.apply(looked(A, Ok(fixtures::view(A))));
+    assert_eq!(state.eyes, None, "nobody looks through its eyes");
+    state.apply(Action::Select(Some(A)));
+    state.apply(looked(B, Ok(fixtures::view(B))));
+    assert_eq!(state.eyes, None, "it came too late");
+    let peers = [(B, fixtures::seen(Some(Health::Unreachable)))].into();
+    state.apply(looked(A, Ok(NodeView { peers, ..fixtures::view(A) })));
+    let doubts = Difference::Doubts { peer: B, verdict: Health::Unreachable, cut: false };
+    let differences = |state: &State| state.eyes.as_ref().unwrap().seen.as_ref().unwrap().differences.clone();
+    assert_eq!(differences(&state), [doubts]);
+    state.apply(event(5, Some(B), EventKind::NodeStopped { reason: StopReason::Crash }));
+    assert_eq!(differences(&state), [doubts], "as it was then");
+
+    state.apply(Action::Select(Some(B)));
+    assert_eq!(state.eyes, None, "those were another's eyes");
+    state.apply(looked(B, Ok(fixtures::view(B))));
+    state.apply(event(6, Some(B), EventKind::NodeStopped { reason: StopReason::Shutdown }));
+    assert_eq!(state.eyes, None, "it is gone");
+}
+
+#[test]
+fn why_a_node_cannot_be_looked_through_is_said_and_a_lost_answer_leaves_what_was_seen() {
+    let mut state = two_nodes();
+    state.apply(Action::Select(Some(A)));
+    state.apply(looked(A, Ok(fixtures::view(A))));
+    let before = state.eyes.clone();
+    state.apply(looked(A, Err(Failure::Lost)));
+    assert_eq!(state.eyes, before);
+    state.apply(looked(A, Err(refused())));
+    assert_eq!(state.eyes.as_ref().unwrap().seen, Err(("busy".to_owned(), "wait".to_owned())));
+    assert!(state.notices.is_empty(), "it is asked again in a second");
 }
 
 #[test]

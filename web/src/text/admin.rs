@@ -42,11 +42,16 @@ pub(crate) fn ice_verb(verb: &IceVerb, names: &Names) -> String {
 
 /// Whom a node avoids, and why.
 pub(crate) fn avoids(who: &str, avoided: &[AvoidedNode], names: &Names) -> String {
-    let each = |avoided: &AvoidedNode| format!("{}: {}", names.name(avoided.node), avoided.reason);
     match avoided {
         [] => format!("{who} avoids nobody any more"),
-        some => format!("{who} avoids {}", some.iter().map(each).collect::<Vec<_>>().join("; ")),
+        some => format!("{who} avoids {}", self::avoided(some, names)),
     }
+}
+
+/// `node 2: unreachable; node 3: its daemons crash`.
+pub(crate) fn avoided(avoided: &[AvoidedNode], names: &Names) -> String {
+    let each = |avoided: &AvoidedNode| format!("{}: {}", names.name(avoided.node), avoided.reason);
+    avoided.iter().map(each).collect::<Vec<_>>().join("; ")
 }
 
 /// Why a command was rejected, as people write it.

@@ -104,7 +104,7 @@ pub(super) fn end_tone(reason: DaemonEnd) -> Tone {
 }
 
 /// How a line of a daemon's log is marked.
-pub(super) fn log_tone(level: LogLevel) -> Tone {
+pub(crate) fn log_tone(level: LogLevel) -> Tone {
     match level {
         LogLevel::Debug => Tone::Quiet,
         LogLevel::Info => Tone::Plain,
@@ -182,7 +182,7 @@ pub(crate) fn phase_tone(phase: MigrationPhase) -> Tone {
 pub(super) fn migration_changed(migration: &MigrationView, names: &Names) -> String {
     let who = capital(&names.daemon(migration.daemon));
     let (source, target) = (names.name(migration.source), names.name(migration.target));
-    let why = migration.reason.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    let why = migration.reason.as_ref().map_or_else(String::new, |why| format!(": {}", names.in_words(why)));
     match migration.phase {
         MigrationPhase::Complete => {
             let took = duration(migration.elapsed_us);
@@ -355,8 +355,8 @@ mod tests {
             "Counter 3f2a moved from node 1 to node 2 in 1.50 s, 4.2 MB"
         );
         assert_eq!(
-            said(at(MigrationPhase::Failed, Some("the target crashed"))),
-            "Counter 3f2a stays on node 1; it did not get to node 2: the target crashed"
+            said(at(MigrationPhase::Failed, Some("node 0000000000000002 crashed"))),
+            "Counter 3f2a stays on node 1; it did not get to node 2: node 2 crashed"
         );
         assert_eq!(phase_tone(MigrationPhase::Failed), Tone::Bad);
     }
