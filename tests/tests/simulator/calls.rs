@@ -206,7 +206,7 @@ fn answers_that_nobody_takes_keep_no_other_call_from_being_answered() {
         await_requests(&mut net, many.len()).into_iter().map(|(call, ..)| call).collect();
     for call in served {
         let mut items = 0;
-        while net.act(1, |node, now| node.reply(now, call, &[7; 100_000])).is_ok() {
+        while net.act(1, |node, now| node.reply(now, call, &vec![7; 100_000])).is_ok() {
             items += 1;
             net.run_for(Duration::from_millis(10));
         }
