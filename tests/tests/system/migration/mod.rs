@@ -490,3 +490,31 @@ fn one_whose_target_is_cut_off_after_the_cutover_can_be_taken_back_by_force_and_
     network.run_until(LIMIT, is_alone).expect("the target drops its copy");
     assert_eq!(entries(&mut network, 0, daemon), [b"after"]);
 }
+
+#[test]
+fn one_whose_target_leaves_before_it_could_say_that_it_has_it_goes_on_at_its_source() {
+    let mut network = mesh(4, Faults::NONE, 3);
+    let daemon = spawn(&mut network, 0, 7);
+    network.run_for(Duration::from_secs(1));
+    let ticket = try_migrate(&mut network, 0, daemon, 1).expect("it is tried");
+    let is_live = |network: &Network| hosts(network, daemon).iter().any(|(number, _)| *number == 1);
+    network.run_until(LIMIT, is_live).expect("the target runs it");
+    // All that is heard of the target from here on is its farewell.
+    network.intercept();
+    let [source, other, target] = [0, 2, 1].map(|number| network.members[number].address);
+    network.cuts = vec![(target, source), (source, target), (target, other), (other, target)];
+    network.run_for(Duration::from_millis(100));
+    assert_eq!(under_way(&network, 0).pop().map(|view| view.phase), Some(MigrationPhase::Cutover));
+    network.cuts.clear();
+    network.act(1, |node, now| node.leave(now));
+    let outcome = settled(&mut network, 0, ticket);
+    assert!(
+        matches!(&outcome, Settlement::Migrated(Err(MigrateError::Failed(why))) if why.contains("left")),
+        "{outcome:?}"
+    );
+    network.crash(1);
+    let after = send(&mut network, 2, daemon, "after");
+    assert!(matches!(settled(&mut network, 2, after), Settlement::Delivered(Ok(_))));
+    assert_eq!(hosts(&network, daemon), [(0, Lifecycle::Running)]);
+    assert_eq!(entries(&mut network, 0, daemon), [b"after"]);
+}
