@@ -5,6 +5,12 @@ use meshground_shared::GroupHealth;
 
 use super::*;
 
+/// Waits for longer than the cluster itself does, which then says what it waited for. Nodes start one after the other.
+async fn patiently<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let most = PATIENCE * 5;
+    tokio::time::timeout(most, future).await.unwrap_or_else(|_| panic!("{what}: not within {most:?}"))
+}
+
 impl Upheaval {
     /// Crashes one of these nodes after the other and starts it again.
     pub(super) async fn crash_again_and_again(self, victims: Range<usize>, mut dice: Dice) {
@@ -19,7 +25,7 @@ impl Upheaval {
             }
             if !hosts_standbys && dice.one_in(4) {
                 let anew = self.cluster.restart_node_as(id, RestartIdentity::Fresh);
-                within("a new beginning", anew).await.expect("it comes back as somebody else");
+                patiently("a new beginning", anew).await.expect("it comes back as somebody else");
                 self.tally.add("began as somebody new");
             } else {
                 within("a crash", self.cluster.crash_node(id)).await.expect("it runs");
@@ -32,7 +38,7 @@ impl Upheaval {
                 // Some are back before anybody has missed them.
                 let down = if dice.one_in(3) { 50..500 } else { 500..5_000 };
                 dice.pause(down).await;
-                within("a restart", self.cluster.restart_node(id)).await.expect("it comes back");
+                patiently("a restart", self.cluster.restart_node(id)).await.expect("it comes back");
                 self.tally.comes_back();
                 self.tally.add("crashed");
             }
