@@ -193,6 +193,8 @@ impl Upheaval {
             let writes = Correspondent::new(number, index);
             all.push(tokio::spawn(self.clone().write_letters(writes, dice())));
         }
+        let always = CALM.chain([FORGE]).map(|index| self.node(index).node_id()).collect();
+        all.push(tokio::spawn(Arc::clone(&self.tally).listen(self.cluster.events().events, always)));
         for _ in 0..OPERATORS {
             all.push(tokio::spawn(self.clone().command_again_and_again(dice())));
         }

@@ -99,7 +99,7 @@ impl Upheaval {
             self.groups().into_iter().find_map(|group| self.wrong_with_group(group, &snapshot, &hosts));
         let groups = groups.or_else(|| self.wrong_with_daemons(&hosts)).or_else(|| self.wrong_with_views());
         match groups {
-            None => Self::trails_apart(&self.trails().await),
+            None => self.trails_apart(&self.trails().await),
             wrong => wrong,
         }
     }

@@ -30,6 +30,7 @@ const FAIR: [(&str, u64); 18] = [
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     over: AtomicBool,
+    out_of_breath: AtomicBool,
     down: AtomicUsize,
     counts: Mutex<BTreeMap<String, u64>>,
 }
@@ -41,6 +42,32 @@ impl Tally {
 
     pub(super) fn end(&self) {
         self.over.store(true, Ordering::Relaxed);
+    }
+
+    /// A machine out of breath makes nodes that are there Unreachable to others. These put no commands to them meanwhile, and
+    /// what nobody was authorized to do they are not told afterwards.
+    pub(super) fn was_out_of_breath(&self) -> bool {
+        self.out_of_breath.load(Ordering::Relaxed)
+    }
+
+    /// Reads what happens until it is over, for whether those who are `always` there were taken for gone.
+    pub(super) async fn listen(self: Arc<Self>, mut events: EventReceiver, always: BTreeSet<NodeId>) {
+        while !self.is_over() {
+            let event = tokio::select! {
+                event = events.recv() => event,
+                () = tokio::time::sleep(Duration::from_millis(100)) => continue,
+            };
+            // Nobody knows what it missed.
+            let missed = event.as_ref().map_or(true, |event| {
+                let EventKind::PeerHealth { peer, to: Health::Unreachable, .. } = event.kind else {
+                    return false;
+                };
+                always.contains(&peer)
+            });
+            if missed {
+                self.out_of_breath.store(true, Ordering::Relaxed);
+            }
+        }
     }
 
     pub(super) fn add(&self, what: impl Into<String>) {
@@ -62,6 +89,7 @@ impl Tally {
 
     pub(super) fn print(&self) {
         println!("{:#?}", self.counts.lock().unwrap());
+        println!("out of breath: {}", self.was_out_of_breath());
     }
 
     /// Each thing did happen, a fair number of times.
