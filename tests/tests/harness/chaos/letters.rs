@@ -6,7 +6,7 @@ use meshground_shared::GroupKind;
 use super::*;
 
 /// So many are under way at once from one correspondent at most.
-const BURST: usize = 24;
+pub(super) const BURST: usize = 24;
 
 /// Who sends letters, from a node and in one life of it. Each is numbered, whoever it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -193,7 +193,10 @@ impl Upheaval {
             let writes = Correspondent::new(number, index);
             all.push(tokio::spawn(self.clone().write_letters(writes, dice())));
         }
-        let always = CALM.chain([FORGE]).map(|index| self.node(index).node_id()).collect();
+        let always = (0..NODES)
+            .filter(|index| is_always_there(*index))
+            .map(|index| self.node(index).node_id())
+            .collect();
         all.push(tokio::spawn(Arc::clone(&self.tally).listen(self.cluster.events().events, always)));
         for _ in 0..OPERATORS {
             all.push(tokio::spawn(self.clone().command_again_and_again(dice())));
@@ -208,6 +211,11 @@ impl Upheaval {
 
 fn is_sound(index: usize) -> bool {
     CALM.contains(&index) || SOUND.contains(&index)
+}
+
+/// Whether it is never down.
+fn is_always_there(index: usize) -> bool {
+    CALM.contains(&index) || index == FORGE
 }
 
 fn view(group: &Group) -> GroupView {

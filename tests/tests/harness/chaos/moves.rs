@@ -65,7 +65,7 @@ impl Upheaval {
         }
     }
 
-    async fn migrate(
+    pub(super) async fn migrate(
         &self,
         what: &str,
         daemon: DaemonId,

@@ -19,6 +19,8 @@ const MOST_OUT: usize = 3;
 #[derive(Debug, Clone)]
 pub(super) struct Order {
     pub(super) command: SignedCommand,
+    /// Which node it was handed to, by its index.
+    pub(super) at: usize,
     /// What became of it, if whom it was handed to lived to say so.
     pub(super) decision: Option<Decision>,
 }
@@ -83,7 +85,7 @@ impl Upheaval {
             }
             None => self.tally.add("handed to a node that crashed"),
         }
-        self.orders.0.lock().unwrap().push(Order { command, decision });
+        self.orders.0.lock().unwrap().push(Order { command, at, decision });
         decision
     }
 

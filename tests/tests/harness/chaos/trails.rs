@@ -9,8 +9,8 @@ use super::{operators::is_history, *};
 pub(super) type Trails = BTreeMap<usize, Vec<AuditEntry>>;
 
 /// Decisions by nonce, in an order that is the same everywhere.
-fn decisions(trail: &[AuditEntry], counts: impl Fn(Decision) -> bool) -> Vec<(&str, Decision)> {
-    let counted = trail.iter().filter(|entry| counts(entry.decision));
+fn decisions(trail: &[AuditEntry], counts: impl Fn(&AuditEntry) -> bool) -> Vec<(&str, Decision)> {
+    let counted = trail.iter().filter(|entry| counts(entry));
     let mut decisions: Vec<_> = counted.map(|entry| (entry.nonce.as_str(), entry.decision)).collect();
     decisions.sort_by_cached_key(|(nonce, decision)| (*nonce, format!("{decision:?}")));
     decisions
@@ -27,44 +27,59 @@ impl Upheaval {
         trails
     }
 
-    /// All are alike in the end: those who were always there know of every decision, the others of those that count.
+    /// All are alike in the end. What used no nonce up is told once, to those who are there: whoever was always there, and
+    /// whoever it was handed to, if that had not just begun and met nobody yet.
     pub(super) fn trails_apart(&self, trails: &Trails) -> Option<String> {
-        let apart = |a: usize, b: usize, counts: fn(Decision) -> bool| {
+        let told_to_few = self.told_to_few();
+        let is_for_all = |entry: &AuditEntry| is_history(entry.decision);
+        let was_told = |entry: &AuditEntry| is_for_all(entry) || !told_to_few.contains(&entry.nonce);
+        let apart = |index: usize| {
+            let counts =
+                |entry: &AuditEntry| if is_always_there(index) { was_told(entry) } else { is_for_all(entry) };
             let of = |index: usize| decisions(&trails[&index], counts);
             let only = |a: usize, b: usize| -> Vec<_> {
                 let others = of(b);
                 of(a).into_iter().filter(|it| !others.contains(it)).collect()
             };
-            (of(a) != of(b)).then(|| {
-                format!("trails differ: {a} alone has {:?}, and {b} alone {:?}", only(a, b), only(b, a))
+            let (first, its) = (of(0), of(index));
+            (first != its).then(|| {
+                format!(
+                    "trails differ: 0 alone has {:?}, and {index} alone {:?}",
+                    only(0, index),
+                    only(index, 0)
+                )
             })
         };
-        let always = CALM
-            .chain([FORGE])
-            .filter(|_| !self.tally.was_out_of_breath())
-            .skip(1)
-            .find_map(|index| apart(0, index, |_| true));
-        always.or_else(|| (1..NODES).find_map(|index| apart(0, index, is_history)))
+        (1..NODES).find_map(apart)
+    }
+
+    /// The nonces of commands that not all need to have heard of who were there.
+    fn told_to_few(&self) -> BTreeSet<String> {
+        let few = |at: usize| !is_always_there(at) || self.tally.was_out_of_breath();
+        self.orders
+            .all()
+            .iter()
+            .filter(|order| few(order.at))
+            .map(|order| order.command.nonce().to_string())
+            .collect()
     }
 
     /// Nobody decided on a command twice or otherwise than whoever it was handed to was told.
     pub(super) fn commands_are_decided_alike(&self, trails: &Trails) {
         for (index, trail) in trails {
-            let counted = decisions(trail, is_history);
+            let counted = decisions(trail, |entry| is_history(entry.decision));
             let twice = counted.windows(2).find(|pair| pair[0].0 == pair[1].0);
             assert!(twice.is_none(), "{index} decided on a command twice: {twice:?}");
         }
+        let told_to_few = self.told_to_few();
         for order in self.orders.all() {
             let Some(told) = order.decision else { continue };
             let nonce = order.command.nonce().to_string();
             for (index, trail) in trails {
-                let was_there = (CALM.contains(index) || *index == FORGE) && !self.tally.was_out_of_breath();
+                let is_due = is_history(told) || is_always_there(*index) && !told_to_few.contains(&nonce);
                 let its: Vec<Decision> =
                     trail.iter().filter(|entry| entry.nonce == nonce).map(|entry| entry.decision).collect();
-                assert!(
-                    its.contains(&told) || !was_there && !is_history(told),
-                    "of {order:?} {index} wrote down {its:?}"
-                );
+                assert!(its.contains(&told) || !is_due, "of {order:?} {index} wrote down {its:?}");
             }
         }
     }

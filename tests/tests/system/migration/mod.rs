@@ -506,7 +506,7 @@ fn one_whose_target_leaves_before_it_could_say_that_it_has_it_goes_on_at_its_sou
     network.run_for(Duration::from_millis(100));
     assert_eq!(under_way(&network, 0).pop().map(|view| view.phase), Some(MigrationPhase::Cutover));
     network.cuts.clear();
-    network.act(1, |node, now| node.leave(now));
+    network.act(1, Node::leave);
     let outcome = settled(&mut network, 0, ticket);
     assert!(
         matches!(&outcome, Settlement::Migrated(Err(MigrateError::Failed(why))) if why.contains("left")),
