@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::*;
 
 /// How often each of these is to happen in a minute at least. A busy machine does a good deal less than an idle one.
-const FAIR: [(&str, u64); 19] = [
+const FAIR: [(&str, u64); 18] = [
     ("crashed", 12),
     ("crashed while others were down", 5),
     ("crashed with standbys at work", 2),
-    ("crashed with the standbys' work under way", 1),
     ("began as somebody new", 3),
     ("precious: moved", 100),
     ("strays: moved", 10),
