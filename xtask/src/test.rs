@@ -23,7 +23,7 @@ pub(crate) struct Options {
     /// Do not install a browser, even where that is possible
     #[arg(long)]
     skip_browser_install: bool,
-    /// Try forty times as many seeds in the simulator, and load a cluster over real sockets for ten minutes
+    /// Try forty times as many seeds in the simulator, and load and upset clusters over real sockets for ten minutes each
     #[arg(long)]
     nightly: bool,
 }

@@ -249,6 +249,9 @@ impl MeshOs {
                 {
                     self.part(now, *peer);
                 }
+                if *reason == SessionEnd::Left {
+                    self.target_left(now.instant, *peer);
+                }
                 self.oversight.judged(*peer, None);
             }
             NodeEvent::Health { peer, to, .. } => {

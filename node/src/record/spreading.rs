@@ -122,6 +122,7 @@ struct Difference {
 /// The last comparison with a neighbour.
 #[derive(Debug)]
 struct Comparison {
+    at: Instant,
     digests: (u64, u64),
     pause: Duration,
     again: Instant,
@@ -386,11 +387,12 @@ impl Spreading {
             }
             let wait = if many { HASTE } else { RESTRAINT };
             let settled = self.earliest(difference.since).max(difference.since + wait);
-            let again =
-                self.neighbours.get(peer)?.compared.as_ref().map_or(Instant::default(), |it| it.again);
-            Some((settled.max(again), *peer))
+            let compared = self.neighbours.get(peer)?.compared.as_ref();
+            let (last, again) = compared.map_or_else(Default::default, |it| (it.at, it.again));
+            // They take turns: the same one always might be down, and not be missed yet.
+            Some((settled.max(again), last, *peer))
         };
-        self.differing.iter().filter_map(due).min()
+        self.differing.iter().filter_map(due).min().map(|(at, _, peer)| (at, peer))
     }
 
     /// Names to `peer` what this node holds.
@@ -403,7 +405,7 @@ impl Spreading {
             Some(last) if last.digests == digests => last.pause.saturating_mul(2).min(MAX_PAUSE),
             _ => PAUSE,
         };
-        neighbour.compared = Some(Comparison { digests, pause, again: now + pause });
+        neighbour.compared = Some(Comparison { at: now, digests, pause, again: now + pause });
         for page in Summary::pages(&self.store.entries(), self.max_parcel) {
             self.enclose(peer, page.encode());
         }

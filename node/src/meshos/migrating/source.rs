@@ -425,6 +425,12 @@ impl MeshOs {
         }
     }
 
+    /// A node has left: what was on its way there is not.
+    pub(in crate::meshos) fn target_left(&mut self, now: Instant, target: NodeId) {
+        let there = self.migrations.outgoing.values_mut().filter(|outgoing| outgoing.target == target);
+        there.for_each(|outgoing| outgoing.target_left(now));
+    }
+
     /// Nobody waits for this answer any more. Whether there was one.
     pub(in crate::meshos) fn abandon_migration(&mut self, call: CallId) -> bool {
         let before = self.migrations.waiting.len();

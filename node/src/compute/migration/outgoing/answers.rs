@@ -118,6 +118,14 @@ impl Outgoing {
         self.end(now, MigrationPhase::Failed, Err(MigrateError::Failed(reason.to_owned())));
     }
 
+    /// The target has left, with all it ran: nobody is left to ask, and no copy to mind. Unless it moved on from there, which
+    /// is then seen, the daemon is the source's again.
+    pub(crate) fn target_left(&mut self, now: Instant) {
+        if !self.phase.is_over() {
+            self.unknown(now, "the target has left");
+        }
+    }
+
     /// Somebody says that this incarnation of the daemon runs at the target, or a later one somewhere.
     pub(crate) fn seen_live(&mut self, now: Instant, generation: u64) {
         if self.phase == MigrationPhase::Cutover && generation >= self.generation {

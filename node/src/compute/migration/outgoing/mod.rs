@@ -336,6 +336,23 @@ mod tests {
     }
 
     #[test]
+    fn a_target_that_has_left_gives_the_daemon_back_in_any_phase() {
+        let waiting = inbox(3);
+        for mut outgoing in [begun(), restored(&waiting), cut_over(&waiting)] {
+            outgoing.target_left(at(5));
+            assert_eq!(outgoing.next(Some(&waiting), at(5)), Some(Order::Stay));
+        }
+        let mut outgoing = cut_over(&waiting);
+        outgoing.seen_live(at(4), 2);
+        outgoing.target_left(at(5));
+        assert_eq!(
+            outgoing.next(Some(&waiting), at(5)),
+            Some(Order::Drop),
+            "it has arrived, and is lost there"
+        );
+    }
+
+    #[test]
     fn before_the_cutover_it_can_be_called_off_and_silence_ends_it() {
         let waiting = inbox(3);
         let mut outgoing = restored(&waiting);

@@ -1,0 +1,129 @@
+//! What nodes wrote down about commands, and whether that is so.
+
+use meshground_node::admin::AuditFilter;
+use meshground_shared::{AdminVerb, AuditEntry, Decision, IceVerb, Maintenance, Verb};
+
+use super::{operators::is_history, *};
+
+/// What each node wrote down, by its index.
+pub(super) type Trails = BTreeMap<usize, Vec<AuditEntry>>;
+
+/// Decisions by nonce, in an order that is the same everywhere.
+fn decisions(trail: &[AuditEntry], counts: impl Fn(&AuditEntry) -> bool) -> Vec<(&str, Decision)> {
+    let counted = trail.iter().filter(|entry| counts(entry));
+    let mut decisions: Vec<_> = counted.map(|entry| (entry.nonce.as_str(), entry.decision)).collect();
+    decisions.sort_by_cached_key(|(nonce, decision)| (*nonce, format!("{decision:?}")));
+    decisions
+}
+
+impl Upheaval {
+    pub(super) async fn trails(&self) -> Trails {
+        let mut trails = Trails::new();
+        for node in self.cluster.nodes() {
+            let runtime = node.daemon_runtime();
+            let audit = runtime.audit(AuditFilter::default());
+            trails.insert(node.index(), within("a trail", audit).await.expect("it runs"));
+        }
+        trails
+    }
+
+    /// All are alike in the end. What used no nonce up is told once, to those who are there: whoever was always there, and
+    /// whoever it was handed to, if that had not just begun and met nobody yet.
+    pub(super) fn trails_apart(&self, trails: &Trails) -> Option<String> {
+        let told_to_few = self.told_to_few();
+        let is_for_all = |entry: &AuditEntry| is_history(entry.decision);
+        let was_told = |entry: &AuditEntry| is_for_all(entry) || !told_to_few.contains(&entry.nonce);
+        let apart = |index: usize| {
+            let counts =
+                |entry: &AuditEntry| if is_always_there(index) { was_told(entry) } else { is_for_all(entry) };
+            let of = |index: usize| decisions(&trails[&index], counts);
+            let only = |a: usize, b: usize| -> Vec<_> {
+                let others = of(b);
+                of(a).into_iter().filter(|it| !others.contains(it)).collect()
+            };
+            let (first, its) = (of(0), of(index));
+            (first != its).then(|| {
+                format!(
+                    "trails differ: 0 alone has {:?}, and {index} alone {:?}",
+                    only(0, index),
+                    only(index, 0)
+                )
+            })
+        };
+        (1..NODES).find_map(apart)
+    }
+
+    /// The nonces of commands that not all need to have heard of who were there.
+    fn told_to_few(&self) -> BTreeSet<String> {
+        let few = |at: usize| !is_always_there(at) || self.tally.was_out_of_breath();
+        self.orders
+            .all()
+            .iter()
+            .filter(|order| few(order.at))
+            .map(|order| order.command.nonce().to_string())
+            .collect()
+    }
+
+    /// Nobody decided on a command twice or otherwise than whoever it was handed to was told.
+    pub(super) fn commands_are_decided_alike(&self, trails: &Trails) {
+        for (index, trail) in trails {
+            let counted = decisions(trail, |entry| is_history(entry.decision));
+            let twice = counted.windows(2).find(|pair| pair[0].0 == pair[1].0);
+            assert!(twice.is_none(), "{index} decided on a command twice: {twice:?}");
+        }
+        let told_to_few = self.told_to_few();
+        for order in self.orders.all() {
+            let Some(told) = order.decision else { continue };
+            let nonce = order.command.nonce().to_string();
+            for (index, trail) in trails {
+                let is_due = is_history(told) || is_always_there(*index) && !told_to_few.contains(&nonce);
+                let its: Vec<Decision> =
+                    trail.iter().filter(|entry| entry.nonce == nonce).map(|entry| entry.decision).collect();
+                assert!(its.contains(&told) || !is_due, "of {order:?} {index} wrote down {its:?}");
+            }
+        }
+    }
+
+    /// Each node serves or does not as the commands say that it wrote down as applied, and what was started again was so once
+    /// for each of them.
+    pub(super) async fn commands_took_effect(&self, trails: &Trails) {
+        for (index, trail) in trails {
+            let node = self.node(*index);
+            let applied = trail.iter().filter(|entry| entry.decision == Decision::Applied);
+            let verbs: Vec<&Verb> = applied.map(|entry| &entry.verb).collect();
+            let its =
+                |verb: &&&Verb| matches!(verb, Verb::Admin(verb) if verb.node() == Some(node.node_id()));
+            let (mut cordoned, mut out) = (false, false);
+            for verb in verbs.iter().filter(its) {
+                match verb {
+                    Verb::Admin(AdminVerb::Cordon { .. } | AdminVerb::Drain { .. }) => cordoned = true,
+                    Verb::Admin(AdminVerb::EnterMaintenance { .. }) => (cordoned, out) = (true, true),
+                    Verb::Admin(AdminVerb::ExitMaintenance { .. }) => {
+                        (cordoned, out) = (cordoned && !out, false);
+                    }
+                    // Out of service is out of service: it says that this came too late.
+                    Verb::Admin(AdminVerb::Uncordon { .. }) => cordoned &= out,
+                    _ => {}
+                }
+            }
+            let seen = node.daemon_runtime().system();
+            let is_out = seen.maintenance != Maintenance::Active;
+            assert_eq!((seen.cordoned, is_out), (cordoned, out), "node {index}, told {verbs:?}");
+        }
+        let forge = self.node(FORGE);
+        let runs = within("a look", forge.daemon_runtime().daemons()).await.expect("it runs");
+        for witness in &self.cast.witnesses {
+            let again = trails[&FORGE].iter().filter(|entry| {
+                entry.decision == Decision::Applied
+                    && match entry.verb {
+                        Verb::Admin(AdminVerb::RestartAllDaemons { node }) => node == forge.node_id(),
+                        Verb::Ice(IceVerb::ForceRestartDaemon { daemon }) => daemon == *witness,
+                        _ => false,
+                    }
+            });
+            let view = runs.iter().find(|view| view.id == *witness).expect("nobody moves it");
+            assert_eq!(view.restarts as usize, again.count(), "once for each command: {view:?}");
+            self.tally.set("witnesses started again", u64::from(view.restarts));
+        }
+    }
+}
