@@ -29,7 +29,7 @@ async fn a_node_goes_on_with_a_connection_the_bare_peer_renews() {
     let data = pattern(LEN);
     let stream = begin(&mut link, &data).await;
 
-    let (_, late) = link.connection.seal(&[Frame::Ping { stamp: 4, silence_ms: 0 }]);
+    let (last, late) = link.connection.seal(&[Frame::Ping { stamp: 4, silence_ms: 0 }]);
     let (_, session) = link.bare.dial(&mesh, 1, BARE_INDEX + 1, link.name).await;
     link.connection.go_on(session, false);
     // What comes under the old keys is still taken, and does not tell the node that this end knows.
@@ -48,6 +48,13 @@ async fn a_node_goes_on_with_a_connection_the_bare_peer_renews() {
         }
     };
     assert_eq!(within("the pong", first).await, 1);
+    // Packets are counted on, and the node names them so.
+    let number = link.send(&[Frame::Message(b"under new keys".to_vec())]).await;
+    link.expect(|frame| match frame {
+        Frame::Ack { ranges, .. } => number > last && ranges.contains(number),
+        _ => false,
+    })
+    .await;
     end(&mut link, &data, stream).await;
     within("the echo", echo).await.unwrap();
 
