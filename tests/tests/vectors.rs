@@ -313,7 +313,12 @@ fn every_frame_is_read_and_written_as_recorded() {
         let said: Vec<_> = said.iter().map(told).collect();
         assert_eq!(said, std::slice::from_ref(&vector["says"]));
         assert_eq!(vectors::frames_rewritten(&packet).as_deref(), Some(&*packet), "{vector}");
-        assert_eq!(bare::read_frames(&packet).map(|frames| frames.len()), Ok(1), "{vector}");
+        let read = bare::read_frames(&packet).unwrap();
+        let [frame] = &read[..] else { panic!("{vector} is one frame, not {read:?}") };
+        // The bare peer writes lengths of messages longer than they need to be, and of what it does not care for only the type.
+        if !matches!(frame, bare::Frame::Message(_) | bare::Frame::Other(_)) {
+            assert_eq!(frame.encode(), packet, "{vector}");
+        }
         for len in 1..packet.len() {
             assert_eq!(vectors::frames(&packet[..len]), None, "{vector} cut to {len} bytes");
         }
@@ -328,6 +333,7 @@ fn frames_that_must_be_refused_are() {
     let refused = |text: &str| {
         let packet = bytes(&json!(text));
         assert_eq!(vectors::frames(&packet), None, "{text}");
+        assert_eq!(bare::read_frames(&packet), Err(bare::Refused), "{text}");
     };
     let now = || {
         let too_many = format!("060043e8404000{}", "0000".repeat(64));
@@ -336,7 +342,7 @@ fn frames_that_must_be_refused_are() {
             ("the first type after the last", "15"),
             ("a ping without the silence", "010700000000000000"),
             ("an acknowledgement of numbers below zero", "0600050006"),
-            ("acknowledged ranges that touch", "06000501010400"),
+            ("a later range of an acknowledgement that ends below zero", "06000501010400"),
             ("more than 64 acknowledged ranges", &too_many),
             ("an empty fragment", "0800050000"),
             ("a fragment beyond its whole", "080004020361626361"),

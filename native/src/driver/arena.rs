@@ -44,3 +44,40 @@ pub(super) fn receive(
         Ok(all)
     })
 }
+
+/// The datagrams of a run, each `stride` bytes long, save the last, which may be shorter. An empty run is one empty
+/// datagram, which has no length to divide by.
+pub(super) fn split(run: &mut [u8], stride: usize) -> impl Iterator<Item = &mut [u8]> {
+    let empty = run.is_empty().then_some::<&mut [u8]>(&mut []);
+    empty.into_iter().chain(run.chunks_mut(stride.max(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lengths(len: usize, stride: usize) -> Vec<usize> {
+        split(&mut vec![0; len], stride).map(|datagram| datagram.len()).collect()
+    }
+
+    #[test]
+    fn a_run_is_split_into_datagrams_of_its_stride_and_a_shorter_last_one() {
+        let mut run = *b"one two thre";
+        let datagrams: Vec<_> = split(&mut run, 5).map(|datagram| datagram.to_vec()).collect();
+        assert_eq!(datagrams, [&b"one t"[..], b"wo th", b"re"]);
+        assert_eq!(lengths(3 * 1_452 + 1, 1_452), [1_452, 1_452, 1_452, 1]);
+    }
+
+    #[test]
+    fn a_run_that_its_stride_divides_has_no_empty_datagram_behind_it() {
+        assert_eq!(lengths(2 * 1_452, 1_452), [1_452, 1_452]);
+        assert_eq!(lengths(64, 64), [64]);
+    }
+
+    #[test]
+    fn a_run_no_longer_than_its_stride_is_one_datagram_even_if_it_is_empty() {
+        assert_eq!(lengths(64, 1_452), [64]);
+        assert_eq!(lengths(0, 0), [0]);
+        assert_eq!(lengths(0, 1_452), [0]);
+    }
+}

@@ -299,16 +299,12 @@ impl Driver {
         let mut emptied = false;
         while datagrams < RECEIVE_BATCH && !emptied {
             let Self { socket, node, egress, errors, .. } = self;
-            let outcome = arena::receive(socket, |from, run, segment| {
+            let outcome = arena::receive(socket, |from, run, stride| {
                 let now = now();
-                // An empty datagram has no length to divide by.
-                if run.is_empty() {
-                    node.handle_datagram(now, from, run);
-                }
-                for datagram in run.chunks_mut(segment.max(1)) {
+                for datagram in arena::split(run, stride) {
                     node.handle_datagram(now, from, datagram);
+                    datagrams += 1;
                 }
-                datagrams += run.len().div_ceil(segment.max(1)).max(1);
                 *errors = 0;
                 // At once, not after the batch: the peer measures the round trip.
                 flush(egress, node, socket, errors);

@@ -347,3 +347,43 @@ fn messages_get_their_turn_beside_acknowledgements_and_a_stream_without_end() {
     }
     assert_eq!(end.tally().messages_sent, 1);
 }
+
+/// The window, and the probe timeout, once two packets were lost together that were sent with `span` between them.
+fn after_losses_over(span: Duration) -> (usize, Duration) {
+    let mut now = Instant::from_micros(1_000);
+    let mut end = Connection::new(1, Side::Lower, ROOM + PACKET_OVERHEAD, 1 << 20, now);
+    let mut number = 0;
+    let mut send = |end: &mut Connection, now| {
+        assert!(end.push_message(&Frame::Message(b"short")));
+        let written = end.write(now, &mut Vec::new()).unwrap();
+        end.sent(now, number, written, 100);
+        number += 1;
+    };
+    let acknowledge = |end: &mut Connection, now, highest, more| {
+        let ack = [6, 0, highest, 0, more];
+        for frame in Frames::parse(&ack).unwrap() {
+            end.on_frame(now, &frame).unwrap();
+        }
+    };
+    send(&mut end, now);
+    now += Duration::from_millis(10);
+    acknowledge(&mut end, now, 0, 0);
+    send(&mut end, now);
+    now += span;
+    (2..=5).for_each(|_| send(&mut end, now));
+    now += Duration::from_millis(10);
+    // Three of them arrived, the third one three numbers after the second one lost.
+    acknowledge(&mut end, now, 5, 2);
+    assert_eq!(end.tally().packets_lost, 2);
+    (end.congestion.window(), end.rtt.probe_timeout())
+}
+
+#[test]
+fn losses_over_more_than_three_probe_timeouts_leave_the_least_window() {
+    let datagram = ROOM + PACKET_OVERHEAD;
+    let (window, timeout) = after_losses_over(Duration::ZERO);
+    assert_eq!(window, 5 * datagram, "half");
+    assert_eq!(after_losses_over(timeout * 3), (5 * datagram, timeout), "not yet for long enough");
+    let longer = timeout * 3 + Duration::from_micros(1);
+    assert_eq!(after_losses_over(longer), (2 * datagram, timeout));
+}
