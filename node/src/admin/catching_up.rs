@@ -201,7 +201,7 @@ fn read(
         }
         informant.last = Some(key);
         informant.told += 1;
-        if !admin.wants_to_hear(&command, claim.decision, WallTime(claim.decided_us)) {
+        if !admin.wants_to_hear(&command, claim.decision) {
             continue;
         }
         if !hearsay.contains_key(&key) {
@@ -227,11 +227,12 @@ fn read(
 
 #[cfg(test)]
 mod tests {
-    use meshground_shared::{AdminVerb, Rejection};
+    use meshground_shared::{AdminVerb, Health, Maintenance, Rejection};
 
     use super::*;
     use crate::admin::{
-        AdminCommand, AdminVerifier, Nonce, OperatorKey, Operators,
+        AdminCommand, AdminVerifier, ClusterPicture, NodePicture, Nonce, OperatorKey, Operators,
+        StandingState,
         history::{Claim, is_final},
     };
 
@@ -356,10 +357,34 @@ mod tests {
     }
 
     #[test]
+    fn what_one_round_began_another_ends_though_the_node_was_told_something_itself_since() {
+        let me = NodeId(9);
+        let mut node = node();
+        let mut picture = ClusterPicture::new(me);
+        let serves = NodePicture { health: Health::Healthy, maintenance: Maintenance::Active };
+        picture.nodes.insert(me, serves);
+        node.1.submit(at(20), &command(3), &picture);
+        assert_eq!(node.1.poll_decided().map(|entry| entry.decision), Some(Decision::Applied));
+        let mut hear = |now, number: u8, verb| {
+            let issued = WallTime(at(0).wall.0 + u64::from(number));
+            let command = AdminCommand::new(verb, issued, Nonce([number; 16]));
+            let command = command.sign(&OperatorKey::demo(1).unwrap()).encode();
+            let claim = Claim { command, decision: Decision::Applied, decided_us: issued.0 };
+            let page = Page { claims: vec![claim], more: false }.encode();
+            assert_eq!(round(&mut node, now, &[Some(page)]).len(), 1);
+            node.1.poll_standing().map(|standing| standing.what)
+        };
+        let enter = AdminVerb::EnterMaintenance { node: me };
+        assert_eq!(hear(at(30), 1, enter), Some(StandingState::OutOfService));
+        let exit = AdminVerb::ExitMaintenance { node: me };
+        assert_eq!(hear(at(100), 2, exit), Some(StandingState::Cordoned), "of which it was told itself");
+    }
+
+    #[test]
     fn a_nonce_that_others_used_up_is_used_up_here() {
         let mut node = node();
         round(&mut node, at(1), &[Some(page(&[(1, UNREACHABLE)]))]);
-        let picture = crate::admin::ClusterPicture::new(NodeId(9));
+        let picture = ClusterPicture::new(NodeId(9));
         node.1.submit(at(2), &command(1), &picture);
         let decisions: Vec<Decision> =
             std::iter::from_fn(|| node.1.poll_decided()).map(|entry| entry.decision).collect();

@@ -28,6 +28,9 @@ pub(super) const CAPACITY: usize = 1_024;
 /// The most of them that are kept because they stand, those issued last.
 const MAX_STANDING: usize = CAPACITY / 2;
 
+/// The most of them that are kept of one matter.
+const MAX_WORDS: usize = 4;
+
 /// Into so many parts it is split, so that only those are told in which something differs.
 const BUCKETS: usize = 32;
 
@@ -36,6 +39,9 @@ pub(super) const MAX_ON_PAGE: usize = 64;
 
 /// How much longer than a command is good for it may take until it is decided everywhere.
 const LATE: Duration = Duration::from_mins(1);
+
+/// A command that was issued longer than this before another was decided before it, whoever says when that was.
+const REACH: Duration = Duration::from_secs(MAX_AHEAD.as_secs() + MAX_AGE.as_secs() + LATE.as_secs());
 
 const DIGEST_LABEL: &[u8] = b"meshground history 1";
 
@@ -165,24 +171,37 @@ impl History {
 
     /// Of the commands that do not stand the one issued first: the next to be forgotten.
     fn first_to_go(&self) -> Option<Key> {
-        let standing = self.standing();
+        let standing = self.standing(None);
         self.known.keys().find(|key| !standing.contains(key)).copied()
     }
 
-    /// The last word on each matter. Also one that ends something: without it what it ended would stand again, here or where
-    /// somebody still knows of that.
-    fn standing(&self) -> BTreeSet<Key> {
-        let mut last: BTreeMap<Matter, (WallTime, Key)> = BTreeMap::new();
-        for (key, known) in &self.known {
-            let Some(matter) = known.matter() else { continue };
-            let word = (known.decided, *key);
-            last.entry(matter).and_modify(|last| *last = word.max(*last)).or_insert(word);
+    /// The last words on each matter, if there were another as well. Also those that end something: without them what they
+    /// ended would stand again, here or where somebody still knows of that.
+    ///
+    /// By what operators signed, for all who know the same are to keep the same; when a command was decided each says by its own
+    /// clock, or makes up. So those are kept among which the one decided last must be, and for this the one issued last of all
+    /// goes before all others.
+    fn standing(&self, another: Option<(Matter, Key)>) -> BTreeSet<Key> {
+        let mut words: Vec<(Matter, Key)> =
+            self.known.iter().filter_map(|(key, known)| Some((known.matter()?, *key))).collect();
+        words.extend(another);
+        words.sort_unstable();
+        let (mut last, mut before) = (BTreeSet::new(), BTreeSet::new());
+        for words in words.chunk_by(|(one, _), (other, _)| one == other) {
+            let Some(((_, latest), earlier)) = words.split_last() else { continue };
+            let close = |key: &Key| latest.0.abs_diff(key.0) <= REACH;
+            let earlier = earlier.iter().rev().map(|(_, key)| *key).take(MAX_WORDS - 1);
+            before.extend(earlier.filter(close));
+            last.insert(*latest);
         }
-        let mut standing: BTreeSet<Key> = last.into_values().map(|(_, key)| key).collect();
-        while standing.len() > MAX_STANDING {
-            standing.pop_first();
+        while last.len() > MAX_STANDING {
+            last.pop_first();
         }
-        standing
+        while last.len() + before.len() > MAX_STANDING {
+            before.pop_first();
+        }
+        last.append(&mut before);
+        last
     }
 
     fn remove(&mut self, key: &Key) {
@@ -196,22 +215,14 @@ impl History {
     }
 
     /// Whether a command that is not known has its place here: there is room, or it was issued after others that do not stand,
-    /// or it is the last word on something.
-    pub(super) fn has_room_for(
-        &self,
-        command: &SignedCommand,
-        decision: Decision,
-        decided: WallTime,
-    ) -> bool {
+    /// or it stands itself.
+    pub(super) fn has_room_for(&self, command: &SignedCommand, decision: Decision) -> bool {
         let key = key_of(command);
         if self.known.len() < CAPACITY || self.first_to_go().is_some_and(|first| first < key) {
             return true;
         }
-        let Some(matter) = matter_of(command.verb(), decision) else { return false };
-        let of_it = self.known.iter().filter(|(_, known)| known.matter() == Some(matter));
-        let is_last = of_it.map(|(key, known)| (known.decided, *key)).all(|word| word < (decided, key));
-        let standing = self.standing();
-        is_last && (standing.len() < MAX_STANDING || standing.first().is_some_and(|first| *first < key))
+        matter_of(command.verb(), decision)
+            .is_some_and(|matter| self.standing(Some((matter, key))).contains(&key))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -374,16 +385,20 @@ mod tests {
         assert_eq!((one.len(), one.forgotten()), (CAPACITY, 10));
         assert!(!one.differs(&other.question(None)));
         let has_room = |number| {
-            let Known { command, decision, decided, .. } = known(number, Decision::Applied, true);
-            one.has_room_for(&command, decision, decided)
+            let Known { command, decision, .. } = known(number, Decision::Applied, true);
+            one.has_room_for(&command, decision)
         };
         assert!(!has_room(5));
         assert!(has_room(most + 11));
     }
 
-    /// A command that counts, as number so and so.
+    /// A command that counts, as number so and so, long after the one before.
     fn applied(number: u16, verb: Verb) -> Known {
-        let issued = WallTime(1_000 + u64::from(number));
+        applied_at(number, u64::from(number) * 400_000_000, verb)
+    }
+
+    fn applied_at(number: u16, issued: u64, verb: Verb) -> Known {
+        let issued = WallTime(issued);
         let nonce = known(number, Decision::Applied, true).command.nonce();
         let command = match verb {
             Verb::Admin(verb) => AdminCommand::new(verb, issued, nonce).unsigned(),
@@ -417,7 +432,7 @@ mod tests {
         }
         for known in all.iter().rev() {
             assert_eq!(
-                back.has_room_for(&known.command, known.decision, known.decided),
+                back.has_room_for(&known.command, known.decision),
                 back.len() < CAPACITY
                     || [2, 3, 5].map(|it: usize| &all[it].command).contains(&&known.command),
             );
@@ -432,6 +447,50 @@ mod tests {
     }
 
     #[test]
+    fn nodes_whose_clocks_differ_keep_the_same_and_what_was_decided_last_among_it() {
+        let node = NodeId(1);
+        let second = 1_000_000;
+        let words = [
+            applied_at(0, 0, Verb::Admin(AdminVerb::EnterMaintenance { node })),
+            applied_at(1, 1_000 * second, Verb::Admin(AdminVerb::ExitMaintenance { node })),
+            applied_at(2, 1_010 * second, Verb::Admin(AdminVerb::EnterMaintenance { node })),
+        ];
+        let restart = Verb::Admin(AdminVerb::RestartAllDaemons { node });
+        let keep = |decided: [u64; 3]| {
+            let mut history = History::default();
+            for (word, decided) in words.iter().zip(decided) {
+                history.note(Known { decided: WallTime(decided * second), ..word.clone() });
+            }
+            for number in 10..u16::try_from(CAPACITY).unwrap() + 10 {
+                history.note(applied(number, restart.clone()));
+            }
+            history
+        };
+        let [one, other] = [[5, 1_020, 1_025], [5, 1_020, 1_015]].map(keep);
+        assert!(!one.differs(&other.question(None)));
+        assert_eq!(
+            one.known.keys().take(2).copied().collect::<Vec<_>>(),
+            [1, 2].map(|it| key_of(&words[it].command))
+        );
+        assert!(!one.has_room_for(&words[0].command, Decision::Applied), "it was over before");
+    }
+
+    #[test]
+    fn of_one_matter_a_few_are_kept_however_fast_it_changes() {
+        let node = NodeId(1);
+        let restart = Verb::Admin(AdminVerb::RestartAllDaemons { node });
+        let mut history = History::default();
+        for number in 0..100 {
+            history.note(applied_at(number, number.into(), Verb::Admin(AdminVerb::Cordon { node })));
+        }
+        for number in 100..u16::try_from(CAPACITY).unwrap() + 100 {
+            history.note(applied(number, restart.clone()));
+        }
+        let cordons = history.known.values().filter(|known| known.matter().is_some());
+        assert_eq!(cordons.count(), MAX_WORDS);
+    }
+
+    #[test]
     fn so_much_that_stands_that_nothing_else_has_room_is_not_kept() {
         let most = u16::try_from(CAPACITY).unwrap();
         let mut history = History::default();
@@ -443,9 +502,9 @@ mod tests {
         for number in 2 * most..4 * most {
             history.note(applied(number, Verb::Admin(restart.clone())));
         }
-        assert_eq!((history.len(), history.standing().len()), (CAPACITY, MAX_STANDING));
+        assert_eq!((history.len(), history.standing(None).len()), (CAPACITY, MAX_STANDING));
         let stands = applied(0, Verb::Admin(AdminVerb::Cordon { node: NodeId(9_999) }));
-        assert!(!history.has_room_for(&stands.command, stands.decision, stands.decided));
+        assert!(!history.has_room_for(&stands.command, stands.decision));
     }
 
     #[test]

@@ -54,18 +54,21 @@ impl Streams {
 
     /// The other end allows more bytes in all.
     pub(crate) fn on_max_data(&mut self, limit: u64) {
-        if limit > self.send_limit {
-            // While there is room left for all, no stream waits for more of it.
-            let was_exhausted = self.fresh(true) == 0;
-            self.send_limit = limit;
-            if !was_exhausted {
-                return;
-            }
+        if self.allow(limit) {
             let waiting: Vec<StreamId> = self.open.keys().copied().collect();
             for id in waiting {
                 self.queue(id);
             }
         }
+    }
+
+    /// Raises that limit, if this does. Whether streams that waited for it may go on: only where there was no room and now is.
+    /// Looking through all of them is much work, and a peer that raises the limit byte by byte is not to have it done each time.
+    pub(super) fn allow(&mut self, limit: u64) -> bool {
+        let may_send = |streams: &Self| [false, true].map(|bulk| streams.fresh(bulk) > 0);
+        let before = may_send(self);
+        self.send_limit = self.send_limit.max(limit);
+        may_send(self) != before
     }
 
     /// The other end allows more bytes on one stream.

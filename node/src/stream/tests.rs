@@ -129,3 +129,22 @@ fn crumbs_beyond_so_many_are_refused_until_the_gaps_between_them_are_filled() {
     streams.stop(theirs(0), 0).unwrap();
     assert_eq!(streams.ranges, 1);
 }
+
+#[test]
+fn a_limit_that_rises_byte_by_byte_has_streams_looked_through_only_when_there_is_room_at_last() {
+    let mut streams = streams();
+    let (mut packet, mut carried) = (Vec::new(), Vec::new());
+    let much = vec![1_u8; usize::try_from(STREAM_WINDOW).unwrap()];
+    for _ in 0..=DATA_WINDOW / STREAM_WINDOW {
+        let stream = streams.open(StreamKind::Call).unwrap();
+        streams.write(stream, &much).unwrap();
+    }
+    while streams.has_output() {
+        streams.send(60_000, &mut packet, &mut carried);
+        packet.clear();
+    }
+    assert_eq!(streams.sent, DATA_WINDOW);
+    let limits = DATA_WINDOW..=2 * DATA_WINDOW;
+    let looks: Vec<u64> = limits.filter(|limit| streams.allow(*limit)).collect();
+    assert_eq!(looks, [DATA_WINDOW + 1, DATA_WINDOW + DATA_APART + 1], "for calls, and for the rest");
+}

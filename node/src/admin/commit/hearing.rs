@@ -63,13 +63,8 @@ impl AdminCommit {
     }
 
     /// Whether this node does not know better itself, and can keep in mind that this became of a command.
-    pub(in crate::admin) fn wants_to_hear(
-        &self,
-        command: &SignedCommand,
-        decision: Decision,
-        decided: WallTime,
-    ) -> bool {
-        let has_room = || self.history.has_room_for(command, decision, plausible(command, decided));
+    pub(in crate::admin) fn wants_to_hear(&self, command: &SignedCommand, decision: Decision) -> bool {
+        let has_room = || self.history.has_room_for(command, decision);
         let key = key_of(command);
         let is_under_way = self.voting.values().any(|voting| key_of(voting.command()) == key)
             || self.pending.values().any(|pending| key_of(pending.command()) == key);
@@ -115,7 +110,7 @@ impl AdminCommit {
         let (mut learned, mut freeze, mut service) = (false, false, false);
         for known in believed {
             // It may have come to this node's own decision meanwhile, or there is no room for it any more.
-            if !self.wants_to_hear(&known.command, known.decision, known.decided) {
+            if !self.wants_to_hear(&known.command, known.decision) {
                 continue;
             }
             learned = true;
@@ -189,9 +184,11 @@ impl AdminCommit {
             // Without an end it was never so.
             (None, None) => (StandingState::InService, ended),
         };
-        // What it was told itself it has done.
-        if known.is_none_or(|known| !known.first_hand) {
+        // What it was told itself it has done; but what others had it do since may have to be ended.
+        let is_own = known.is_some_and(|known| known.first_hand);
+        if !is_own || self.stands.is_some_and(|stands| stands != what) {
             let nonce = known.map(|known| known.command.nonce());
+            self.stands = Some(what);
             self.standings.push_back(Standing { what, nonce });
         }
     }
@@ -222,6 +219,9 @@ impl AdminCommit {
             let known = Known { command: command.clone(), decision, decided: now, first_hand: true };
             self.history.note(known);
         }
+        if decision == Decision::Applied && settles_service(command.verb(), self.me.node()) {
+            self.stands = None;
+        }
         if !heard {
             let verb = command.verb().clone();
             let entry = self.trail.record(now, command.nonce(), verb, operators, decision, !is_authentic);
@@ -232,6 +232,14 @@ impl AdminCommit {
 
 fn is_freeze(verb: &Verb) -> bool {
     matches!(verb, Verb::Ice(IceVerb::FreezeCluster { .. } | IceVerb::ThawCluster))
+}
+
+/// Whether after a command nothing is left of what stood of whether `me` serves.
+fn settles_service(verb: &Verb, me: NodeId) -> bool {
+    matches!(
+        verb,
+        Verb::Admin(AdminVerb::EnterMaintenance { node } | AdminVerb::ExitMaintenance { node }) if *node == me
+    )
 }
 
 /// Whether a command says something of whether `me` serves.

@@ -100,6 +100,8 @@ pub struct AdminCommit {
     entries: VecDeque<AuditEntry>,
     outcomes: VecDeque<(Ticket, Decision)>,
     standings: VecDeque<Standing>,
+    /// The last of them that said whether this node serves, until it is told to itself.
+    stands: Option<StandingState>,
 }
 
 impl AdminCommit {
@@ -122,6 +124,7 @@ impl AdminCommit {
             entries: VecDeque::new(),
             outcomes: VecDeque::new(),
             standings: VecDeque::new(),
+            stands: None,
         }
     }
 

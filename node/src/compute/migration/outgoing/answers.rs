@@ -4,7 +4,7 @@ use meshground_shared::MigrationPhase;
 
 use super::{
     super::{MAX_PAUSE, MigrateError, PAUSE, Packed, Pieces, Refusal, Replayed, Stage, Taken},
-    Outgoing,
+    HAS_LEFT, Outgoing,
 };
 use crate::time::Instant;
 
@@ -114,15 +114,17 @@ impl Outgoing {
     }
 
     /// The target says after the cutover that it does not have the daemon and never will: so it is the source's again.
-    fn unknown(&mut self, now: Instant, reason: &str) {
+    pub(super) fn unknown(&mut self, now: Instant, reason: &str) {
         self.end(now, MigrationPhase::Failed, Err(MigrateError::Failed(reason.to_owned())));
     }
 
     /// The target has left, with all it ran: nobody is left to ask, and no copy to mind. Unless it moved on from there, which
-    /// is then seen, the daemon is the source's again.
+    /// is then seen, the daemon is the source's again: after the cutover in a while, as that may not have been seen yet.
     pub(crate) fn target_left(&mut self, now: Instant) {
-        if !self.phase.is_over() {
-            self.unknown(now, "the target has left");
+        if self.phase == MigrationPhase::Cutover {
+            self.left = self.left.or(Some(now));
+        } else {
+            self.fail(now, MigrateError::Failed(HAS_LEFT.to_owned()));
         }
     }
 

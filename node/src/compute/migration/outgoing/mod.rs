@@ -13,9 +13,15 @@ use crate::time::Instant;
 /// So long may it take to have the state of the daemon, and so long to make it anew out of it.
 const WORK: Duration = Duration::from_mins(1);
 
+/// So long after a target has left others may yet tell that the daemon ran there, and where it went from there.
+const LATE_NEWS: Duration = Duration::from_secs(5);
+
 /// Progress within these is not told.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 const TELL_PARTS: u64 = 20;
+
+/// Why one failed whose target is not there any more.
+const HAS_LEFT: &str = "the target has left";
 
 /// What a source does next.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,6 +56,8 @@ pub(crate) struct Outgoing {
     phase_since: Instant,
     /// When the target was last heard of.
     heard: Instant,
+    /// When it left, if that was after the cutover.
+    left: Option<Instant>,
     packed: Option<Packed>,
     bytes_total: u64,
     bytes_done: u64,
@@ -96,6 +104,7 @@ impl Outgoing {
             begun: now,
             phase_since: now,
             heard: now,
+            left: None,
             packed: None,
             bytes_total: 0,
             bytes_done: 0,
@@ -159,6 +168,11 @@ impl Outgoing {
                 };
                 self.fail(now, error);
             }
+            MigrationPhase::Cutover
+                if self.left.is_some_and(|left| now.saturating_since(left) >= LATE_NEWS) =>
+            {
+                self.unknown(now, HAS_LEFT);
+            }
             _ => {}
         }
     }
@@ -169,6 +183,7 @@ impl Outgoing {
             MigrationPhase::Snapshot => Some(self.phase_since + WORK),
             MigrationPhase::Restore => Some((self.phase_since + WORK).min(self.heard + SILENCE)),
             MigrationPhase::Transfer | MigrationPhase::Replay => Some(self.heard + SILENCE),
+            MigrationPhase::Cutover => self.left.map(|left| left + LATE_NEWS),
             _ => None,
         };
         let asks = match self.phase {
@@ -338,9 +353,22 @@ mod tests {
     #[test]
     fn a_target_that_has_left_gives_the_daemon_back_in_any_phase() {
         let waiting = inbox(3);
-        for mut outgoing in [begun(), restored(&waiting), cut_over(&waiting)] {
+        for mut outgoing in [begun(), restored(&waiting)] {
             outgoing.target_left(at(5));
             assert_eq!(outgoing.next(Some(&waiting), at(5)), Some(Order::Stay));
+        }
+        // Somebody may know where it went from there.
+        for moved_on in [true, false] {
+            let mut outgoing = cut_over(&waiting);
+            outgoing.target_left(at(5));
+            assert_eq!(outgoing.phase(), MigrationPhase::Cutover);
+            if moved_on {
+                outgoing.seen_live(at(6), 3);
+            }
+            assert_eq!(outgoing.poll_timeout(), (!moved_on).then(|| at(5) + LATE_NEWS));
+            outgoing.handle_timeout(at(5) + LATE_NEWS);
+            let order = if moved_on { Order::Drop } else { Order::Stay };
+            assert_eq!(outgoing.next(Some(&waiting), at(5) + LATE_NEWS), Some(order));
         }
         let mut outgoing = cut_over(&waiting);
         outgoing.seen_live(at(4), 2);
