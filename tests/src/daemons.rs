@@ -85,3 +85,28 @@ impl MeshDaemon for Diary {
         Ok(())
     }
 }
+
+/// Replies with what it is sent, and has no state.
+#[derive(Debug, Default)]
+pub struct Echo;
+
+impl Echo {
+    /// Lets a part of the system make echoes.
+    pub fn prepare(os: &mut MeshOs, now: Now) {
+        let make = |_: &DaemonOrder| -> Result<Box<dyn MeshDaemon>, DaemonError> { Ok(Box::new(Self)) };
+        os.register_factory(now, "echo", Arc::new(make));
+    }
+}
+
+impl MeshDaemon for Echo {
+    fn name(&self) -> String {
+        "echo".to_owned()
+    }
+
+    fn process(&mut self, event: DaemonEvent, outputs: &mut Outputs) -> Result<(), DaemonError> {
+        if let DaemonEvent::Message { payload, .. } = event {
+            outputs.reply(payload);
+        }
+        Ok(())
+    }
+}

@@ -302,7 +302,10 @@ pub(crate) fn rejected(reason: Rejection) -> RpcError {
             "Look at cluster.snapshot: what it names is not there, or in no state for it; or it is a freeze of no time or more \
              than an hour."
         }
-        Rejection::Unreachable => "Name a node that can be reached, or wait until all of them can.",
+        Rejection::Unreachable => {
+            "Sign it anew and try again in a moment: every live node has a say, and one did not answer. One that has just \
+             crashed counts as live for a second or two. If it is the node that the command names, wait until that is back."
+        }
         Rejection::Overloaded => "Wait until those under way are decided, then retry.",
     };
     let named = serde_json::to_value(reason).ok().and_then(|name| name.as_str().map(str::to_owned));

@@ -80,6 +80,10 @@ pub(crate) struct Instance {
     pub(crate) sealed: bool,
     /// What it was doing before it was about to move.
     pub(super) before_moving: Lifecycle,
+    /// It is to move if it has a state, and nobody is told of that yet: it looks as before.
+    pub(super) unseen: bool,
+    /// When it was last asked for its state, it had none.
+    pub(crate) stateless: bool,
     /// Between jobs.
     pub(super) daemon: Option<Box<dyn MeshDaemon>>,
     /// The job under way, and what it does.
@@ -160,6 +164,8 @@ impl Instance {
             held: order.held,
             sealed: false,
             before_moving: Lifecycle::Running,
+            unseen: false,
+            stateless: false,
             daemon,
             job: None,
             inbox: Inbox::default(),
@@ -206,6 +212,14 @@ impl Instance {
 
     pub(crate) fn id(&self) -> DaemonId {
         self.keypair.origin_hash()
+    }
+
+    /// What it is doing, as far as others are told.
+    pub(crate) fn shown(&self) -> Lifecycle {
+        match self.lifecycle {
+            Lifecycle::Migrating if self.unseen => self.before_moving,
+            lifecycle => lifecycle,
+        }
     }
 
     /// Whether it is being made out of a state that is nowhere else.
@@ -278,7 +292,7 @@ impl Instance {
             id: self.id(),
             name: self.name.clone(),
             kind: self.kind.clone(),
-            lifecycle: self.lifecycle,
+            lifecycle: self.shown(),
             health: self.health(),
             saturation: self.saturation(),
             restarts: self.restarts,

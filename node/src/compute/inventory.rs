@@ -199,7 +199,7 @@ impl Inventory {
             Stated {
                 id: id.0,
                 generation: instance.generation,
-                lifecycle: instance.lifecycle,
+                lifecycle: instance.shown(),
                 health: instance.health(),
                 saturation: u8::try_from(instance.saturation() / 10).unwrap_or(100),
                 restarts: instance.restarts,

@@ -60,10 +60,10 @@ pub(super) struct Oversight {
     actions: Recent<ActionRecord>,
     failures: Recent<FailureRecord>,
     pub(super) log: LogTail,
-    /// The daemons that this node itself has on their way elsewhere.
-    moving: BTreeMap<Ticket, DaemonId>,
+    /// The daemons that this node itself has on their way elsewhere, and where.
+    moving: BTreeMap<Ticket, (DaemonId, NodeId)>,
     /// Those that did not get there.
-    stayed: Vec<(DaemonId, MigrateError)>,
+    stayed: Vec<(DaemonId, NodeId, MigrateError)>,
     /// Daemons that could not be moved away a moment ago.
     resting: BTreeMap<DaemonId, Instant>,
     /// Direct or relayed peers that the mesh finds Unreachable.
@@ -309,6 +309,7 @@ impl MeshOs {
             _ if instance.kind.is_none() => "was handed over ready-made: no factory makes it elsewhere",
             Lifecycle::BackingOff | Lifecycle::CrashLooping | Lifecycle::Failed => "crashed, and is down",
             Lifecycle::Migrating => "was still on its way",
+            _ if instance.stateless => "has no state that could be moved",
             _ => "was taken by no other node",
         };
         let mut left: Vec<String> = (self.registry.iter())
@@ -353,7 +354,9 @@ impl MeshOs {
                 barred: self.barred(instance).into_iter().chain(self.unsuited(node, instance)).collect(),
                 moving: instance.lifecycle == Lifecycle::Migrating,
                 // One that is down cannot move.
-                resting: !instance.lifecycle.is_live() || self.oversight.resting.contains_key(&id),
+                resting: !instance.lifecycle.is_live()
+                    || self.oversight.resting.contains_key(&id)
+                    || (instance.stateless && instance.member.is_none()),
             });
             situation.daemons = here.collect();
             situation.takers = self.takers(node);
@@ -416,8 +419,8 @@ impl MeshOs {
     fn move_away(&mut self, now: Now, node: &mut Node, daemon: DaemonId, to: NodeId) {
         let cause = self.oversight.service_cause;
         match self.migrate(now, node, daemon, to, cause) {
-            Ok(ticket) => _ = self.oversight.moving.insert(ticket, daemon),
-            Err(error) => self.oversight.stayed.push((daemon, error)),
+            Ok(ticket) => _ = self.oversight.moving.insert(ticket, (daemon, to)),
+            Err(error) => self.oversight.stayed.push((daemon, to, error)),
         }
     }
 
@@ -429,24 +432,25 @@ impl MeshOs {
             }
             return true;
         }
-        let Some(daemon) = self.oversight.moving.remove(&ticket) else { return false };
+        let Some((daemon, to)) = self.oversight.moving.remove(&ticket) else { return false };
         if let Settlement::Migrated(Err(error)) = outcome {
-            self.oversight.stayed.push((daemon, error.clone()));
+            self.oversight.stayed.push((daemon, to, error.clone()));
         }
         true
     }
 
-    /// What could not be moved away: a member of a group is given up, as another node can begin it anew; anything else
-    /// is tried again.
+    /// What could not be moved away: a member of a group that has no state begins anew where it was to go. Anything else is
+    /// tried again, unless it has no state to be moved: why that is left is said when the drain is over.
     fn mind_stayed(&mut self, now: Now, node: &mut Node) {
-        for (daemon, error) in std::mem::take(&mut self.oversight.stayed) {
-            self.record_failure(now, format!("daemon {daemon} was not moved away: {error}"));
+        for (daemon, to, error) in std::mem::take(&mut self.oversight.stayed) {
             self.rest(now, daemon);
+            if !matches!(error, MigrateError::NoState(_)) {
+                self.record_failure(now, format!("daemon {daemon} was not moved away: {error}"));
+                continue;
+            }
             let member = self.registry.get(daemon).and_then(|instance| instance.member);
-            if let Some(place) = member
-                && matches!(error, MigrateError::NoState(_))
-            {
-                self.vacate(now, node, place.group, place.index);
+            if let Some(place) = member {
+                self.replace_elsewhere(now, node, place.group, place.index, to);
             }
         }
     }

@@ -270,9 +270,12 @@ impl Instance {
         came: &mut Came,
     ) {
         match outcome {
-            Outcome::Made(made) => (self.name, self.requirements) = (made.name, made.requirements),
+            Outcome::Made(made) => {
+                (self.name, self.requirements, self.stateless) = (made.name, made.requirements, false);
+            }
             Outcome::Restored => self.restored = true,
             Outcome::State(state) => {
+                self.stateless = state.is_none();
                 let luggage = state.map(|state| Box::new(self.luggage(state, now)));
                 happenings.push_back(Happening::State { id, luggage });
             }

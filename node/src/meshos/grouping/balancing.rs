@@ -16,7 +16,7 @@ use crate::{
     capability::{Capabilities, Filter},
     compute::{
         MigrateError,
-        groups::{Entry, choose},
+        groups::{Entry, choose, rank},
     },
     node::Node,
     time::{Instant, Now},
@@ -30,6 +30,16 @@ const BALANCE: Duration = Duration::from_secs(3);
 /// longer, or be trusted again.
 const REST: Duration = Duration::from_secs(3);
 
+/// A member that came to its node from another a shorter time ago than this is not moved for balance.
+const STAYS: Duration = Duration::from_secs(15);
+
+/// So long at most a group lets members of others move first that would be moved to the same node: whoever looks after one
+/// moves one in less, if at all.
+const YIELDS: Duration = Duration::from_secs(7);
+
+/// What a group's rank is asked for among those that would move a member to the same node.
+const TURN: u32 = u32::MAX - 1;
+
 /// A member on its way to another node, because whoever looks after its group had it moved.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::meshos) struct Relocation {
@@ -37,6 +47,13 @@ pub(in crate::meshos) struct Relocation {
     index: u32,
     from: NodeId,
     to: NodeId,
+}
+
+impl Relocation {
+    /// Which member, from where to where.
+    pub(super) fn way(&self) -> ((GroupId, u32), (NodeId, NodeId)) {
+        ((self.group, self.index), (self.from, self.to))
+    }
 }
 
 /// Which member had better be elsewhere.
@@ -68,13 +85,14 @@ impl MeshOs {
         self.groups.at_rest.insert(group, now.instant + REST);
         let placed = self.placed();
         let count = |host: NodeId| placed.get(&host).copied().unwrap_or(0);
-        let misfit = self.misfit(now.instant, node, entry, &count)?;
+        let misfit = self.misfit(now.instant, node, group, entry, &count)?;
         let (Misfit::Doubled(index) | Misfit::Unsuited(index) | Misfit::Crowded(index)) = misfit;
         let host = entry.slot(index).host?;
         // Most groups are even, and which nodes could have a member is a question to all of them.
         let is_emptier = |id: NodeId| count(id) + 2 <= count(host);
         let mut here = self.groups.presence.iter().filter(|(_, presence)| presence.is_here);
         if matches!(misfit, Misfit::Crowded(_)) && !here.any(|(&id, _)| is_emptier(id)) {
+            self.groups.yields.remove(&group);
             return None;
         }
         let mut field = self.field(now.instant, node, group, entry, index);
@@ -85,9 +103,14 @@ impl MeshOs {
         let fewest = field.candidates.iter().map(|candidate| count(candidate.node)).min();
         field.candidates.retain(|candidate| Some(count(candidate.node)) == fewest);
         if let Some(to) = choose(group, index, &field.candidates) {
+            if is_crowded && self.yields(now.instant, node, (group, host), to) {
+                self.groups.at_rest.remove(&group);
+                return None;
+            }
             if self.dispatch(now, &Action::Rebalance { group, index, node: to }) {
                 let chance = Duration::from_millis(u64::from(self.rng.next_u32()) % 3_000);
                 self.groups.balance_at.insert(group, now.instant + BALANCE + chance);
+                self.groups.yields.remove(&group);
                 self.groups.wake();
                 self.relocate(now, node, entry, Relocation { group, index, from: host, to });
             } else {
@@ -101,10 +124,41 @@ impl MeshOs {
         Some(format!("member {index} shares node {host}, and there is no other node for it: {}", field.why()))
     }
 
+    /// Whether a member of another group is to be moved to a node first: one from a node with more members, or of as many by
+    /// rank. Else everybody who looks after a group would move one there at once, and some of them away again.
+    fn yields(&mut self, now: Instant, node: &Node, (group, host): (GroupId, NodeId), to: NodeId) -> bool {
+        let placed = self.placed();
+        let count = |host: NodeId| placed.get(&host).copied().unwrap_or(0);
+        let nothing = Capabilities::new();
+        let announced = node.capabilities().get(to).unwrap_or(&nothing);
+        let kinds = self.directory.get(to).map(|inventory| inventory.kinds.clone()).unwrap_or_default();
+        let could_go = |entry: &Entry| {
+            entry.hosts().all(|(_, host)| host != to)
+                && kinds.contains(&entry.spec.daemon)
+                && self.required(entry).is_none_or(|filter| filter.matches(to, announced))
+        };
+        let mine = (count(host), rank(group, TURN, to));
+        // What this node moves itself, it counts at once.
+        let others = self.groups.ledger.iter().filter(|(id, entry)| {
+            entry.spec.kind != GroupKind::Standby && self.groups.leader(now, *id, entry) != self.local
+        });
+        let mut others = others.filter_map(|(id, entry)| {
+            let fullest = entry.hosts().map(|(_, host)| count(host)).max()?;
+            (count(to) + 2 <= fullest && could_go(entry)).then(|| (fullest, rank(id, TURN, to)))
+        });
+        let comes_later = others.any(|other| other > mine);
+        if !comes_later {
+            self.groups.yields.remove(&group);
+            return false;
+        }
+        now < *self.groups.yields.entry(group).or_insert(now + YIELDS)
+    }
+
     fn misfit(
         &self,
         now: Instant,
         node: &Node,
+        group: GroupId,
         entry: &Entry,
         count: &impl Fn(NodeId) -> u32,
     ) -> Option<Misfit> {
@@ -127,7 +181,12 @@ impl MeshOs {
         if let Some((index, _)) = entry.hosts().find(|(_, host)| is_unsuited(*host)) {
             return Some(Misfit::Unsuited(index));
         }
-        let fullest = entry.hosts().max_by_key(|&(index, host)| (count(host), index));
+        let has_just_come = |index: u32| {
+            let since = self.groups.placed_at.get(&(group, index)).and_then(|(_, since)| *since);
+            since.is_some_and(|since| now.saturating_since(since) < STAYS)
+        };
+        let settled = entry.hosts().filter(|(index, _)| !has_just_come(*index));
+        let fullest = settled.max_by_key(|&(index, host)| (count(host), index));
         fullest.map(|(index, _)| Misfit::Crowded(index))
     }
 

@@ -36,13 +36,20 @@ pub(super) struct Eviction {
 }
 
 impl MeshOs {
-    /// This node gives up a member that it is to run and cannot keep.
-    pub(in super::super) fn vacate(&mut self, now: Now, node: &mut Node, group: GroupId, index: u32) {
+    /// A member that this node cannot keep begins anew on another; here it ends as soon as it runs there.
+    pub(in super::super) fn replace_elsewhere(
+        &mut self,
+        now: Now,
+        node: &mut Node,
+        group: GroupId,
+        index: u32,
+        to: NodeId,
+    ) {
         let entry = self.groups.ledger.get(group);
         let is_here = entry.is_some_and(|entry| entry.hosts().any(|place| place == (index, self.local)));
-        if is_here && self.dispatch(now, &Action::EvictReplica { group, index }) {
+        if is_here && self.dispatch(now, &Action::RequestPlacement { group, index, node: to }) {
             if let Some(entry) = self.groups.ledger.get_mut(group) {
-                entry.place(index, None);
+                entry.place(index, Some(to));
             }
             self.look_at_groups(now, node);
         }

@@ -1,6 +1,8 @@
 //! Running on this node what the ledger places here, and nothing else.
 
-use meshground_shared::{CommandId, DaemonEnd, DaemonId, GroupId, GroupKind, Lifecycle};
+use std::time::Duration;
+
+use meshground_shared::{CommandId, DaemonEnd, DaemonId, GroupId, GroupKind, Lifecycle, NodeId};
 
 use super::super::{Action, MeshOs};
 use crate::{
@@ -9,8 +11,11 @@ use crate::{
         groups::{Required, Slot},
     },
     node::Node,
-    time::Now,
+    time::{Instant, Now},
 };
+
+/// A member that is replaced goes on so long at most, if it is not known to run at its new place.
+const BRIDGED: Duration = Duration::from_secs(5);
 
 impl MeshOs {
     /// Starts and stops members here.
@@ -58,6 +63,13 @@ impl MeshOs {
             // It was moved here: the ledger follows.
             entry.put(index, Slot { generation, host: Some(self.local) });
         } else if slot.host != Some(self.local) {
+            let is_standby = entry.spec.kind == GroupKind::Standby;
+            if !is_standby
+                && slot.host.is_some_and(|host| self.bridges(now.instant, id, host, slot.generation))
+            {
+                return;
+            }
+            let Some(entry) = self.groups.ledger.get(group) else { return };
             let end = if slot.host.is_some() { DaemonEnd::Superseded } else { DaemonEnd::Evicted };
             let goes_on = entry.spec.kind == GroupKind::Standby;
             return self.stop_member(now, id, (end, goes_on), cause);
@@ -81,6 +93,20 @@ impl MeshOs {
         if entry.is_some_and(|entry| entry.spec.kind == GroupKind::Standby) {
             self.keep_active(now.instant, group, id);
         }
+    }
+
+    /// Whether a member without state goes on here until it runs at its new place: nothing is lost by that, and the group
+    /// does not lack it meanwhile. Not for long, whatever becomes of it there.
+    fn bridges(&mut self, now: Instant, id: DaemonId, host: NodeId, generation: u64) -> bool {
+        let instance = self.registry.get(id);
+        let works = instance.is_some_and(|it| {
+            it.stateless && matches!(it.lifecycle, Lifecycle::Running | Lifecycle::Draining)
+        });
+        if !works || !self.groups.is_here(host) || self.runs_at(host, id, generation) {
+            self.groups.bridging.remove(&id);
+            return false;
+        }
+        now < *self.groups.bridging.entry(id).or_insert(now + BRIDGED)
     }
 
     /// A member is not to run here, because of a command if one is named. If what it has done goes on elsewhere, it gives that
@@ -157,6 +183,7 @@ impl MeshOs {
     /// A daemon is no more here.
     pub(in super::super) fn member_gone(&mut self, instance: &Instance) {
         let Some(place) = instance.member else { return };
+        self.groups.bridging.remove(&instance.id());
         if self.groups.ledger.get(place.group).is_some() && !instance.held {
             let ended = self.groups.ended.entry(instance.id()).or_default();
             *ended = instance.generation.max(*ended);

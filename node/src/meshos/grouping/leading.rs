@@ -11,12 +11,13 @@ use meshground_shared::{GroupId, GroupKind, Lifecycle, Maintenance, NodeId};
 use super::{
     super::{Action, MeshOs},
     Refusal,
+    balancing::Relocation,
     standing::HANDOVER,
 };
 use crate::{
     capability::{Capabilities, Filter},
     compute::{
-        Inventory,
+        Inventory, Stated,
         groups::{Candidate, Entry, GroupError, choose},
     },
     node::Node,
@@ -90,7 +91,8 @@ impl MeshOs {
             if stays || plan.slot(index).host.is_some_and(|host| !self.groups.is_lost(now.instant, host)) {
                 continue;
             }
-            let field = self.field(now.instant, node, group, &plan, index);
+            let mut field = self.field(now.instant, node, group, &plan, index);
+            self.level(entry, &mut field);
             let Some(host) = choose(group, index, &field.candidates) else {
                 let (wanted, found) = (entry.spec.desired, index);
                 return Err(GroupError::PlacementFailed { wanted, found, why: field.why() });
@@ -112,6 +114,7 @@ impl MeshOs {
         let Some(mut entry) = self.groups.ledger.get(group).cloned() else { return };
         let mut lacking = None;
         let (mut all_run, mut is_done) = (true, true);
+        self.note_places(now.instant, group, &entry);
         for index in entry.places() {
             match self.judge(now.instant, group, &entry, index) {
                 Verdict::Runs if index == 0 => self.groups.standbys.end_poll(group),
@@ -144,7 +147,8 @@ impl MeshOs {
                 }
                 Verdict::Homeless => {
                     all_run = false;
-                    let field = self.field(now.instant, node, group, &entry, index);
+                    let mut field = self.field(now.instant, node, group, &entry, index);
+                    self.level(&entry, &mut field);
                     if let Some(host) = choose(group, index, &field.candidates) {
                         entry.place(index, Some(host));
                         let action = Action::RequestPlacement { group, index, node: host };
@@ -290,13 +294,48 @@ impl MeshOs {
         self.groups.refusals.get(&(group, index, host)).is_some_and(|refusal| refusal.until > now)
     }
 
-    /// How many members are placed on each node.
+    /// How many members are placed on each node. One on its way counts where it goes.
     pub(super) fn placed(&self) -> BTreeMap<NodeId, u32> {
+        let mut ways: BTreeMap<(GroupId, u32), (NodeId, NodeId)> = BTreeMap::new();
+        for (from, inventory) in self.directory.iter().filter(|(_, inventory)| !inventory.moving.is_empty()) {
+            for moving in &inventory.moving {
+                let stated = inventory.daemons.iter().find(|stated| stated.id == moving.daemon);
+                if let Some(member) = stated.and_then(Stated::member) {
+                    ways.insert(member, (from, NodeId(moving.target)));
+                }
+            }
+        }
+        ways.extend(self.groups.relocating.values().map(Relocation::way));
         let mut placed = BTreeMap::new();
-        for (_, host) in self.groups.ledger.iter().flat_map(|(_, entry)| entry.hosts()) {
-            *placed.entry(host).or_default() += 1;
+        for (group, entry) in self.groups.ledger.iter() {
+            for (index, host) in entry.hosts() {
+                let way = ways.get(&(group, index)).filter(|(from, _)| *from == host);
+                *placed.entry(way.map_or(host, |(_, to)| *to)).or_default() += 1;
+            }
         }
         placed
+    }
+
+    /// Of the nodes a member could go to, leaves those with the fewest members: from any other it would soon be moved again.
+    /// Those who stand by are not moved for that.
+    fn level(&self, entry: &Entry, field: &mut Field) {
+        if entry.spec.kind == GroupKind::Standby {
+            return;
+        }
+        let placed = self.placed();
+        let count = |candidate: &Candidate| placed.get(&candidate.node).copied().unwrap_or(0);
+        let fewest = field.candidates.iter().map(count).min();
+        field.candidates.retain(|candidate| Some(count(candidate)) == fewest);
+    }
+
+    /// Notes where the members of a group are, and which have just come there from elsewhere.
+    fn note_places(&mut self, now: Instant, group: GroupId, entry: &Entry) {
+        for (index, host) in entry.hosts() {
+            let known = self.groups.placed_at.entry((group, index)).or_insert((host, None));
+            if known.0 != host {
+                *known = (host, Some(now));
+            }
+        }
     }
 
     /// The nodes a member could go to.

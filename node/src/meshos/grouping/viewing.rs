@@ -63,6 +63,11 @@ impl MeshOs {
         inventory.daemons.iter().find(|stated| stated.id() == daemon && stated.generation >= generation)
     }
 
+    /// Whether a node says that a daemon does its work there, in this incarnation or a later one.
+    pub(super) fn runs_at(&self, host: NodeId, daemon: DaemonId, generation: u64) -> bool {
+        self.stated_at(host, daemon, generation).is_some_and(Stated::is_well)
+    }
+
     /// How many events a standby has in hand, a short while ago.
     fn synced(&self, id: GroupId, entry: &Entry, index: u32) -> Option<u64> {
         let stands = entry.spec.kind == GroupKind::Standby && index > 0;

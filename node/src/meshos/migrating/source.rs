@@ -135,9 +135,11 @@ impl MeshOs {
         Ok(())
     }
 
-    /// The migrations under way of which this node is the source, by id.
+    /// The migrations under way of which this node is the source, by id. One begins when the daemon's state is there, or has
+    /// not been for a second: of what has none, none is told.
     pub fn migrations(&self, now: Instant) -> impl Iterator<Item = MigrationView> {
-        self.migrations.outgoing.values().map(move |outgoing| self.view_of(now, outgoing))
+        let outgoing = self.migrations.outgoing.values().filter(|outgoing| outgoing.is_told());
+        outgoing.map(move |outgoing| self.view_of(now, outgoing))
     }
 
     fn view_of(&self, now: Instant, outgoing: &Outgoing) -> MigrationView {
@@ -235,6 +237,7 @@ impl MeshOs {
             if outgoing.is_news(now.instant) {
                 let migration = outgoing.view(now.instant, instance.map_or(0, |it| it.inbox.len()));
                 let cause = outgoing.cause;
+                self.registry.show_moving(daemon);
                 self.happened(EventKind::MigrationChanged { migration }, cause);
                 self.oversight.touch();
                 self.say_soon(now);

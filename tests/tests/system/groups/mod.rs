@@ -5,6 +5,7 @@ mod forks;
 mod healing;
 mod making;
 mod moving;
+mod settling;
 mod standbys;
 
 use std::collections::{BTreeMap, BTreeSet};

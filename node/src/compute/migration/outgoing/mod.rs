@@ -16,6 +16,9 @@ const WORK: Duration = Duration::from_mins(1);
 /// So long after a target has left others may yet tell that the daemon ran there, and where it went from there.
 const LATE_NEWS: Duration = Duration::from_secs(5);
 
+/// Before its state is there a migration is told of only if that takes longer than this: it may turn out that there is none.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// Progress within these is not told.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 const TELL_PARTS: u64 = 20;
@@ -180,6 +183,7 @@ impl Outgoing {
     /// When [`handle_timeout`](Self::handle_timeout) or [`next`](Self::next) want to be called next.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let limit = match self.phase {
+            MigrationPhase::Snapshot if self.told.is_none() => Some(self.phase_since + QUIET),
             MigrationPhase::Snapshot => Some(self.phase_since + WORK),
             MigrationPhase::Restore => Some((self.phase_since + WORK).min(self.heard + SILENCE)),
             MigrationPhase::Transfer | MigrationPhase::Replay => Some(self.heard + SILENCE),
@@ -212,8 +216,23 @@ impl Outgoing {
         }
     }
 
+    /// Whether anybody was told of it.
+    pub(crate) fn is_told(&self) -> bool {
+        self.told.is_some()
+    }
+
+    /// Whether it can be told of: not as long as it may turn out that the daemon has no state, nor when it has.
+    fn is_certain(&self, now: Instant) -> bool {
+        let asks = self.phase == MigrationPhase::Snapshot && self.packed.is_none();
+        let is_late = now.saturating_since(self.phase_since) >= QUIET;
+        (!asks || is_late) && !matches!(self.outcome, Some(Err(MigrateError::NoState(_))))
+    }
+
     /// Whether there is something to tell of it that was not told yet.
     pub(crate) fn is_news(&mut self, now: Instant) -> bool {
+        if self.told.is_none() && !self.is_certain(now) {
+            return false;
+        }
         let news = self.told.is_none_or(|(at, phase, bytes)| {
             let step = (self.bytes_total / TELL_PARTS).max(1);
             phase != self.phase || (self.bytes_done >= bytes + step && now.saturating_since(at) >= TELL_EVERY)

@@ -33,6 +33,9 @@ impl Outgoing {
             _ => {}
         }
         // Not as soon as that is heard, so that each phase is seen.
+        if self.phase == MigrationPhase::Snapshot && self.packed.is_some() {
+            self.enter(now, MigrationPhase::Transfer);
+        }
         if self.phase == MigrationPhase::Restore && self.restored {
             self.enter(now, MigrationPhase::Replay);
         }
@@ -100,7 +103,6 @@ impl Outgoing {
                 self.bytes_total = packed.len() as u64;
                 self.packed = Some(packed);
                 self.heard = now;
-                self.enter(now, MigrationPhase::Transfer);
             }
             None => self.fail(now, MigrateError::NoState(self.daemon)),
         }
