@@ -418,7 +418,7 @@ impl MeshOs {
     /// Moves a daemon to another node.
     fn move_away(&mut self, now: Now, node: &mut Node, daemon: DaemonId, to: NodeId) {
         let cause = self.oversight.service_cause;
-        match self.migrate(now, node, daemon, to, cause) {
+        match self.begin_migration(now, node, daemon, to, cause) {
             Ok(ticket) => _ = self.oversight.moving.insert(ticket, (daemon, to)),
             Err(error) => self.oversight.stayed.push((daemon, to, error)),
         }

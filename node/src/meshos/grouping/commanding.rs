@@ -36,7 +36,8 @@ pub(super) struct Eviction {
 }
 
 impl MeshOs {
-    /// A member that this node cannot keep begins anew on another; here it ends as soon as it runs there.
+    /// A member that this node cannot keep begins anew on another; here it ends as soon as it runs there. That of a standby
+    /// group is given up instead, as only some nodes can go on with what it has done.
     pub(in super::super) fn replace_elsewhere(
         &mut self,
         now: Now,
@@ -45,11 +46,16 @@ impl MeshOs {
         index: u32,
         to: NodeId,
     ) {
-        let entry = self.groups.ledger.get(group);
-        let is_here = entry.is_some_and(|entry| entry.hosts().any(|place| place == (index, self.local)));
-        if is_here && self.dispatch(now, &Action::RequestPlacement { group, index, node: to }) {
+        let Some(entry) = self.groups.ledger.get(group) else { return };
+        let is_here = entry.hosts().any(|place| place == (index, self.local));
+        let to = Some(to).filter(|_| entry.spec.kind != GroupKind::Standby);
+        let action = match to {
+            Some(node) => Action::RequestPlacement { group, index, node },
+            None => Action::EvictReplica { group, index },
+        };
+        if is_here && self.dispatch(now, &action) {
             if let Some(entry) = self.groups.ledger.get_mut(group) {
-                entry.place(index, Some(to));
+                entry.place(index, to);
             }
             self.look_at_groups(now, node);
         }

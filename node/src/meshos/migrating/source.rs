@@ -35,11 +35,15 @@ impl MeshOs {
         cause: Option<CommandId>,
     ) -> Result<Ticket, MigrateError> {
         let ticket = self.begin_migration(now, node, daemon, to, cause)?;
+        if let Some(outgoing) = self.migrations.leaving(daemon) {
+            outgoing.announce();
+        }
         self.settle(now, node);
         Ok(ticket)
     }
 
-    /// As [`migrate`](Self::migrate), for whoever has everything settled that follows from it.
+    /// As [`migrate`](Self::migrate), for whoever has everything settled that follows from it. Nobody is told of the
+    /// migration before it is known that the daemon has a state.
     pub(in crate::meshos) fn begin_migration(
         &mut self,
         now: Now,
@@ -135,8 +139,8 @@ impl MeshOs {
         Ok(())
     }
 
-    /// The migrations under way of which this node is the source, by id. One begins when the daemon's state is there, or has
-    /// not been for a second: of what has none, none is told.
+    /// The migrations under way of which this node is the source, by id. One that nobody asked for here is
+    /// among them when the daemon's state is there, or has not been for a second.
     pub fn migrations(&self, now: Instant) -> impl Iterator<Item = MigrationView> {
         let outgoing = self.migrations.outgoing.values().filter(|outgoing| outgoing.is_told());
         outgoing.map(move |outgoing| self.view_of(now, outgoing))

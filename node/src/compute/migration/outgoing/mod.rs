@@ -82,6 +82,8 @@ pub(crate) struct Outgoing {
     again_at: Option<Instant>,
     pause: Duration,
     outcome: Option<Result<(), MigrateError>>,
+    /// Somebody asked for it here, and sees what becomes of it from the beginning.
+    is_awaited: bool,
     /// What was last told of it: when, the phase, and how many bytes there were.
     told: Option<(Instant, MigrationPhase, u64)>,
 }
@@ -122,6 +124,7 @@ impl Outgoing {
             again_at: None,
             pause: PAUSE,
             outcome: None,
+            is_awaited: false,
             told: None,
         }
     }
@@ -216,6 +219,11 @@ impl Outgoing {
         }
     }
 
+    /// It is told of from the beginning, whatever comes of it.
+    pub(crate) fn announce(&mut self) {
+        self.is_awaited = true;
+    }
+
     /// Whether anybody was told of it.
     pub(crate) fn is_told(&self) -> bool {
         self.told.is_some()
@@ -230,7 +238,7 @@ impl Outgoing {
 
     /// Whether there is something to tell of it that was not told yet.
     pub(crate) fn is_news(&mut self, now: Instant) -> bool {
-        if self.told.is_none() && !self.is_certain(now) {
+        if self.told.is_none() && !self.is_awaited && !self.is_certain(now) {
             return false;
         }
         let news = self.told.is_none_or(|(at, phase, bytes)| {
