@@ -156,7 +156,9 @@ fn in_a_busy_mesh_whoever_comes_back_soon_knows_and_is_known_while_others_are_do
             down.reverse();
         }
         down.truncate(2 + usize::try_from(seed % 3).expect("small"));
-        down.iter().for_each(|number| net.crash(*number));
+        for number in &down {
+            net.crash(*number);
+        }
         let away = [500, 3_000, 10_000][usize::try_from(seed / 3 % 3).expect("small")];
         let back = down.pop().expect("some are");
         talk_for(&mut net, Duration::from_millis(away), |_| false);
