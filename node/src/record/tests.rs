@@ -220,6 +220,33 @@ fn what_was_lost_is_found_by_comparing() {
 }
 
 #[test]
+fn a_peer_that_is_down_does_not_take_every_turn_to_compare() {
+    let mut group = Group::new(1);
+    let Member { publisher, spreading, .. } = &mut group.members[0];
+    let [down, up] = [NodeId(1), NodeId(2)];
+    spreading.connect(down);
+    spreading.connect(up);
+    spreading.on_digest(group.now.instant, down, 1);
+    let mut compared = BTreeSet::new();
+    for round in 0..100 {
+        group.now.instant += Duration::from_millis(100);
+        group.now.wall.0 += 100_000;
+        // Digests change all the time, so there is always something to compare.
+        let record =
+            publisher.publish(group.now, RecordKind::Said(Topic::Inventory), vec![round], &mut group.rng);
+        spreading.publish(group.now.instant, record);
+        spreading.on_digest(group.now.instant, up, 1_000 + u64::from(round));
+        spreading.handle_timeout(group.now);
+        while let Some((peer, outgoing)) = spreading.poll_outgoing(group.now.instant) {
+            if let Outgoing::Summary(_) = outgoing {
+                compared.insert(peer);
+            }
+        }
+    }
+    assert_eq!(compared, BTreeSet::from([down, up]));
+}
+
+#[test]
 fn a_record_that_expires_or_is_forgotten_is_gone_everywhere_and_does_not_come_back() {
     let mut group = Group::new(3);
     group.link(0, 1);

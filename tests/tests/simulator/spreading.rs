@@ -1,11 +1,11 @@
 //! What everyone says reaches everyone, whatever the network does and whoever is linked with whom.
 
-use std::time::Duration;
+use std::{sync::Mutex, time::Duration};
 
 use meshground_node::{
-    Capabilities, Filter, Node, NodeEvent, NodeId, PlacementError, PlacementReason, PlacementStrategy,
+    Capabilities, Filter, Node, NodeEvent, NodeId, PlacementError, PlacementReason, PlacementStrategy, Topic,
 };
-use meshground_tests::sim::{Faults, Network};
+use meshground_tests::sim::{Faults, Network, each_seed};
 
 use super::{PATIENCE, config, seeds};
 
@@ -139,4 +139,65 @@ fn in_a_full_mesh_what_is_said_costs_next_to_nothing() {
     let spent: u64 = (0..n).map(|at| record_bytes(&net, at)).sum::<u64>() - before;
     let per_session = spent / (n * (n - 1) / 2) as u64 / 60;
     assert!(per_session < 900, "{per_session} bytes a second and session, heartbeats included");
+}
+
+#[test]
+fn in_a_busy_mesh_whoever_comes_back_soon_knows_and_is_known_while_others_are_down() {
+    let (n, longest) = (16, Mutex::new((Duration::ZERO, 0)));
+    each_seed(40, |seed| {
+        let mut net = Network::new(seed, Faults { loss: 0.05, ..Faults::NONE });
+        linked(&mut net, n, (0..n).flat_map(|a| (a + 1..n).map(move |b| (a, b))));
+        net.run_until(PATIENCE, everyone_knows_everyone).expect("a full mesh");
+        net.run_for(Duration::from_secs(2));
+        // Where all else is alike, those with the lowest ids come first in everything.
+        let mut down: Vec<usize> = (0..n).collect();
+        down.sort_by_key(|number| net.id(*number));
+        if seed % 4 == 0 {
+            down.reverse();
+        }
+        down.truncate(2 + usize::try_from(seed % 3).expect("small"));
+        for number in &down {
+            net.crash(*number);
+        }
+        let away = [500, 3_000, 10_000][usize::try_from(seed / 3 % 3).expect("small")];
+        let back = down.pop().expect("some are");
+        talk_for(&mut net, Duration::from_millis(away), |_| false);
+        net.restart(back);
+        announce(&mut net, back, "reborn");
+        for other in (0..n).filter(|other| *other != back && !down.contains(other)) {
+            net.dial(back, other);
+        }
+        let id = net.id(back);
+        let up = || (0..n).filter(|number| !down.contains(number));
+        let is_acquainted = |net: &Network| {
+            let knows = |at: usize, of: usize| node(net, at).capabilities().get(net.id(of)).is_some();
+            let knows_it =
+                |at: usize| node(net, at).capabilities().get(id).is_some_and(|it| it.has_tag("reborn"));
+            up().all(|other| knows(back, other) && knows_it(other))
+        };
+        let took = talk_for(&mut net, Duration::from_mins(1), is_acquainted);
+        let mut longest = longest.lock().unwrap();
+        *longest = (*longest).max((took, seed));
+        println!("seed {seed}: {took:?}");
+    });
+    let (took, seed) = longest.into_inner().unwrap();
+    println!("longest: {took:?} of virtual time (seed {seed})");
+    assert!(took <= Duration::from_secs(5), "seed {seed} took {took:?}");
+}
+
+/// Lets time pass, while everybody has something to say again and again, as where daemons move all the time, until `done`
+/// holds; how long that took.
+fn talk_for(net: &mut Network, limit: Duration, done: impl Fn(&Network) -> bool) -> Duration {
+    let mut took = Duration::ZERO;
+    while took < limit && !done(net) {
+        let pause = Duration::from_millis(net.below(100));
+        net.run_for(pause);
+        took += pause;
+        let number = usize::try_from(net.below(net.members.len() as u64)).expect("small");
+        let body = net.below(u64::MAX).to_le_bytes().to_vec();
+        if net.members[number].node.is_some() {
+            net.act(number, |node, now| node.say(now, Topic::Inventory, body)).expect("it is short");
+        }
+    }
+    took
 }

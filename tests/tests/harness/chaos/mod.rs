@@ -195,7 +195,7 @@ impl Upheaval {
         }
         let always = (0..NODES)
             .filter(|index| is_always_there(*index))
-            .map(|index| self.node(index).node_id())
+            .map(|index| (self.node(index).node_id(), index))
             .collect();
         all.push(tokio::spawn(Arc::clone(&self.tally).listen(self.cluster.events().events, always)));
         for _ in 0..OPERATORS {

@@ -21,6 +21,8 @@ pub(super) struct Order {
     pub(super) command: SignedCommand,
     /// Which node it was handed to, by its index.
     pub(super) at: usize,
+    /// Whether that had begun a life shortly before, and so need not know yet what was commanded.
+    pub(super) is_young: bool,
     /// What became of it, if whom it was handed to lived to say so.
     pub(super) decision: Option<Decision>,
 }
@@ -49,8 +51,8 @@ impl Upheaval {
     /// Hands in one command after the other, most of them good.
     pub(super) async fn command_again_and_again(self, mut dice: Dice) {
         let mut strangers = 0;
-        let most = u64::try_from(MOST.0 / OPERATORS).expect("small");
-        let pause = Duration::from_millis(soak().as_millis() as u64 / most).max(Duration::from_millis(80));
+        let most = u32::try_from(MOST.0 / OPERATORS).expect("small");
+        let pause = (soak() / most).max(Duration::from_millis(80));
         while !self.tally.is_over() {
             tokio::time::sleep(pause).await;
             dice.pause(0..200).await;
@@ -62,7 +64,7 @@ impl Upheaval {
                 16..18 => dice.any_of(&self.orders.all()).map(|order| order.command),
                 _ if strangers < MOST.1 / (2 * OPERATORS) => {
                     strangers += 1;
-                    self.bad_command(&mut dice)
+                    Some(self.bad_command(&mut dice))
                 }
                 _ => None,
             };
@@ -74,6 +76,7 @@ impl Upheaval {
     }
 
     async fn command(&self, at: usize, command: SignedCommand) -> Option<Decision> {
+        let is_young = self.tally.is_young(at);
         let runtime = self.node(at).daemon_runtime();
         let commanded = within("a decision", runtime.command(command.clone())).await;
         let decision = commanded.ok().map(|commanded| commanded.decision);
@@ -85,7 +88,7 @@ impl Upheaval {
             }
             None => self.tally.add("handed to a node that crashed"),
         }
-        self.orders.0.lock().unwrap().push(Order { command, at, decision });
+        self.orders.0.lock().unwrap().push(Order { command, at, is_young, decision });
         decision
     }
 
@@ -160,16 +163,16 @@ impl Upheaval {
     }
 
     /// One that nobody may carry out, whatever it says.
-    fn bad_command(&self, dice: &mut Dice) -> Option<SignedCommand> {
+    fn bad_command(&self, dice: &mut Dice) -> SignedCommand {
         let node = self.calm_node(dice).node_id();
         let verb = AdminVerb::EnterMaintenance { node };
         let nonce = random_nonce(dice);
         let (now, ago) = (wall_time(), WallTime(wall_time().0 - 1_000_000_000));
-        Some(match dice.below(3) {
+        match dice.below(3) {
             0 => AdminCommand::new(verb, now, nonce).unsigned(),
             1 => AdminCommand::new(verb, now, nonce).sign(&OperatorKey::from_seed("mallory", [66; 32])),
             _ => AdminCommand::new(verb, ago, nonce).sign(&demo(1)),
-        })
+        }
     }
 
     /// Has every node serve again.

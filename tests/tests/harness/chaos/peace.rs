@@ -95,40 +95,12 @@ impl Upheaval {
         {
             return Some(format!("{} is draining", draining.index()));
         }
-        let groups =
-            self.groups().into_iter().find_map(|group| self.wrong_with_group(group, &snapshot, &hosts));
+        let groups = self.groups().into_iter().find_map(|group| wrong_with_group(group, &snapshot, &hosts));
         let groups = groups.or_else(|| self.wrong_with_daemons(&hosts)).or_else(|| self.wrong_with_views());
         match groups {
             None => self.trails_apart(&self.trails().await),
             wrong => wrong,
         }
-    }
-
-    fn wrong_with_group(&self, group: &Group, snapshot: &Snapshot, hosts: &Hosts) -> Option<String> {
-        let view = view(group);
-        let nodes: BTreeSet<NodeId> = view.members.iter().filter_map(|member| member.node).collect();
-        let could_take = |it: &NodeSnapshot| {
-            it.maintenance == Maintenance::Active
-                && !it.cordoned
-                && (view.kind != GroupKind::Standby || is_sound(it.index as usize))
-        };
-        if view.health != GroupHealth::Healthy || nodes.len() != COUNT as usize {
-            let excused = view.lacking.as_deref().is_some_and(|why| why.contains(EXCUSE));
-            let able = snapshot.nodes.values().filter(|it| could_take(it)).count();
-            if !excused || able >= COUNT as usize {
-                return Some(format!("{able} nodes could take its members, and it is not well: {view:?}"));
-            }
-        }
-        for (index, member) in view.members.iter().enumerate() {
-            let Some(node) = member.node else { continue };
-            let at = snapshot.nodes.get(&node).map(|it| it.index as usize);
-            let really = hosts.get(&member.daemon).and_then(|at| at.first().copied());
-            let holds_only = view.kind == GroupKind::Standby && index > 0;
-            if member.running && really != if holds_only { None } else { at } {
-                return Some(format!("{member:?} is said to be on {at:?}, and is on {really:?}: {view:?}"));
-            }
-        }
-        None
     }
 
     /// What should run runs, and nothing else.
@@ -168,4 +140,31 @@ impl Upheaval {
         let other = (1..NODES).find(|index| placed(&self.node(*index)) != first);
         other.map(|index| format!("0 sees {first:?}, and {index} sees {:?}", placed(&self.node(index))))
     }
+}
+
+fn wrong_with_group(group: &Group, snapshot: &Snapshot, hosts: &Hosts) -> Option<String> {
+    let view = view(group);
+    let nodes: BTreeSet<NodeId> = view.members.iter().filter_map(|member| member.node).collect();
+    let could_take = |it: &NodeSnapshot| {
+        it.maintenance == Maintenance::Active
+            && !it.cordoned
+            && (view.kind != GroupKind::Standby || is_sound(it.index as usize))
+    };
+    if view.health != GroupHealth::Healthy || nodes.len() != COUNT as usize {
+        let excused = view.lacking.as_deref().is_some_and(|why| why.contains(EXCUSE));
+        let able = snapshot.nodes.values().filter(|it| could_take(it)).count();
+        if !excused || able >= COUNT as usize {
+            return Some(format!("{able} nodes could take its members, and it is not well: {view:?}"));
+        }
+    }
+    for (index, member) in view.members.iter().enumerate() {
+        let Some(node) = member.node else { continue };
+        let at = snapshot.nodes.get(&node).map(|it| it.index as usize);
+        let really = hosts.get(&member.daemon).and_then(|at| at.first().copied());
+        let holds_only = view.kind == GroupKind::Standby && index > 0;
+        if member.running && really != if holds_only { None } else { at } {
+            return Some(format!("{member:?} is said to be on {at:?}, and is on {really:?}: {view:?}"));
+        }
+    }
+    None
 }

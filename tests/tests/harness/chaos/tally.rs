@@ -26,13 +26,26 @@ const FAIR: [(&str, u64); 18] = [
     ("witnesses started again", 1),
 ];
 
+/// Within this a node has caught up with what was commanded before its life.
+const YOUTH: Duration = Duration::from_secs(10);
+
 /// What happened.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     over: AtomicBool,
-    out_of_breath: AtomicBool,
+    /// Who took whom for gone that was there, and whether some of it was not heard.
+    silences: Mutex<Silences>,
     down: AtomicUsize,
+    /// Until when who was started again is young.
+    youths: Mutex<BTreeMap<usize, Instant>>,
     counts: Mutex<BTreeMap<String, u64>>,
+}
+
+/// Who was Unreachable to whom.
+#[derive(Debug, Default)]
+struct Silences {
+    missed: bool,
+    pairs: BTreeSet<(usize, usize)>,
 }
 
 impl Tally {
@@ -44,29 +57,28 @@ impl Tally {
         self.over.store(true, Ordering::Relaxed);
     }
 
-    /// A machine out of breath makes nodes that are there Unreachable to others. These put no commands to them meanwhile, and
-    /// what nobody was authorized to do they are not told afterwards.
-    pub(super) fn was_out_of_breath(&self) -> bool {
-        self.out_of_breath.load(Ordering::Relaxed)
+    /// Whether one that is always there was ever Unreachable to another, on a machine out of breath: a node puts no commands to
+    /// whom it cannot reach, and what nobody was authorized to do that one is not told afterwards.
+    pub(super) fn was_unreachable(&self, to: usize, whom: usize) -> bool {
+        let silences = self.silences.lock().unwrap();
+        silences.missed || silences.pairs.contains(&(to, whom))
     }
 
-    /// Reads what happens until it is over, for whether those who are `always` there were taken for gone.
-    pub(super) async fn listen(self: Arc<Self>, mut events: EventReceiver, always: BTreeSet<NodeId>) {
+    /// Reads what happens until it is over, for whether those who are `always` there took each other for gone.
+    pub(super) async fn listen(self: Arc<Self>, mut events: EventReceiver, always: BTreeMap<NodeId, usize>) {
         while !self.is_over() {
             let event = tokio::select! {
                 event = events.recv() => event,
                 () = tokio::time::sleep(Duration::from_millis(100)) => continue,
             };
-            // Nobody knows what it missed.
-            let missed = event.as_ref().map_or(true, |event| {
-                let EventKind::PeerHealth { peer, to: Health::Unreachable, .. } = event.kind else {
-                    return false;
-                };
-                always.contains(&peer)
-            });
-            if missed {
-                self.out_of_breath.store(true, Ordering::Relaxed);
-            }
+            let Ok(event) = event else {
+                // Nobody knows what it missed.
+                self.silences.lock().unwrap().missed = true;
+                continue;
+            };
+            let EventKind::PeerHealth { peer, to: Health::Unreachable, .. } = event.kind else { continue };
+            let ends = event.node.and_then(|node| always.get(&node)).zip(always.get(&peer));
+            self.silences.lock().unwrap().pairs.extend(ends.map(|(to, whom)| (*to, *whom)));
         }
     }
 
@@ -87,9 +99,18 @@ impl Tally {
         self.down.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// It is being started again, which may take so long.
+    pub(super) fn begins(&self, index: usize, most: Duration) {
+        self.youths.lock().unwrap().insert(index, Instant::now() + most + YOUTH);
+    }
+
+    pub(super) fn is_young(&self, index: usize) -> bool {
+        self.youths.lock().unwrap().get(&index).is_some_and(|until| Instant::now() < *until)
+    }
+
     pub(super) fn print(&self) {
         println!("{:#?}", self.counts.lock().unwrap());
-        println!("out of breath: {}", self.was_out_of_breath());
+        println!("{:?}", self.silences.lock().unwrap());
     }
 
     /// Each thing did happen, a fair number of times.

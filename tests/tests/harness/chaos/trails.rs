@@ -27,15 +27,16 @@ impl Upheaval {
         trails
     }
 
-    /// All are alike in the end. What used no nonce up is told once, to those who are there: whoever was always there, and
-    /// whoever it was handed to, if that had not just begun and met nobody yet.
+    /// All are alike in the end. What used no nonce up is told once, to those who can be reached: whoever was always there
+    /// has it, unless it was handed to a node that may have crashed before it was told, or may have met nobody yet.
     pub(super) fn trails_apart(&self, trails: &Trails) -> Option<String> {
-        let told_to_few = self.told_to_few();
-        let is_for_all = |entry: &AuditEntry| is_history(entry.decision);
-        let was_told = |entry: &AuditEntry| is_for_all(entry) || !told_to_few.contains(&entry.nonce);
+        let untold = (0..NODES).map(|index| self.untold(index)).collect::<Vec<_>>();
         let apart = |index: usize| {
-            let counts =
-                |entry: &AuditEntry| if is_always_there(index) { was_told(entry) } else { is_for_all(entry) };
+            let counts = |entry: &AuditEntry| {
+                is_history(entry.decision)
+                    || is_always_there(index)
+                        && ![0, index].iter().any(|end| untold[*end].contains(&entry.nonce))
+            };
             let of = |index: usize| decisions(&trails[&index], counts);
             let only = |a: usize, b: usize| -> Vec<_> {
                 let others = of(b);
@@ -53,15 +54,12 @@ impl Upheaval {
         (1..NODES).find_map(apart)
     }
 
-    /// The nonces of commands that not all need to have heard of who were there.
-    fn told_to_few(&self) -> BTreeSet<String> {
-        let few = |at: usize| !is_always_there(at) || self.tally.was_out_of_breath();
-        self.orders
-            .all()
-            .iter()
-            .filter(|order| few(order.at))
-            .map(|order| order.command.nonce().to_string())
-            .collect()
+    /// The nonces of commands that the node in this place need not have heard of, though it was there.
+    fn untold(&self, index: usize) -> BTreeSet<String> {
+        let need_not =
+            |at: usize| at != index && (!is_always_there(at) || self.tally.was_unreachable(at, index));
+        let orders = self.orders.all().into_iter().filter(|order| need_not(order.at));
+        orders.map(|order| order.command.nonce().to_string()).collect()
     }
 
     /// Nobody decided on a command twice or otherwise than whoever it was handed to was told.
@@ -71,12 +69,19 @@ impl Upheaval {
             let twice = counted.windows(2).find(|pair| pair[0].0 == pair[1].0);
             assert!(twice.is_none(), "{index} decided on a command twice: {twice:?}");
         }
-        let told_to_few = self.told_to_few();
-        for order in self.orders.all() {
+        let untold: BTreeMap<usize, _> = trails.keys().map(|index| (*index, self.untold(*index))).collect();
+        let orders = self.orders.all();
+        for order in &orders {
             let Some(told) = order.decision else { continue };
             let nonce = order.command.nonce().to_string();
+            // One that has just begun does not know which nonces are used up. It may find another reason against what was
+            // handed in elsewhere as well, and that dies with it.
+            let again =
+                orders.iter().filter(|other| other.command.nonce() == order.command.nonce()).count() > 1;
+            let may_die = order.is_young && again && matches!(told, Decision::Rejected(_));
             for (index, trail) in trails {
-                let is_due = is_history(told) || is_always_there(*index) && !told_to_few.contains(&nonce);
+                let is_due = is_history(told) && !may_die
+                    || is_always_there(*index) && (order.at == *index || !untold[index].contains(&nonce));
                 let its: Vec<Decision> =
                     trail.iter().filter(|entry| entry.nonce == nonce).map(|entry| entry.decision).collect();
                 assert!(its.contains(&told) || !is_due, "of {order:?} {index} wrote down {its:?}");
