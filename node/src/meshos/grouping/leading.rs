@@ -217,6 +217,10 @@ impl MeshOs {
         if entry.spec.kind == GroupKind::Standby {
             let standing = self.standing_at(host, group).copied();
             let generation = entry.slot(0).generation;
+            if index > 0 && entry.slot(0).host == Some(host) {
+                // The one that works was moved there: with that node both would be gone.
+                return Verdict::Homeless;
+            }
             if index > 0 {
                 let holds = standing.is_some_and(|standing| standing.generation >= generation);
                 return if holds { Verdict::Runs } else { Verdict::Comes };
@@ -317,15 +321,21 @@ impl MeshOs {
     }
 
     /// Of the nodes a member could go to, leaves those with the fewest members: from any other it would soon be moved again.
-    /// Those who stand by are not moved for that.
+    /// Those who stand by are not moved for that. A node that has just come back to service is to have less than its share, and
+    /// so is none to go by.
     fn level(&self, entry: &Entry, field: &mut Field) {
         if entry.spec.kind == GroupKind::Standby {
             return;
         }
         let placed = self.placed();
         let count = |candidate: &Candidate| placed.get(&candidate.node).copied().unwrap_or(0);
-        let fewest = field.candidates.iter().map(count).min();
-        field.candidates.retain(|candidate| Some(count(candidate)) == fewest);
+        let is_back = |candidate: &&Candidate| {
+            self.directory.get(candidate.node).is_some_and(|it| it.maintenance == Maintenance::Recovery)
+        };
+        let (back, others): (Vec<&Candidate>, Vec<&Candidate>) = field.candidates.iter().partition(is_back);
+        let measure = if others.is_empty() { back } else { others };
+        let fewest = measure.into_iter().map(count).min();
+        field.candidates.retain(|candidate| Some(count(candidate)) <= fewest);
     }
 
     /// Notes where the members of a group are, and which have just come there from elsewhere.

@@ -412,6 +412,27 @@ fn move_active(network: &mut Network, from: usize, to: usize, daemon: DaemonId) 
 }
 
 #[test]
+fn a_standby_makes_room_for_the_active_that_is_moved_to_its_node_and_is_whole_elsewhere() {
+    each_seed(5, |seed| {
+        let mut network = mesh(seed, Faults { loss: 0.05, ..BAD }, 5);
+        let (group, daemon) = standing(&mut network);
+        stands(&mut network, group);
+        let before = crate::send(&mut network, 0, daemon, "before");
+        assert!(matches!(settled(&mut network, 0, before), Settlement::Delivered(Ok(_))), "seed {seed}");
+        let at = active(&network, group).expect("it runs");
+        let view = view(&network, 0, group).expect("it knows");
+        let beside = view.members[1].node.expect("it has one");
+        let beside = (0..5).find(|&number| network.id(number) == beside).expect("one of these");
+        let moved = move_active(&mut network, at, beside, daemon);
+        assert!(matches!(settled(&mut network, at, moved), Settlement::Migrated(Ok(_))), "seed {seed}");
+        network.run_for(Duration::from_secs(3));
+        stands(&mut network, group);
+        assert_eq!(active(&network, group), Some(beside));
+        keeps(&mut network, group, daemon, &["before".to_owned()]);
+    });
+}
+
+#[test]
 fn what_an_active_takes_along_that_is_not_acknowledged_yet_is_acknowledged_where_it_is_then() {
     each_seed(5, |seed| {
         let mut network = mesh(seed, Faults::NONE, 5);

@@ -422,6 +422,7 @@ mod tests {
     #[test]
     fn a_transfer_is_begun_again_only_so_often() {
         let mut outgoing = begun();
+        outgoing.next(None, at(0));
         for _ in 0..=MAX_RETRIES {
             assert!(outgoing.fetch(at(1), 10).is_some());
         }
