@@ -107,7 +107,7 @@ fn a_drain_replaces_members_without_state_one_running_at_all_times_and_none_migr
         let mut network = mesh_of_echoes(seed, Faults { loss: 0.02, ..Faults::NONE }, 5, SHORT);
         let group = try_group(&mut network, 0, echoes(3, 1)).expect("five nodes");
         network.run_for(Duration::from_secs(3));
-        let member = view(&network, 0, group).expect("just made").members[0].clone();
+        let member = view(&network, 0, group).expect("just made").members[0];
         let node = member.node.expect("it is placed");
         let (drained, other) = (number_of(&network, node), (number_of(&network, node) + 1) % 5);
         let since = network.now_at(other).instant;
