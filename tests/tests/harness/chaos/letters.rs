@@ -100,13 +100,13 @@ impl Upheaval {
 
     /// Whatever runs has nothing that it was not sent, nothing twice and nothing out of order; and what is not to lose anything
     /// has everything that it has acknowledged where it said.
-    pub(super) async fn letters_are_in_order(&self, hosts: &BTreeMap<DaemonId, Vec<usize>>) {
-        let ancestry = self.entries(self.cast.precious[0], hosts).await;
+    pub(super) async fn letters_are_in_order(&self) {
+        let ancestry = self.entries(self.cast.precious[0]).await;
         let ancestry = &ancestry[..ANCESTRY];
         let forks = view(&self.cast.forks).members;
         assert_eq!(view(&self.cast.forks).kind, GroupKind::Fork);
-        for &daemon in hosts.keys() {
-            let mut entries = &self.entries(daemon, hosts).await[..];
+        for daemon in self.hosts().await.into_keys() {
+            let mut entries = &self.entries(daemon).await[..];
             if forks.iter().any(|fork| fork.daemon == daemon) {
                 let (begun, after) = entries.split_at_checked(ANCESTRY).expect("it has all of its parent's");
                 assert_eq!(begun, ancestry, "{daemon} went on from its parent's state");
@@ -140,11 +140,24 @@ impl Upheaval {
         }
     }
 
-    /// What a diary says.
-    async fn entries(&self, daemon: DaemonId, hosts: &BTreeMap<DaemonId, Vec<usize>>) -> Vec<String> {
-        let [index] = hosts[&daemon][..] else { panic!("it runs once: {hosts:?}") };
-        let state = within("a state", self.node(index).daemon_runtime().snapshot(daemon)).await;
-        let entries = Diary::read(&state.expect("it runs").bytes).into_iter();
+    /// What a diary says, wherever it is: groups may still be balanced, and then it is on its way for a moment.
+    async fn entries(&self, daemon: DaemonId) -> Vec<String> {
+        let begun = Instant::now();
+        let state = loop {
+            let hosts = self.hosts().await.remove(&daemon).unwrap_or_default();
+            let unread = match hosts[..] {
+                [index] => {
+                    match within("a state", self.node(index).daemon_runtime().snapshot(daemon)).await {
+                        Ok(state) => break state,
+                        Err(error) => error.to_string(),
+                    }
+                }
+                _ => format!("it runs on {hosts:?}"),
+            };
+            assert!(begun.elapsed() < PATIENCE, "{daemon} cannot be read: {unread}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        let entries = Diary::read(&state.bytes).into_iter();
         entries.map(|entry| String::from_utf8(entry).expect("it was text")).collect()
     }
 }

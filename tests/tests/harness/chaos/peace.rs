@@ -11,7 +11,7 @@ const SETTLES: Duration = Duration::from_mins(2);
 const EXCUSE: &str = "there is no other node for it";
 
 /// What really runs where.
-type Hosts = BTreeMap<DaemonId, Vec<usize>>;
+pub(super) type Hosts = BTreeMap<DaemonId, Vec<usize>>;
 
 impl Upheaval {
     pub(super) async fn all_is_well(&self) {
@@ -24,7 +24,7 @@ impl Upheaval {
         let trails = self.trails().await;
         self.commands_are_decided_alike(&trails);
         self.commands_took_effect(&trails).await;
-        self.letters_are_in_order(&self.hosts().await).await;
+        self.letters_are_in_order().await;
         self.forks_prove_their_lineage().await;
     }
 
@@ -48,7 +48,7 @@ impl Upheaval {
         }
     }
 
-    async fn hosts(&self) -> Hosts {
+    pub(super) async fn hosts(&self) -> Hosts {
         let mut hosts = Hosts::new();
         for node in self.cluster.nodes() {
             let daemons = within("a look", node.daemon_runtime().daemons()).await.expect("it runs");
