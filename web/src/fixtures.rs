@@ -47,6 +47,7 @@ pub(crate) fn view(node: NodeId) -> NodeView {
     NodeView {
         node,
         epoch: Epoch(7),
+        version: "0.1.0".to_owned(),
         generation: 1,
         maintenance: Maintenance::Active,
         cordoned: false,
@@ -63,6 +64,7 @@ pub(crate) fn view(node: NodeId) -> NodeView {
         failures: Vec::new(),
         log: Vec::new(),
         audit: Vec::new(),
+        commands_forgotten: 0,
         probe_panics: 0,
     }
 }
@@ -72,6 +74,7 @@ pub(crate) fn seen(health: Option<Health>) -> PeerSeen {
     PeerSeen {
         health,
         rtt_us: Some(100),
+        version: "0.1.0".to_owned(),
         maintenance: Maintenance::Active,
         cordoned: false,
         resources: ResourcesView::default(),

@@ -98,6 +98,7 @@ fn facts(seen: &Seen, names: &Names) -> Html {
                 <dt>{ "Its life" }</dt>
                 <dd title="Another one after every restart"><code data-testid="eyes-epoch">{ view.epoch.to_string() }</code></dd>
             </div>
+            <div><dt>{ "Version" }</dt><dd>{ &view.version }</dd></div>
             <div><dt>{ "Changes it has seen" }</dt><dd data-testid="eyes-generation">{ view.generation }</dd></div>
             <div>
                 <dt>{ "Service" }</dt>
