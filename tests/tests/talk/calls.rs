@@ -203,10 +203,20 @@ async fn five_thousand_calls_at_once_wait_their_turn_and_are_each_answered() {
 async fn a_call_that_never_gets_its_turn_ends_at_its_deadline_and_one_that_is_dropped_leaves_it_to_others() {
     let (a, b) = pair().await;
     let (here, mut taken) = (b.node_id(), Vec::new());
-    // As many streams as the peer allows.
+    // As many streams as the peer allows, and in the places that are left to calls as many of those.
     while let Ok(stream) = tokio::time::timeout(Duration::from_secs(1), a.open_stream(here)).await {
         taken.push(stream.unwrap());
         assert!(taken.len() < 100_000, "it never waits");
+    }
+    let (arrived, mut arrivals) = mpsc::unbounded_channel();
+    b.serve("hold", move |_| {
+        let _ = arrived.send(());
+        std::future::pending::<Result<Vec<u8>, Refusal>>()
+    });
+    let held: Vec<_> =
+        (0..4_096 - taken.len()).map(|_| a.call_streaming(here, "hold", "", FOR_EVER)).collect();
+    for _ in &held {
+        within("a call's arrival", arrivals.recv()).await.unwrap();
     }
     b.serve("echo", async |request: Request| Ok(request.body));
     let wait = Duration::from_millis(50);

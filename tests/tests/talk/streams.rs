@@ -154,14 +154,22 @@ async fn the_streams_of_a_node_that_goes_end_with_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_opens_streams_nobody_accepts_leaves_room_for_anothers() {
-    let ((a, b), c) = (pair().await, mesh().await);
-    within("the session", c.connect(b.local_addr())).await.unwrap();
-    let mut unwanted = Vec::new();
-    for _ in 0..ACCEPT_QUEUE {
-        let mut stream = a.open_stream(b.node_id()).await.unwrap();
-        stream.write_all(b"a").await.unwrap();
-        unwanted.push(stream);
+    let ((a, b), c, d) = (pair().await, mesh().await, mesh().await);
+    for other in [&c, &d] {
+        within("the session", other.connect(b.local_addr())).await.unwrap();
     }
+    let open = async |mesh: &Mesh, count: usize| {
+        let mut opened = Vec::new();
+        for _ in 0..count {
+            let mut stream = within("a stream", mesh.open_stream(b.node_id())).await.unwrap();
+            stream.write_all(b"a").await.unwrap();
+            opened.push(stream);
+        }
+        opened
+    };
+    let few = 500;
+    let mut unwanted = open(&a, ACCEPT_QUEUE - few).await;
+    let _others = open(&d, few).await;
     // One too many, whenever it arrives, costs the peer with most of them its last.
     let mut wanted = c.open_stream(b.node_id()).await.unwrap();
     wanted.write_all(b"c").await.unwrap();
