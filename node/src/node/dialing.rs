@@ -384,7 +384,7 @@ impl Node {
         let session = &half.session;
         let goes_on = session.connection != 0 && session.connection == self.connection_with(session.peer);
         if half.request.take().is_some() && goes_on {
-            self.dials.insert((half.session.path, index));
+            // It is no dial any more: dials under way slow heartbeats down.
             self.timers.set(Timer::Slot(index), now + AFTERLIFE);
             self.slots.insert(index, Slot::HalfOpen(half));
         }
