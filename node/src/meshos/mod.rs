@@ -26,6 +26,7 @@ mod maintenance;
 mod migrating;
 mod oversight;
 mod probes;
+mod publishing;
 mod reconcile;
 mod snapshot;
 #[cfg(test)]

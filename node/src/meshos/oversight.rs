@@ -1,8 +1,7 @@
-//! The loop: what time changes, what the probes say, what is to be done about it, and what is seen of all that.
+//! The loop: what time changes, what the probes say, and what is to be done about it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::Duration,
 };
 
@@ -16,8 +15,8 @@ use super::{
     logging::LogTail,
     maintenance::{Notice, Service},
     probes::{HealthProbe, InventoryProbe, LocalityProbe, Probes},
+    publishing::Publishing,
     reconcile::{Here, Situation, Taker, reconcile},
-    snapshot::{MeshOsSnapshot, PeerState},
 };
 use crate::{
     capability::Capabilities,
@@ -26,16 +25,6 @@ use crate::{
     node::Node,
     time::{Instant, Now},
 };
-
-/// Changes within this are published together, and within [`TOGETHER_A_PEER`] more for each peer, as looking at all of them
-/// costs that much more; the first change after a while at once.
-const TOGETHER: Duration = Duration::from_millis(5);
-
-/// See [`TOGETHER`].
-const TOGETHER_A_PEER: Duration = Duration::from_millis(2);
-
-/// How old figures in the snapshot get when nothing else changes.
-const REFRESH: Duration = Duration::from_secs(1);
 
 /// How often daemons that do nothing are asked how they do.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
@@ -57,8 +46,8 @@ pub(super) struct Oversight {
     pub(super) told_avoided: BTreeMap<NodeId, String>,
     pub(super) probes: Probes,
     pub(super) frozen_until: Option<Instant>,
-    actions: Recent<ActionRecord>,
-    failures: Recent<FailureRecord>,
+    pub(super) actions: Recent<ActionRecord>,
+    pub(super) failures: Recent<FailureRecord>,
     pub(super) log: LogTail,
     /// The daemons that this node itself has on their way elsewhere, and where.
     moving: BTreeMap<Ticket, (DaemonId, NodeId)>,
@@ -75,12 +64,7 @@ pub(super) struct Oversight {
     look_at: Instant,
     /// Daemons here that run elsewhere too, and since when that is known.
     pub(super) doubles: BTreeMap<DaemonId, Instant>,
-    /// Something changed that is not only a figure.
-    changed: bool,
-    /// A figure changed.
-    stale: bool,
-    refreshed: Instant,
-    snapshot: Arc<MeshOsSnapshot>,
+    pub(super) publishing: Publishing,
 }
 
 impl Oversight {
@@ -105,26 +89,17 @@ impl Oversight {
             tick_at: now,
             look_at: now + LOOK_AFTER,
             doubles: BTreeMap::new(),
-            changed: true,
-            stale: false,
-            refreshed: now,
-            snapshot: Arc::new(MeshOsSnapshot::empty(node, epoch)),
+            publishing: Publishing::new(node, epoch, now),
         }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let publish = (self.changed || self.stale).then_some(self.refreshed + self.together());
-        [self.frozen_until, publish, Some(self.tick_at)].into_iter().flatten().min()
-    }
-
-    fn together(&self) -> Duration {
-        let peers = u32::try_from(self.snapshot.peers.len()).unwrap_or(u32::MAX);
-        (TOGETHER + TOGETHER_A_PEER * peers).min(REFRESH)
+        [self.frozen_until, self.publishing.poll_timeout(), Some(self.tick_at)].into_iter().flatten().min()
     }
 
     /// Something changed that is not only a figure.
     pub(super) fn touch(&mut self) {
-        self.changed = true;
+        self.publishing.touch();
     }
 
     /// The mesh's verdict on a peer changed, or there is none any more.
@@ -144,16 +119,11 @@ impl Oversight {
 
     /// A figure changed.
     pub(super) fn touch_figure(&mut self) {
-        self.stale = true;
+        self.publishing.touch_figure();
     }
 }
 
 impl MeshOs {
-    /// The system through this node's eyes, as of the last turn of its loop or the last structural change.
-    pub fn snapshot(&self) -> Arc<MeshOsSnapshot> {
-        Arc::clone(&self.oversight.snapshot)
-    }
-
     /// Asks another probe how far away other nodes are, in place of the mesh itself.
     pub fn install_locality_probe(&mut self, probe: Box<dyn LocalityProbe>) {
         self.oversight.probes.set_locality(probe);
@@ -474,86 +444,5 @@ impl MeshOs {
     /// A daemon could not be moved away: it is left alone for a while.
     pub(super) fn rest(&mut self, now: Now, daemon: DaemonId) {
         self.oversight.resting.insert(daemon, now.instant + REST);
-    }
-
-    /// Publishes what is seen, if it changed or is old.
-    pub(super) fn publish(&mut self, now: Now, node: &Node) {
-        let age = now.instant.saturating_since(self.oversight.refreshed);
-        let is_due = age >= self.oversight.together();
-        if (is_due && (self.oversight.changed || self.oversight.stale)) || age >= REFRESH {
-            self.publish_now(now, node);
-        }
-    }
-
-    /// Publishes what changed, however little time ago something else was published: for those who cannot wait.
-    pub fn refresh(&mut self, now: Now, node: &Node) {
-        if self.oversight.changed || self.oversight.stale {
-            self.publish_now(now, node);
-        }
-    }
-
-    fn publish_now(&mut self, now: Now, node: &Node) {
-        let changed = self.oversight.changed;
-        (self.oversight.changed, self.oversight.stale) = (false, false);
-        self.oversight.refreshed = now.instant;
-        let mut snapshot = self.look(now, node);
-        // What may have changed need not have.
-        let changed = changed && !snapshot.is_like(&self.oversight.snapshot);
-        snapshot.generation = self.oversight.snapshot.generation + u64::from(changed);
-        self.oversight.snapshot = Arc::new(snapshot);
-    }
-
-    fn look(&self, now: Now, node: &Node) -> MeshOsSnapshot {
-        let Oversight { service, probes, actions, failures, .. } = &self.oversight;
-        let mut peers: BTreeMap<NodeId, PeerState> = (self.directory.known())
-            .filter(|(id, _)| *id != self.local)
-            .map(|(id, known)| (id, PeerState::of(known)))
-            .collect();
-        // Both go by id; those who have said nothing yet are few.
-        let mut silent = Vec::new();
-        let mut said = peers.iter_mut().peekable();
-        for peer in node.peers() {
-            while said.next_if(|(id, _)| **id < peer.id).is_some() {}
-            match said.next_if(|(id, _)| **id == peer.id) {
-                Some((_, state)) => (state.health, state.rtt) = (Some(peer.health), peer.rtt),
-                None => silent.push(peer),
-            }
-        }
-        for peer in silent {
-            let state = PeerState { health: Some(peer.health), rtt: peer.rtt, ..PeerState::default() };
-            peers.insert(peer.id, state);
-        }
-        if let Some(verdicts) = probes.verdicts() {
-            for (id, peer) in peers.iter_mut().filter(|(_, peer)| peer.health.is_some()) {
-                peer.health = verdicts.get(id).copied().or(peer.health);
-            }
-        }
-        if let Some(round_trips) = probes.round_trips() {
-            for (id, peer) in &mut peers {
-                peer.rtt = round_trips.get(id).copied();
-            }
-        }
-        MeshOsSnapshot {
-            daemons: self.daemons().collect(),
-            timings: self.timings(now.instant),
-            groups: self.groups().collect(),
-            migrations: self.migrations(now.instant).collect(),
-            audit: self.last_audit(),
-            commands_forgotten: self.admin.forgotten(),
-            version: self.version.shared(),
-            peers,
-            avoided: self.avoided(now.instant),
-            maintenance: service.state(),
-            cordoned: service.is_cordoned(),
-            drain_remaining: service.drain_remaining(now.instant),
-            freeze_remaining: self.oversight.frozen_until.map(|until| until.saturating_since(now.instant)),
-            resources: probes.resources,
-            actions: actions.to_vec(),
-            failures: failures.to_vec(),
-            log: self.oversight.log.shared(),
-            decisions_lost: self.gate.lost(),
-            probe_panics: probes.panics,
-            ..MeshOsSnapshot::empty(self.local, self.life)
-        }
     }
 }
