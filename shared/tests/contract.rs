@@ -10,9 +10,9 @@ use meshground_shared::{
         DaemonKinds, DaemonSpawn, DaemonSpawnParams, DaemonSpawned, DaemonStop, DaemonStopParams, Decided,
         DeliverParams, Delivered, Delivery, ErrorCode, ExecuteParams, GroupParams, GroupPromote, GroupScale,
         GroupSpawn, GroupSpawnParams, GroupSpawned, GroupStop, IceExecute, IceExecuteParams, IceSimulate, Id,
-        KindInfo, Kinds, METHODS, Method, MigrateParams, MigrationCancel, MigrationStart, MigrationStarted,
-        NodeDecision, NodeParams, NodeShutdown, Notification, Outcome, Push, Request, Response, RpcCall,
-        RpcError, ScaleParams, ServerMessage, SimulateParams, Simulated, SubmitParams,
+        KindInfo, Kinds, METHODS, Method, MethodCall, MigrateParams, MigrationCancel, MigrationStart,
+        MigrationStarted, NodeDecision, NodeParams, NodeShutdown, Notification, Outcome, Push, Request,
+        Response, RpcCall, RpcError, ScaleParams, ServerMessage, SimulateParams, Simulated, SubmitParams,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -394,28 +394,27 @@ fn what_is_answered_about_workloads_reads_as_it_is_written() {
 }
 
 #[test]
-fn no_method_about_workloads_takes_a_parameter_it_does_not_know() {
-    fn refuses<M: Method>() {
-        let error = serde_json::from_value::<M::Params>(json!({"misspelt": 1})).err();
-        let error = error.unwrap_or_else(|| panic!("{} took it", M::NAME)).to_string();
-        assert!(error.contains("unknown field `misspelt`"), "{}: {error}", M::NAME);
+fn no_method_takes_a_parameter_it_does_not_know() {
+    for method in METHODS {
+        let call = json!({"method": method, "params": {"misspelt": 1}});
+        let error = serde_json::from_value::<MethodCall>(call).expect_err(method).to_string();
+        assert!(error.contains("unknown field `misspelt`"), "{method}: {error}");
     }
-    refuses::<DaemonKinds>();
-    refuses::<DaemonSpawn>();
-    refuses::<DaemonStop>();
-    refuses::<DaemonDeliver>();
-    refuses::<GroupSpawn>();
-    refuses::<GroupScale>();
-    refuses::<GroupStop>();
-    refuses::<GroupPromote>();
-    refuses::<MigrationStart>();
-    refuses::<MigrationCancel>();
-    refuses::<RpcCall>();
-    refuses::<AdminExecute>();
-    refuses::<AdminSubmit>();
-    refuses::<AdminAudit>();
-    refuses::<IceSimulate>();
-    refuses::<IceExecute>();
+}
+
+#[test]
+fn the_readme_tells_of_every_method_and_of_no_other() {
+    let readme = include_str!("../../README.md");
+    let (_, table) = readme.split_once("| method | does |").unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let rows = table.lines().filter_map(|row| row.strip_prefix("| `")?.split_once(" | "));
+    // What is between backticks begins with the name.
+    let named = rows.flat_map(|(methods, _)| methods.split('`').step_by(2));
+    let mut named: Vec<&str> = named.filter_map(|method| method.split_whitespace().next()).collect();
+    let mut methods = METHODS.to_vec();
+    named.sort_unstable();
+    methods.sort_unstable();
+    assert_eq!(named, methods);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, Stream, StreamExt};
 use meshground_shared::rpc::{
-    ErrorCode, Hello, Id, METHODS, RpcError, SUBPROTOCOL, ServerInfo, SubscribeParams,
+    ErrorCode, Hello, Id, METHODS, MethodCall, NoParams, RpcError, SUBPROTOCOL, ServerInfo, SubscribeParams,
 };
 use serde::Serialize;
 use tokio::{
@@ -25,7 +25,7 @@ use tokio_tungstenite::{
 
 use super::{
     App,
-    dispatch::{self, Call, Incoming},
+    dispatch::{self, Incoming},
     outbox::{ClientOutbox, Gone, Held, outbox},
     subscription,
 };
@@ -203,7 +203,7 @@ impl Session {
     }
 
     /// Carries one request out, whatever becomes of its client meanwhile, and answers.
-    async fn carry_out(self: Arc<Self>, id: Option<Id>, call: Call, place: OwnedSemaphorePermit) {
+    async fn carry_out(self: Arc<Self>, id: Option<Id>, call: MethodCall, place: OwnedSemaphorePermit) {
         let work = AssertUnwindSafe(self.answer(id.clone(), call, vec![place])).catch_unwind();
         if let Err(panic) = work.await {
             // The client still gets its one answer. What it says when the client is gone,
@@ -216,50 +216,50 @@ impl Session {
         if id.is_some() { self.refuse(id, error).await } else { Ok(()) }
     }
 
-    async fn answer(&self, id: Option<Id>, call: Call, mut held: Held) {
+    async fn answer(&self, id: Option<Id>, call: MethodCall, mut held: Held) {
         let room = &self.app.room;
         let text = match call {
-            Call::Subscribe(params) => {
+            MethodCall::EventsSubscribe(params) => {
                 // The only way to fail is a client that is gone.
                 let _ = self.subscribe(params, id, held).await;
                 return;
             }
-            Call::Hello => reply(id, Ok(self.hello())),
-            Call::Snapshot => {
+            MethodCall::SessionHello(NoParams {}) => reply(id, Ok(self.hello())),
+            MethodCall::ClusterSnapshot(NoParams {}) => {
                 let Ok(bulk) = self.outbox.bulk().await else { return };
                 held.push(bulk);
                 reply(id, Ok(room.snapshot()))
             }
-            Call::Boot(params) => reply(id, room.boot(params).await),
-            Call::Shutdown => reply(id, room.shutdown().await),
-            Call::Spawn => reply(id, room.spawn().await),
-            Call::NodeShutdown(params) => reply(id, room.shutdown_node(params.node).await),
-            Call::NodeCrash(params) => reply(id, room.crash_node(params.node).await),
-            Call::NodeRestart(params) => reply(id, room.restart_node(params).await),
-            Call::NodePause(params) => reply(id, room.pause_node(params.node).await),
-            Call::NodeResume(params) => reply(id, room.resume_node(params.node).await),
-            Call::NodeView(params) => reply(id, room.node_view(params.node)),
-            Call::Topology(params) => reply(id, room.set_topology(params).await),
-            Call::FaultSet(params) => reply(id, room.set_fault(&params)),
-            Call::FaultPartition(params) => reply(id, room.partition(&params)),
-            Call::FaultClear(params) => reply(id, room.clear_faults(params)),
-            Call::FaultList => reply(id, room.faults()),
-            Call::DaemonKinds => reply(id, room.daemon_kinds().await),
-            Call::DaemonSpawn(params) => reply(id, room.spawn_daemon(params).await),
-            Call::DaemonStop(params) => reply(id, room.stop_daemon(params).await),
-            Call::DaemonDeliver(params) => reply(id, room.deliver(params).await),
-            Call::SpawnGroup(params) => reply(id, room.spawn_group(params).await),
-            Call::ScaleGroup(params) => reply(id, room.scale_group(params).await),
-            Call::PromoteGroup(params) => reply(id, room.promote_group(params).await),
-            Call::StopGroup(params) => reply(id, room.stop_group(params).await),
-            Call::Migrate(params) => reply(id, room.migrate(params).await),
-            Call::CancelMigration(params) => reply(id, room.cancel_migration(params).await),
-            Call::AskNode(params) => reply(id, room.call(params).await),
-            Call::Execute(params) => reply(id, room.execute(params).await),
-            Call::Submit(params) => reply(id, room.submit(params).await),
-            Call::Audit(params) => reply(id, room.audit(params).await),
-            Call::Simulate(params) => reply(id, room.simulate(params).await),
-            Call::ExecuteIce(params) => reply(id, room.execute_ice(params).await),
+            MethodCall::ClusterBoot(params) => reply(id, room.boot(params).await),
+            MethodCall::ClusterShutdown(NoParams {}) => reply(id, room.shutdown().await),
+            MethodCall::NodeSpawn(NoParams {}) => reply(id, room.spawn().await),
+            MethodCall::NodeShutdown(params) => reply(id, room.shutdown_node(params.node).await),
+            MethodCall::NodeCrash(params) => reply(id, room.crash_node(params.node).await),
+            MethodCall::NodeRestart(params) => reply(id, room.restart_node(params).await),
+            MethodCall::NodePause(params) => reply(id, room.pause_node(params.node).await),
+            MethodCall::NodeResume(params) => reply(id, room.resume_node(params.node).await),
+            MethodCall::NodeLook(params) => reply(id, room.node_view(params.node)),
+            MethodCall::ClusterTopology(params) => reply(id, room.set_topology(params).await),
+            MethodCall::FaultSet(params) => reply(id, room.set_fault(&params)),
+            MethodCall::FaultPartition(params) => reply(id, room.partition(&params)),
+            MethodCall::FaultClear(params) => reply(id, room.clear_faults(params)),
+            MethodCall::FaultList(NoParams {}) => reply(id, room.faults()),
+            MethodCall::DaemonKinds(NoParams {}) => reply(id, room.daemon_kinds().await),
+            MethodCall::DaemonSpawn(params) => reply(id, room.spawn_daemon(params).await),
+            MethodCall::DaemonStop(params) => reply(id, room.stop_daemon(params).await),
+            MethodCall::DaemonDeliver(params) => reply(id, room.deliver(params).await),
+            MethodCall::GroupSpawn(params) => reply(id, room.spawn_group(params).await),
+            MethodCall::GroupScale(params) => reply(id, room.scale_group(params).await),
+            MethodCall::GroupPromote(params) => reply(id, room.promote_group(params).await),
+            MethodCall::GroupStop(params) => reply(id, room.stop_group(params).await),
+            MethodCall::MigrationStart(params) => reply(id, room.migrate(params).await),
+            MethodCall::MigrationCancel(params) => reply(id, room.cancel_migration(params).await),
+            MethodCall::RpcCall(params) => reply(id, room.call(params).await),
+            MethodCall::AdminExecute(params) => reply(id, room.execute(params).await),
+            MethodCall::AdminSubmit(params) => reply(id, room.submit(params).await),
+            MethodCall::AdminAudit(params) => reply(id, room.audit(params).await),
+            MethodCall::IceSimulate(params) => reply(id, room.simulate(params).await),
+            MethodCall::IceExecute(params) => reply(id, room.execute_ice(params).await),
         };
         if let Some(text) = text {
             let _ = self.outbox.send(text, held).await;

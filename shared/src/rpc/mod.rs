@@ -19,11 +19,11 @@ pub use method::{
     ExecuteParams, FaultClear, FaultList, FaultParams, FaultPartition, FaultSet, Faults, GroupParams,
     GroupPromote, GroupScale, GroupSpawn, GroupSpawnParams, GroupSpawned, GroupStop, Hello, IceExecute,
     IceExecuteParams, IceSimulate, KindInfo, Kinds, Limits, MAX_ARGS_BYTES, MAX_BODY_BYTES, MAX_DEADLINE_MS,
-    MAX_GRACE_MS, MAX_GROUP_NAME_BYTES, MAX_PAYLOAD_BYTES, METHODS, Method, MigrateParams, MigrationCancel,
-    MigrationStart, MigrationStarted, NoParams, NodeAudit, NodeCrash, NodeDecision, NodeLook, NodeParams,
-    NodePause, NodeRestart, NodeResume, NodeShutdown, NodeSpawn, PartitionParams, RestartParams, Resume,
-    RpcCall, ScaleParams, ServerInfo, SessionHello, SimulateParams, Simulated, Spawned, SubmitParams,
-    SubscribeParams, Subscribed, Topic, TopologyParams,
+    MAX_GRACE_MS, MAX_GROUP_NAME_BYTES, MAX_PAYLOAD_BYTES, METHODS, Method, MethodCall, MigrateParams,
+    MigrationCancel, MigrationStart, MigrationStarted, NoParams, NodeAudit, NodeCrash, NodeDecision,
+    NodeLook, NodeParams, NodePause, NodeRestart, NodeResume, NodeShutdown, NodeSpawn, PartitionParams,
+    RestartParams, Resume, RpcCall, ScaleParams, ServerInfo, SessionHello, SimulateParams, Simulated,
+    Spawned, SubmitParams, SubscribeParams, Subscribed, Topic, TopologyParams,
 };
 
 use crate::{event::Event, snapshot::Snapshot, telemetry::Telemetry};

@@ -54,6 +54,17 @@ macro_rules! methods {
 
         $(#[$about])*
         pub const $table: &[&str] = &[$($name),*];
+
+        /// A method and what a client gave for it: the two fields of a request that say what to do.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "method", content = "params")]
+        pub enum MethodCall {
+            $(
+                $(#[$doc])*
+                #[serde(rename = $name)]
+                $marker($params),
+            )*
+        }
     };
 }
 
