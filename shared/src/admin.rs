@@ -199,6 +199,24 @@ pub enum Decision {
     Rejected(Rejection),
 }
 
+impl Decision {
+    /// Whether it used the command's nonce up, so that there is one only, and every node is to hear of it, those that were not
+    /// there included.
+    pub fn is_final(self) -> bool {
+        !matches!(
+            self,
+            Self::Rejected(
+                Rejection::NotAuthorized
+                    | Rejection::SignatureInvalid
+                    | Rejection::InsufficientSignatures
+                    | Rejection::EnvelopeExpired
+                    | Rejection::EnvelopeFromFuture
+                    | Rejection::NonceReplayed
+            )
+        )
+    }
+}
+
 /// What became of a command, for those who look for it in an audit trail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -6,5 +6,6 @@ pub mod browser;
 pub mod daemons;
 pub mod relay;
 pub mod sim;
+pub mod trails;
 pub mod waiting;
 pub mod ws;

@@ -14,7 +14,7 @@ use meshground_shared::{Decision, NodeId};
 
 use super::{
     AdminCommit, SignedCommand,
-    history::{CAPACITY, Key, MAX_ON_PAGE, Page, is_final, key_of},
+    history::{CAPACITY, Key, MAX_ON_PAGE, Page, key_of},
 };
 use crate::{
     identity::keyed_hash,
@@ -196,7 +196,7 @@ fn read(
     for claim in page.claims {
         let Ok(command) = SignedCommand::parse(&claim.command) else { return false };
         let key = key_of(&command);
-        if informant.last.is_some_and(|last| key <= last) || !is_final(claim.decision) {
+        if informant.last.is_some_and(|last| key <= last) || !claim.decision.is_final() {
             return false;
         }
         informant.last = Some(key);
@@ -232,8 +232,7 @@ mod tests {
     use super::*;
     use crate::admin::{
         AdminCommand, AdminVerifier, ClusterPicture, NodePicture, Nonce, OperatorKey, Operators,
-        StandingState,
-        history::{Claim, is_final},
+        StandingState, history::Claim,
     };
 
     const UNREACHABLE: Decision = Decision::Rejected(Rejection::Unreachable);
@@ -324,7 +323,7 @@ mod tests {
         let backwards = Some(page(&[(2, Decision::Applied), (1, Decision::Applied), (3, Decision::Applied)]));
         assert_eq!(round(&mut node, at(10), &[backwards]), [(2, Decision::Applied)]);
         let replayed = Decision::Rejected(Rejection::NonceReplayed);
-        assert!(!is_final(replayed));
+        assert!(!replayed.is_final());
         let open = Some(page(&[(4, replayed), (5, Decision::Applied)]));
         assert_eq!(round(&mut node, at(100), &[open]), []);
         let mut forged = page(&[(6, Decision::Applied)]);

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use meshground_shared::{AdminVerb, Decision, IceVerb, NodeId, Rejection, Verb};
+use meshground_shared::{AdminVerb, Decision, IceVerb, NodeId, Verb};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -107,21 +107,6 @@ pub(crate) struct Claim {
 /// By what a command is known, in order.
 pub(super) fn key_of(command: &SignedCommand) -> Key {
     (command.issued(), command.nonce())
-}
-
-/// Whether a decision used the command's nonce up, so that there is one only.
-pub(super) fn is_final(decision: Decision) -> bool {
-    !matches!(
-        decision,
-        Decision::Rejected(
-            Rejection::NotAuthorized
-                | Rejection::SignatureInvalid
-                | Rejection::InsufficientSignatures
-                | Rejection::EnvelopeExpired
-                | Rejection::EnvelopeFromFuture
-                | Rejection::NonceReplayed
-        )
-    )
 }
 
 /// The time a command was decided at, if somebody says it was then: whatever they say, not before it could be, nor much
@@ -323,7 +308,7 @@ impl Page {
 
 #[cfg(test)]
 mod tests {
-    use meshground_shared::{AdminVerb, IceVerb, NodeId};
+    use meshground_shared::{AdminVerb, IceVerb, NodeId, Rejection};
 
     use super::*;
     use crate::admin::{AdminCommand, IceProposal};

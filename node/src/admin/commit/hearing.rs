@@ -9,7 +9,7 @@ use crate::{
     admin::{
         Nonce, SignedCommand,
         catching_up::Hearsay,
-        history::{Key, Known, Question, is_final, key_of, plausible},
+        history::{Key, Known, Question, key_of, plausible},
     },
     time::{Now, WallTime},
 };
@@ -213,7 +213,7 @@ impl AdminCommit {
         decision: Decision,
         is_authentic: bool,
     ) {
-        let is_known = is_authentic && is_final(decision);
+        let is_known = is_authentic && decision.is_final();
         let heard = is_known && self.was_heard(command, decision);
         if is_known {
             let known = Known { command: command.clone(), decision, decided: now, first_hand: true };

@@ -5,7 +5,7 @@ use meshground_node::{
     WallTime,
     admin::{AdminCommand, IceProposal, Nonce, OperatorKey, SignedCommand},
 };
-use meshground_shared::{AdminVerb, Decision, IceVerb, Maintenance, Rejection};
+use meshground_shared::{AdminVerb, Decision, IceVerb, Maintenance};
 
 use super::*;
 
@@ -201,19 +201,4 @@ impl Upheaval {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
-}
-
-/// Whether every node is to hear of a decision, those that were not there included: of what used its nonce up.
-pub(super) fn is_history(decision: Decision) -> bool {
-    !matches!(
-        decision,
-        Decision::Rejected(
-            Rejection::NotAuthorized
-                | Rejection::SignatureInvalid
-                | Rejection::InsufficientSignatures
-                | Rejection::EnvelopeExpired
-                | Rejection::EnvelopeFromFuture
-                | Rejection::NonceReplayed
-        )
-    )
 }

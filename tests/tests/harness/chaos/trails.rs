@@ -2,19 +2,12 @@
 
 use meshground_node::admin::AuditFilter;
 use meshground_shared::{AdminVerb, AuditEntry, Decision, IceVerb, Maintenance, Verb};
+use meshground_tests::trails::{Told, Trail};
 
-use super::{operators::is_history, *};
+use super::*;
 
 /// What each node wrote down, by its index.
 pub(super) type Trails = BTreeMap<usize, Vec<AuditEntry>>;
-
-/// Decisions by nonce, in an order that is the same everywhere.
-fn decisions(trail: &[AuditEntry], counts: impl Fn(&AuditEntry) -> bool) -> Vec<(&str, Decision)> {
-    let counted = trail.iter().filter(|entry| counts(entry));
-    let mut decisions: Vec<_> = counted.map(|entry| (entry.nonce.as_str(), entry.decision)).collect();
-    decisions.sort_by_cached_key(|(nonce, decision)| (*nonce, format!("{decision:?}")));
-    decisions
-}
 
 impl Upheaval {
     pub(super) async fn trails(&self) -> Trails {
@@ -33,22 +26,16 @@ impl Upheaval {
         let untold = (0..NODES).map(|index| self.untold(index)).collect::<Vec<_>>();
         let apart = |index: usize| {
             let counts = |entry: &AuditEntry| {
-                is_history(entry.decision)
+                entry.decision.is_final()
                     || is_always_there(index)
                         && ![0, index].iter().any(|end| untold[*end].contains(&entry.nonce))
             };
-            let of = |index: usize| decisions(&trails[&index], counts);
-            let only = |a: usize, b: usize| -> Vec<_> {
-                let others = of(b);
-                of(a).into_iter().filter(|it| !others.contains(it)).collect()
-            };
+            let of =
+                |index: usize| -> Trail { trails[&index].iter().filter(|entry| counts(entry)).collect() };
             let (first, its) = (of(0), of(index));
             (first != its).then(|| {
-                format!(
-                    "trails differ: 0 alone has {:?}, and {index} alone {:?}",
-                    only(0, index),
-                    only(index, 0)
-                )
+                let (alone, its_alone) = (first.beyond(&its), its.beyond(&first));
+                format!("trails differ: 0 alone has {alone:?}, and {index} alone {its_alone:?}")
             })
         };
         (1..NODES).find_map(apart)
@@ -65,9 +52,8 @@ impl Upheaval {
     /// Nobody decided on a command twice or otherwise than whoever it was handed to was told.
     pub(super) fn commands_are_decided_alike(&self, trails: &Trails) {
         for (index, trail) in trails {
-            let counted = decisions(trail, |entry| is_history(entry.decision));
-            let twice = counted.windows(2).find(|pair| pair[0].0 == pair[1].0);
-            assert!(twice.is_none(), "{index} decided on a command twice: {twice:?}");
+            let counted: Trail = trail.iter().filter(|entry| entry.decision.is_final()).collect();
+            assert_eq!(counted.twice(), None, "{index} decided on a command twice: {counted:?}");
         }
         let untold: BTreeMap<usize, _> = trails.keys().map(|index| (*index, self.untold(*index))).collect();
         let orders = self.orders.all();
@@ -80,7 +66,7 @@ impl Upheaval {
                 orders.iter().filter(|other| other.command.nonce() == order.command.nonce()).count() > 1;
             let may_die = order.is_young && again && matches!(told, Decision::Rejected(_));
             for (index, trail) in trails {
-                let is_due = is_history(told) && !may_die
+                let is_due = told.is_final() && !may_die
                     || is_always_there(*index) && (order.at == *index || !untold[index].contains(&nonce));
                 let its: Vec<Decision> =
                     trail.iter().filter(|entry| entry.nonce == nonce).map(|entry| entry.decision).collect();
@@ -94,26 +80,15 @@ impl Upheaval {
     pub(super) async fn commands_took_effect(&self, trails: &Trails) {
         for (index, trail) in trails {
             let node = self.node(*index);
-            let applied = trail.iter().filter(|entry| entry.decision == Decision::Applied);
-            let verbs: Vec<&Verb> = applied.map(|entry| &entry.verb).collect();
-            let its =
-                |verb: &&&Verb| matches!(verb, Verb::Admin(verb) if verb.node() == Some(node.node_id()));
-            let (mut cordoned, mut out) = (false, false);
-            for verb in verbs.iter().filter(its) {
-                match verb {
-                    Verb::Admin(AdminVerb::Cordon { .. } | AdminVerb::Drain { .. }) => cordoned = true,
-                    Verb::Admin(AdminVerb::EnterMaintenance { .. }) => (cordoned, out) = (true, true),
-                    Verb::Admin(AdminVerb::ExitMaintenance { .. }) => {
-                        (cordoned, out) = (cordoned && !out, false);
-                    }
-                    // Out of service is out of service: it says that this came too late.
-                    Verb::Admin(AdminVerb::Uncordon { .. }) => cordoned &= out,
-                    _ => {}
-                }
-            }
+            let told = Told::new(node.node_id(), trail);
             let seen = node.daemon_runtime().system();
             let is_out = seen.maintenance != Maintenance::Active;
-            assert_eq!((seen.cordoned, is_out), (cordoned, out), "node {index}, told {verbs:?}");
+            assert_eq!(
+                (seen.cordoned, is_out),
+                (told.cordoned, told.out),
+                "node {index}, told {:?}",
+                told.verbs
+            );
         }
         let forge = self.node(FORGE);
         let runs = within("a look", forge.daemon_runtime().daemons()).await.expect("it runs");

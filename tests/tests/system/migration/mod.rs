@@ -48,6 +48,17 @@ fn try_migrate(
     network.act_os(asked, |os, node, now| os.migrate(now, node, daemon, target, cause))
 }
 
+/// Begins to move a daemon from 0 to 1 and, when that has just gone live and nobody has heard of it, cuts it off from 0 and 2.
+fn begin_and_cut_off_once_live(network: &mut Network, daemon: DaemonId) -> Ticket {
+    let ticket = try_migrate(network, 0, daemon, 1).expect("it is tried");
+    let is_live = |network: &Network| hosts(network, daemon).iter().any(|(number, _)| *number == 1);
+    network.run_until(LIMIT, is_live).expect("the target runs it");
+    network.intercept();
+    let [source, other, target] = [0, 2, 1].map(|number| network.members[number].address);
+    network.cuts = vec![(target, source), (source, target), (target, other), (other, target)];
+    ticket
+}
+
 /// Moves a daemon, and waits until it has moved.
 fn migrate(network: &mut Network, asked: usize, daemon: DaemonId, to: usize) -> MigrationId {
     let ticket = try_migrate(network, asked, daemon, to).expect("it is tried");
@@ -462,13 +473,7 @@ fn one_whose_target_is_cut_off_after_the_cutover_can_be_taken_back_by_force_and_
     let mut network = mesh(3, Faults::NONE, 3);
     let daemon = spawn(&mut network, 0, 7);
     network.run_for(Duration::from_secs(1));
-    let ticket = try_migrate(&mut network, 0, daemon, 1).expect("it is tried");
-    let is_live = |network: &Network| hosts(network, daemon).iter().any(|(number, _)| *number == 1);
-    network.run_until(LIMIT, is_live).expect("the target runs it");
-    // The target has just gone live, and nobody has heard of that.
-    network.intercept();
-    let [source, other, target] = [0, 2, 1].map(|number| network.members[number].address);
-    network.cuts = vec![(target, source), (source, target), (target, other), (other, target)];
+    let ticket = begin_and_cut_off_once_live(&mut network, daemon);
     network.run_for(Duration::from_secs(20));
     let view = under_way(&network, 0).pop().expect("it is under way");
     assert_eq!(view.phase, MigrationPhase::Cutover);
@@ -497,13 +502,8 @@ fn one_whose_target_leaves_before_it_could_say_that_it_has_it_goes_on_at_its_sou
     let mut network = mesh(4, Faults::NONE, 3);
     let daemon = spawn(&mut network, 0, 7);
     network.run_for(Duration::from_secs(1));
-    let ticket = try_migrate(&mut network, 0, daemon, 1).expect("it is tried");
-    let is_live = |network: &Network| hosts(network, daemon).iter().any(|(number, _)| *number == 1);
-    network.run_until(LIMIT, is_live).expect("the target runs it");
-    // All that is heard of the target from here on is its farewell.
-    network.intercept();
-    let [source, other, target] = [0, 2, 1].map(|number| network.members[number].address);
-    network.cuts = vec![(target, source), (source, target), (target, other), (other, target)];
+    // All that is heard of the target from then on is its farewell.
+    let ticket = begin_and_cut_off_once_live(&mut network, daemon);
     network.run_for(Duration::from_millis(100));
     assert_eq!(under_way(&network, 0).pop().map(|view| view.phase), Some(MigrationPhase::Cutover));
     network.cuts.clear();

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use meshground_node::{DaemonId, GroupId, MeshOs, NodeId, OsEvent, Settlement};
-use meshground_shared::{
-    AdminVerb, Decision, GroupHealth, GroupKind, GroupView, Lifecycle, Maintenance, Verb,
+use meshground_shared::{GroupHealth, GroupKind, GroupView, Lifecycle, Maintenance};
+use meshground_tests::{
+    daemons::Diary,
+    trails::{Told, Trail},
 };
-use meshground_tests::daemons::Diary;
 
 use super::{Asked, MEMBERS, Upheaval, What};
 use crate::LIMIT;
@@ -144,16 +145,8 @@ impl Upheaval {
         })
     }
 
-    /// What each node wrote down about commands, in the order of their nonces.
-    fn trails(&self) -> Vec<Vec<(String, Decision)>> {
-        let trail = |number: usize| {
-            let os = self.os(number).expect("running");
-            let mut trail: Vec<_> =
-                os.audit().iter().map(|entry| (entry.nonce.clone(), entry.decision)).collect();
-            trail.sort_by_cached_key(|(nonce, decision)| (nonce.clone(), format!("{decision:?}")));
-            trail
-        };
-        (0..MEMBERS).map(trail).collect()
+    fn trails(&self) -> Vec<Trail> {
+        (0..MEMBERS).map(|number| self.os(number).expect("running").audit().iter().collect()).collect()
     }
 
     /// Whose trail is not as the others' are yet. All are to be alike, those who started anew included.
@@ -161,17 +154,8 @@ impl Upheaval {
         let trails = self.trails();
         (1..MEMBERS).find(|number| trails[*number] != trails[0]).map(|number| {
             let (a, b) = (&trails[0], &trails[number]);
-            let only = |a: &[(String, Decision)], b: &[(String, Decision)]| -> Vec<String> {
-                let count = |all: &[(String, Decision)], it: &(String, Decision)| {
-                    all.iter().filter(|other| *other == it).count()
-                };
-                a.iter().filter(|it| count(a, it) > count(b, it)).map(|it| format!("{it:?}")).collect()
-            };
-            format!(
-                "trails differ: {:?} are in that of 0 and {:?} in that of {number}",
-                only(a, b),
-                only(b, a)
-            )
+            let (first, other) = (a.beyond(b), b.beyond(a));
+            format!("trails differ: {first:?} are in that of 0 and {other:?} in that of {number}")
         })
     }
 
@@ -179,14 +163,10 @@ impl Upheaval {
     fn commands_are_decided_alike(&self) {
         let trails = self.trails();
         for (number, trail) in trails.iter().enumerate() {
-            let twice = trail.windows(2).find(|pair| pair[0].0 == pair[1].0);
-            assert!(twice.is_none(), "{number} decided on a command twice: {twice:?}");
+            assert_eq!(trail.twice(), None, "{number} decided on a command twice: {trail:?}");
         }
         for (nonce, (at, _)) in &self.commands {
-            let decision = |trail: &Vec<(String, Decision)>| {
-                trail.iter().find(|(its, _)| its == nonce).map(|(_, decision)| *decision)
-            };
-            let its: Vec<_> = trails.iter().map(decision).collect();
+            let its: Vec<_> = trails.iter().map(|trail| trail.decision(nonce)).collect();
             assert!(its[0].is_some(), "command {nonce}, handed to {at}, was never decided");
             assert!(its.iter().all(|decision| *decision == its[0]), "command {nonce}: {its:?}");
         }
@@ -196,29 +176,19 @@ impl Upheaval {
     fn commands_took_effect(&self) {
         for number in 0..MEMBERS {
             let (id, os) = (self.net.id(number), self.os(number).expect("running"));
-            let applied = os.audit().iter().filter(|entry| entry.decision == Decision::Applied);
-            let verbs: Vec<&Verb> = applied.map(|entry| &entry.verb).filter(|verb| names(verb, id)).collect();
-            let (mut cordoned, mut out) = (false, false);
-            for verb in &verbs {
-                match verb {
-                    Verb::Admin(AdminVerb::Cordon { .. } | AdminVerb::Drain { .. }) => cordoned = true,
-                    Verb::Admin(AdminVerb::EnterMaintenance { .. }) => (cordoned, out) = (true, true),
-                    Verb::Admin(AdminVerb::ExitMaintenance { .. }) => {
-                        (cordoned, out) = (cordoned && !out, false);
-                    }
-                    // Out of service is out of service: it says that this came too late.
-                    Verb::Admin(AdminVerb::Uncordon { .. }) => cordoned &= out,
-                    _ => {}
-                }
-            }
+            let told = Told::new(id, os.audit().iter());
             let seen = os.snapshot();
             let is_out = match seen.maintenance {
                 Maintenance::Active => false,
                 Maintenance::Maintenance | Maintenance::DrainFailed => true,
                 between => panic!("{number} is in between: {between:?}"),
             };
-            let story = format!("node {number} in its life {}, told {verbs:?}", self.lives[number]);
-            assert_eq!((seen.cordoned, is_out), (cordoned, out), "cordoned and out of service: {story}");
+            let story = format!("node {number} in its life {}, told {:?}", self.lives[number], told.verbs);
+            assert_eq!(
+                (seen.cordoned, is_out),
+                (told.cordoned, told.out),
+                "cordoned and out of service: {story}"
+            );
         }
     }
 
@@ -283,18 +253,5 @@ impl Upheaval {
                 }
             }
         }
-    }
-}
-
-/// Whether a command is about a node alone.
-fn names(verb: &Verb, id: NodeId) -> bool {
-    let Verb::Admin(verb) = verb else { return false };
-    match *verb {
-        AdminVerb::Drain { node }
-        | AdminVerb::EnterMaintenance { node }
-        | AdminVerb::ExitMaintenance { node }
-        | AdminVerb::Cordon { node }
-        | AdminVerb::Uncordon { node } => node == id,
-        _ => false,
     }
 }
