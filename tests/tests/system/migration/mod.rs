@@ -7,8 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use meshground_node::{
     Commanded, DaemonError, DaemonEvent, DaemonId, DaemonOrder, DaemonState, EntityKeypair, Lifecycle,
-    MeshDaemon, MeshOs, MeshOsConfig, MigrateError, MigrationId, Node, OsEvent, Outputs, Settlement,
-    SpawnRequest, Ticket,
+    MAX_STATE, MeshDaemon, MeshOs, MeshOsConfig, MigrateError, MigrationId, Node, OsEvent, Outputs,
+    Settlement, SpawnRequest, Ticket,
     admin::{IceProposal, Nonce},
 };
 use meshground_shared::{CommandId, DaemonEnd, Decision, EventKind, IceVerb, MigrationPhase, MigrationView};
@@ -192,7 +192,9 @@ fn sixty_four_mebibytes_move_and_a_byte_more_does_not() {
     let more = send(&mut network, 0, daemon, "x");
     settled(&mut network, 0, more);
     let ticket = try_migrate(&mut network, 1, daemon, 0).expect("it is tried");
-    assert_eq!(settled(&mut network, 1, ticket), Settlement::Migrated(Err(MigrateError::NoState(daemon))));
+    let bound = MAX_STATE as u64;
+    let error = MigrateError::StateTooLarge { daemon, bytes: bound + 5, bound };
+    assert_eq!(settled(&mut network, 1, ticket), Settlement::Migrated(Err(error.clone())));
     assert_eq!(hosts(&network, daemon), [(1, Lifecycle::Running)]);
 }
 
