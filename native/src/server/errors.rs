@@ -145,6 +145,9 @@ fn migration(error: &MigrateError) -> RpcError {
             (ErrorCode::CallFailed, "The daemon runs where it did. Look at the events, then retry.")
         }
         Error::Frozen => (ErrorCode::WrongState, THAW),
+        Error::StateTooLarge { .. } => {
+            (ErrorCode::WrongState, "The daemon runs where it did. Have it keep less, then retry.")
+        }
         _ => (ErrorCode::WrongState, "Look at the daemon and its migrations in cluster.snapshot."),
     };
     RpcError::new(code, error.to_string(), hint)

@@ -61,6 +61,17 @@ impl Luggage {
     }
 }
 
+/// Why there is no state of a daemon to be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoState {
+    /// It has none.
+    Stateless,
+    /// It has one, of so many bytes: more than is taken.
+    TooLarge(usize),
+    /// It was stopped, or crashed, meanwhile.
+    Down,
+}
+
 /// A daemon on this node.
 #[derive(Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
@@ -82,8 +93,8 @@ pub(crate) struct Instance {
     pub(super) before_moving: Lifecycle,
     /// It is to move if it has a state, and nobody is told of that yet: it looks as before.
     pub(super) unseen: bool,
-    /// When it was last asked for its state, it had none.
-    pub(crate) stateless: bool,
+    /// Why there was none when it was last asked for its state.
+    pub(crate) no_state: Option<NoState>,
     /// Between jobs.
     pub(super) daemon: Option<Box<dyn MeshDaemon>>,
     /// The job under way, and what it does.
@@ -165,7 +176,7 @@ impl Instance {
             sealed: false,
             before_moving: Lifecycle::Running,
             unseen: false,
-            stateless: false,
+            no_state: None,
             daemon,
             job: None,
             inbox: Inbox::default(),

@@ -12,7 +12,7 @@ mod registry;
 pub(crate) use self::{
     delivery::{Deliveries, Parcel},
     inbox::{Inbox, Queued, Receipt, SenderKey, Settled, can_wait, is_batch},
-    instance::{Instance, Luggage, SpawnOrder},
+    instance::{Instance, Luggage, NoState, SpawnOrder},
     inventory::{Directory, Inventory, Known, Moving, Standing, Stated, Version},
     registry::{Happening, Registry, WorkedOff},
 };

@@ -8,7 +8,7 @@ use std::{
 use meshground_shared::{DaemonHealth, DaemonId};
 
 use super::{
-    Control, DaemonError, DaemonEvent, DaemonFactory, DaemonOrder, MAX_NAME, MAX_STATE, MeshDaemon, Outputs,
+    Control, DaemonError, DaemonEvent, DaemonFactory, DaemonOrder, MAX_NAME, MeshDaemon, Outputs,
     outputs::{Output, cut},
 };
 use crate::capability::Filter;
@@ -56,7 +56,7 @@ pub(crate) enum Outcome {
     Restored,
     /// It worked an event off, or dealt with a control.
     Done(Vec<Output>),
-    /// Its state, if it has one.
+    /// Its state, if it has one, however large.
     State(Option<Vec<u8>>),
 }
 
@@ -167,11 +167,7 @@ impl Task {
                 return Ok(Outcome::Restored);
             }
             Self::Snapshot => {
-                let state = daemon.snapshot();
-                if state.as_ref().is_some_and(|state| state.len() > MAX_STATE) {
-                    return Ok(Outcome::State(None));
-                }
-                return Ok(Outcome::State(state));
+                return Ok(Outcome::State(daemon.snapshot()));
             }
             Self::Event(event) => daemon.process(event, &mut outputs)?,
             Self::Control(control) => daemon.on_control(control, &mut outputs)?,

@@ -9,7 +9,7 @@ use meshground_shared::{
 use super::{Action, DaemonTiming, MeshOs, Settlement, Ticket};
 use crate::{
     capability::Filter,
-    compute::{Happening, Inventory, SpawnError, SpawnOrder},
+    compute::{Happening, Inventory, NoState, SpawnError, SpawnOrder},
     daemon::{Control, DaemonFactory, EntityKeypair, MAX_STATE, MeshDaemon},
     node::Node,
     record::Topic,
@@ -55,9 +55,17 @@ pub enum StateError {
     /// It is not on this node, or not up.
     #[error("daemon {0} does not run on this node")]
     NotRunning(DaemonId),
-    /// It has none, or too large a one.
-    #[error("daemon {0} has no state of at most {MAX_STATE} bytes that could be taken")]
+    /// It has none.
+    #[error("daemon {0} has no state that could be taken")]
     None(DaemonId),
+    /// It has too large a one.
+    #[error("daemon {daemon} has a state of {bytes} bytes; at most {MAX_STATE} are taken")]
+    TooLarge {
+        /// Whose.
+        daemon: DaemonId,
+        /// Its size, in bytes.
+        bytes: usize,
+    },
 }
 
 impl MeshOs {
@@ -280,12 +288,16 @@ impl MeshOs {
             Happening::Logged { id, level, text } => self.log_line(now, id, level, text),
             Happening::Announced => self.say_soon(now),
             Happening::State { id, luggage } => {
-                self.offer_state(now, node, id, luggage.as_deref());
+                self.offer_state(now, node, id, luggage.as_deref().map_err(|why| *why));
                 // Everybody who has asked so far: the daemon has worked off nothing since.
                 for ticket in self.asking.remove(&id).into_iter().flatten() {
-                    let bytes = luggage.as_ref().map(|luggage| luggage.state.clone());
-                    let state = bytes.map(|bytes| DaemonState { origin: id, bytes });
-                    self.settled(ticket, Settlement::State(state.ok_or(StateError::None(id))));
+                    let state = match luggage.as_ref().map_err(|why| *why) {
+                        Ok(luggage) => Ok(DaemonState { origin: id, bytes: luggage.state.clone() }),
+                        Err(NoState::Stateless) => Err(StateError::None(id)),
+                        Err(NoState::TooLarge(bytes)) => Err(StateError::TooLarge { daemon: id, bytes }),
+                        Err(NoState::Down) => Err(StateError::NotRunning(id)),
+                    };
+                    self.settled(ticket, Settlement::State(state));
                 }
                 self.on_moving_state(now, id, luggage);
             }

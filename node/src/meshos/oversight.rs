@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     capability::Capabilities,
-    compute::{Instance, Inventory, MigrateError, Stated},
-    daemon::Control,
+    compute::{Instance, Inventory, MigrateError, NoState, Stated},
+    daemon::{Control, MAX_STATE},
     node::Node,
     time::{Instant, Now},
 };
@@ -31,6 +31,9 @@ const LOOK_AFTER: Duration = Duration::from_secs(1);
 
 /// How long a daemon that could not be moved away is left alone before it is tried again.
 const REST: Duration = Duration::from_secs(2);
+
+/// And one whose state was too large: all of it is taken each time to see that.
+const LONG_REST: Duration = Duration::from_secs(10);
 
 /// What the loop keeps from one turn to the next.
 pub(super) struct Oversight {
@@ -275,12 +278,19 @@ impl MeshOs {
 
     /// Writes down what a drain has left here when its time was over, daemons and copies of what others do, and why.
     fn record_left(&mut self, now: Now, node: &mut Node) {
-        let why = |instance: &Instance| match instance.lifecycle {
-            _ if instance.kind.is_none() => "was handed over ready-made: no factory makes it elsewhere",
-            Lifecycle::BackingOff | Lifecycle::CrashLooping | Lifecycle::Failed => "crashed, and is down",
-            Lifecycle::Migrating => "was still on its way",
-            _ if instance.stateless => "has no state that could be moved",
-            _ => "was taken by no other node",
+        let why = |instance: &Instance| match (instance.lifecycle, instance.no_state) {
+            _ if instance.kind.is_none() => {
+                "was handed over ready-made: no factory makes it elsewhere".into()
+            }
+            (Lifecycle::BackingOff | Lifecycle::CrashLooping | Lifecycle::Failed, _) => {
+                "crashed, and is down".into()
+            }
+            (Lifecycle::Migrating, _) => "was still on its way".into(),
+            (_, Some(NoState::Stateless)) => "has no state that could be moved".into(),
+            (_, Some(NoState::TooLarge(bytes))) => {
+                format!("has a state of {bytes} bytes; at most {MAX_STATE} are moved")
+            }
+            _ => "was taken by no other node".to_owned(),
         };
         let mut left: Vec<String> = (self.registry.iter())
             .filter(|(_, instance)| !instance.held)
@@ -326,7 +336,7 @@ impl MeshOs {
                 // One that is down cannot move.
                 resting: !instance.lifecycle.is_live()
                     || self.oversight.resting.contains_key(&id)
-                    || (instance.stateless && instance.member.is_none()),
+                    || (instance.no_state == Some(NoState::Stateless) && instance.member.is_none()),
             });
             situation.daemons = here.collect();
             situation.takers = self.takers(node);
@@ -413,7 +423,8 @@ impl MeshOs {
     /// tried again, unless it has no state to be moved: why that is left is said when the drain is over.
     fn mind_stayed(&mut self, now: Now, node: &mut Node) {
         for (daemon, to, error) in std::mem::take(&mut self.oversight.stayed) {
-            self.rest(now, daemon);
+            let is_heavy = matches!(error, MigrateError::StateTooLarge { .. });
+            self.rest(now, daemon, if is_heavy { LONG_REST } else { REST });
             if !matches!(error, MigrateError::NoState(_)) {
                 self.record_failure(now, format!("daemon {daemon} was not moved away: {error}"));
                 continue;
@@ -442,7 +453,7 @@ impl MeshOs {
     }
 
     /// A daemon could not be moved away: it is left alone for a while.
-    pub(super) fn rest(&mut self, now: Now, daemon: DaemonId) {
-        self.oversight.resting.insert(daemon, now.instant + REST);
+    fn rest(&mut self, now: Now, daemon: DaemonId, pause: Duration) {
+        self.oversight.resting.insert(daemon, now.instant + pause);
     }
 }

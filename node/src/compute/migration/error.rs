@@ -49,7 +49,7 @@ pub enum MigrateError {
     /// Nothing is moved at present.
     #[error("the cluster is frozen: nothing is moved")]
     Frozen,
-    /// It has no state that could be moved, or too large a one.
+    /// It has no state that could be moved.
     #[error("daemon {0} has no state that could be moved")]
     NoState(DaemonId),
     /// It came to nothing.
@@ -64,4 +64,14 @@ pub enum MigrateError {
     /// There is no such migration under way from this node.
     #[error("no migration {0} is under way from this node")]
     NotMigrating(MigrationId),
+    /// It has a state, and that is more than is moved.
+    #[error("daemon {daemon} has a state of {bytes} bytes; at most {bound} are moved")]
+    StateTooLarge {
+        /// The daemon.
+        daemon: DaemonId,
+        /// The size of its state, in bytes; or of all that it would take along, if that is what is too much.
+        bytes: u64,
+        /// The most that it may be.
+        bound: u64,
+    },
 }

@@ -18,7 +18,7 @@ pub(crate) use self::{
     incoming::{Incoming, Want},
     messages::{Advice, Cutover, Offer, Refusal, Replay, Replayed, Stage, Taken, Tell},
     outgoing::{Order, Outgoing},
-    packing::{Packed, Pieces, Unpacking},
+    packing::{MAX_BYTES, Packed, Pieces, Unpacking},
 };
 
 /// How many migrations a node takes part in at once, in either part.

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The most a luggage has in all: what is known of senders goes along with the state.
-const MAX_BYTES: usize = MAX_STATE + (32 << 20);
+pub(crate) const MAX_BYTES: usize = MAX_STATE + (32 << 20);
 
 /// Luggage on its way out.
 #[derive(Debug)]
@@ -31,16 +31,19 @@ pub(crate) struct Pieces {
 }
 
 impl Packed {
-    /// Packs it; `None` if it is more than may travel.
-    pub(crate) fn new(mut luggage: Luggage) -> Option<Self> {
+    /// Packs it; or says of how many bytes it is, if these are more than [may travel](MAX_BYTES).
+    pub(crate) fn new(mut luggage: Luggage) -> Result<Self, usize> {
         let state = std::mem::take(&mut luggage.state);
         let head = wire::encode(&luggage);
-        let mut bytes = Vec::with_capacity(4 + head.len() + state.len());
-        bytes.extend_from_slice(&u32::try_from(head.len()).ok()?.to_le_bytes());
+        let len = 4 + head.len() + state.len();
+        let Some(head_len) = u32::try_from(head.len()).ok().filter(|_| len <= MAX_BYTES) else {
+            return Err(len);
+        };
+        let mut bytes = Vec::with_capacity(len);
+        bytes.extend_from_slice(&head_len.to_le_bytes());
         bytes.extend_from_slice(&head);
         bytes.extend_from_slice(&state);
-        let fits = bytes.len() <= MAX_BYTES && state.len() <= MAX_STATE;
-        fits.then(|| Self { bytes, hash: Blake2s256::new(), hashed: 0 })
+        Ok(Self { bytes, hash: Blake2s256::new(), hashed: 0 })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -200,7 +203,7 @@ mod tests {
     #[test]
     fn more_than_was_announced_and_more_than_may_be_is_refused() {
         assert!(Unpacking::new(MAX_BYTES as u64 + 1).is_none());
-        assert!(Packed::new(Luggage { state: vec![0; MAX_STATE + 1], ..Luggage::default() }).is_none());
+        assert!(Packed::new(Luggage { state: vec![0; MAX_BYTES], ..Luggage::default() }).is_err());
         let mut unpacking = Unpacking::new(10).unwrap();
         assert_eq!(unpacking.take(&[0; 11]), Err(WireError));
         assert_eq!(unpacking.take(&[]), Err(WireError));

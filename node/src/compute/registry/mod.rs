@@ -15,7 +15,7 @@ use meshground_shared::{DaemonEnd, DaemonId, Lifecycle, LogLevel, NodeId};
 use super::{
     groups::LogEntry,
     inbox::{Receipt, SenderKey, Settled},
-    instance::{Instance, Luggage, Planned, SpawnOrder},
+    instance::{Instance, Luggage, NoState, Planned, SpawnOrder},
 };
 use crate::{
     daemon::{Address, Control, DaemonEvent, DaemonFactory, DeliverError, Job, MAX_NAME, MeshDaemon},
@@ -81,8 +81,8 @@ pub(crate) enum Happening {
     Logged { id: DaemonId, level: LogLevel, text: String },
     /// What it has its node announce changed.
     Announced,
-    /// Its state, as it was asked for; none if it has none, or is down.
-    State { id: DaemonId, luggage: Option<Box<Luggage>> },
+    /// Its state, as it was asked for, or why there is none.
+    State { id: DaemonId, luggage: Result<Box<Luggage>, NoState> },
     /// It can be made anew now, as it was asked to be when it could not.
     RestartDue(DaemonId),
     /// It crashed.
@@ -246,7 +246,7 @@ impl Registry {
             self.happenings.push_back(Happening::Announced);
         }
         if owes_state {
-            self.happenings.push_back(Happening::State { id, luggage: None });
+            self.happenings.push_back(Happening::State { id, luggage: Err(NoState::Down) });
         }
     }
 

@@ -8,14 +8,14 @@ use super::{
     super::{
         groups::LogEntry,
         inbox::{MAX_QUEUE, Queued, Worked},
-        instance::{Instance, Planned},
+        instance::{Instance, NoState, Planned},
     },
     Happening, MAX_ALARMS, Registry, WorkedOff,
 };
 use crate::{
     daemon::{
-        Address, Control, DaemonEvent, DaemonOrder, DeliverError, Job, JobDone, JobKey, Outcome, Output,
-        Place, Task, Verdict,
+        Address, Control, DaemonEvent, DaemonOrder, DeliverError, Job, JobDone, JobKey, MAX_STATE, Outcome,
+        Output, Place, Task, Verdict,
     },
     time::Instant,
 };
@@ -171,7 +171,7 @@ impl Registry {
         self.happenings.push_back(Happening::Crashed { id, reason: reason.clone() });
         // Whoever waits for its state is told that there is none.
         if std::mem::take(&mut instance.snapshot) {
-            self.happenings.push_back(Happening::State { id, luggage: None });
+            self.happenings.push_back(Happening::State { id, luggage: Err(NoState::Down) });
         }
         if instance.lifecycle == Lifecycle::Stopping {
             return;
@@ -271,11 +271,16 @@ impl Instance {
     ) {
         match outcome {
             Outcome::Made(made) => {
-                (self.name, self.requirements, self.stateless) = (made.name, made.requirements, false);
+                (self.name, self.requirements, self.no_state) = (made.name, made.requirements, None);
             }
             Outcome::Restored => self.restored = true,
             Outcome::State(state) => {
-                self.stateless = state.is_none();
+                let state = match state {
+                    None => Err(NoState::Stateless),
+                    Some(state) if state.len() > MAX_STATE => Err(NoState::TooLarge(state.len())),
+                    Some(state) => Ok(state),
+                };
+                self.no_state = state.as_ref().err().copied();
                 let luggage = state.map(|state| Box::new(self.luggage(state, now)));
                 happenings.push_back(Happening::State { id, luggage });
             }

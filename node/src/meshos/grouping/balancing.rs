@@ -37,6 +37,9 @@ const STAYS: Duration = Duration::from_secs(15);
 /// moves one in less, if at all.
 const YIELDS: Duration = Duration::from_secs(7);
 
+/// A member whose state was too large to be moved is not asked for it again before this: all of it is taken each time.
+const UNMOVABLE: Duration = Duration::from_mins(1);
+
 /// What a group's rank is asked for among those that would move a member to the same node.
 const TURN: u32 = u32::MAX - 1;
 
@@ -88,6 +91,10 @@ impl MeshOs {
         let misfit = self.misfit(now.instant, node, group, entry, &count)?;
         let (Misfit::Doubled(index) | Misfit::Unsuited(index) | Misfit::Crowded(index)) = misfit;
         let host = entry.slot(index).host?;
+        if let Some((_, why)) = self.groups.unmovable.get(&(group, index)) {
+            self.groups.at_rest.remove(&group);
+            return Some(format!("member {index} had better not be on node {host}, but stays: {why}"));
+        }
         // Most groups are even, and which nodes could have a member is a question to all of them.
         let is_emptier = |id: NodeId| count(id) + 2 <= count(host);
         let mut here = self.groups.presence.iter().filter(|(_, presence)| presence.is_here);
@@ -185,7 +192,8 @@ impl MeshOs {
             let since = self.groups.placed_at.get(&(group, index)).and_then(|(_, since)| *since);
             since.is_some_and(|since| now.saturating_since(since) < STAYS)
         };
-        let settled = entry.hosts().filter(|(index, _)| !has_just_come(*index));
+        let is_movable = |index: u32| !self.groups.unmovable.contains_key(&(group, index));
+        let settled = entry.hosts().filter(|(index, _)| !has_just_come(*index) && is_movable(*index));
         let fullest = settled.max_by_key(|&(index, host)| (count(host), index));
         fullest.map(|(index, _)| Misfit::Crowded(index))
     }
@@ -212,6 +220,7 @@ impl MeshOs {
 
     /// Members that did not get to where they were sent.
     pub(super) fn mind_relocations(&mut self, now: Now) {
+        self.groups.unmovable.retain(|_, (until, _)| *until > now.instant);
         for (relocation, error) in std::mem::take(&mut self.groups.stayed) {
             let Relocation { group, index, from, to } = relocation;
             let Some(entry) = self.groups.ledger.get_mut(group) else { continue };
@@ -219,6 +228,13 @@ impl MeshOs {
             match error {
                 // It has nothing to take along: so it loses nothing if it begins anew.
                 MigrateError::NoState(_) if is_there => entry.place(index, Some(to)),
+                // No node can take it, and what it has is not to be lost.
+                MigrateError::StateTooLarge { .. } => {
+                    let what = format!("member {index} of group {group} was not moved to node {to}: {error}");
+                    self.record_failure(now, what);
+                    let until = now.instant + UNMOVABLE;
+                    self.groups.unmovable.insert((group, index), (until, error.to_string()));
+                }
                 // It is not its target's fault.
                 MigrateError::Frozen
                 | MigrateError::TooMany

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     compute::{
-        Luggage,
+        Luggage, NoState,
         groups::{Entry, ForkPoint, GroupError, Lineage, root},
     },
     daemon::MAX_STATE,
@@ -41,6 +41,7 @@ const UNCLAIMED: Duration = Duration::from_secs(30);
 
 /// Why there is no fork, as it travels.
 const NO_STATE: &str = "it has no state that could be taken, or does not run";
+const TOO_LARGE: &str = "its state is too large to be taken";
 const TOO_MANY: &str = "more wait for it to be forked than may";
 const TOO_FULL: &str = "its node keeps too many states already";
 
@@ -174,16 +175,18 @@ impl MeshOs {
         now: Now,
         node: &mut Node,
         id: DaemonId,
-        luggage: Option<&Luggage>,
+        luggage: Result<&Luggage, NoState>,
     ) {
-        self.rebase(now, node, id, luggage);
+        self.rebase(now, node, id, luggage.ok());
         let Some(signing) = self.groups.forks.signing.remove(&id) else { return };
-        let taken = luggage.zip(self.registry.get(id).map(|instance| instance.keypair.clone()));
+        let keypair = self.registry.get(id).map(|instance| instance.keypair.clone());
+        let taken = luggage.and_then(|luggage| Ok((luggage, keypair.ok_or(NoState::Down)?)));
         for (whom, root) in signing {
             let outcome = match &taken {
-                None => Err(NO_STATE),
-                Some((luggage, _)) if self.kept_bytes() + luggage.state.len() > MAX_KEPT => Err(TOO_FULL),
-                Some((luggage, keypair)) => {
+                Err(NoState::TooLarge(_)) => Err(TOO_LARGE),
+                Err(_) => Err(NO_STATE),
+                Ok((luggage, _)) if self.kept_bytes() + luggage.state.len() > MAX_KEPT => Err(TOO_FULL),
+                Ok((luggage, keypair)) => {
                     let (state, processed) = (&luggage.state, luggage.processed);
                     let point = ForkPoint::sign(keypair, processed, state, self.local.0, &root);
                     self.keep_state(now.instant, point.state_hash, state.as_slice().into());

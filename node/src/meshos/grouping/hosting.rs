@@ -7,7 +7,7 @@ use meshground_shared::{CommandId, DaemonEnd, DaemonId, GroupId, GroupKind, Life
 use super::super::{Action, MeshOs};
 use crate::{
     compute::{
-        Instance, Luggage, SpawnOrder,
+        Instance, Luggage, NoState, SpawnOrder,
         groups::{Required, Slot},
     },
     node::Node,
@@ -100,7 +100,8 @@ impl MeshOs {
     fn bridges(&mut self, now: Instant, id: DaemonId, host: NodeId, generation: u64) -> bool {
         let instance = self.registry.get(id);
         let works = instance.is_some_and(|it| {
-            it.stateless && matches!(it.lifecycle, Lifecycle::Running | Lifecycle::Draining)
+            it.no_state == Some(NoState::Stateless)
+                && matches!(it.lifecycle, Lifecycle::Running | Lifecycle::Draining)
         });
         if !works || !self.groups.is_here(host) || self.runs_at(host, id, generation) {
             self.groups.bridging.remove(&id);

@@ -105,6 +105,8 @@ pub(super) struct Groups {
     pub(super) relocating: BTreeMap<Ticket, Relocation>,
     /// Those that did not get there.
     stayed: Vec<(Relocation, MigrateError)>,
+    /// Members that no node can take, until when that is taken for granted, and why it is so.
+    unmovable: BTreeMap<(GroupId, u32), (Instant, String)>,
     /// What members ask of a node, by kind, as far as some were made here: a guess for groups of which none was.
     requirements: BTreeMap<String, Filter>,
     pending: Vec<Pending>,
@@ -347,6 +349,7 @@ impl MeshOs {
         groups.at_rest.remove(&id);
         groups.yields.remove(&id);
         groups.placed_at.retain(|(group, _), _| *group != id);
+        groups.unmovable.retain(|(group, _), _| *group != id);
         groups.turns.remove(&id);
         groups.missing.retain(|(group, _), _| *group != id);
         groups.evictions.retain(|(group, _), _| *group != id);

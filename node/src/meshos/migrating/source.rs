@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     compute::{
-        Luggage, MAX_MIGRATIONS, MigrateError,
+        Luggage, MAX_MIGRATIONS, MigrateError, NoState,
         migration::{Advice, Offer, Order, Outgoing, Stage, Tell},
     },
     node::Node,
@@ -211,12 +211,12 @@ impl MeshOs {
         Ok(id)
     }
 
-    /// The state of a daemon that moves is there.
+    /// The state of a daemon that moves is there, or it is known why there is none.
     pub(in crate::meshos) fn on_moving_state(
         &mut self,
         now: Now,
         daemon: DaemonId,
-        luggage: Option<Box<Luggage>>,
+        luggage: Result<Box<Luggage>, NoState>,
     ) {
         let luggage = luggage.map(|mut luggage| {
             self.pack_standing(daemon, &mut luggage);

@@ -7,6 +7,7 @@ mod making;
 mod moving;
 mod settling;
 mod standbys;
+mod too_large;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

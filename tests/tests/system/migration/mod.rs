@@ -7,8 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use meshground_node::{
     Commanded, DaemonError, DaemonEvent, DaemonId, DaemonOrder, DaemonState, EntityKeypair, Lifecycle,
-    MeshDaemon, MeshOs, MeshOsConfig, MigrateError, MigrationId, Node, OsEvent, Outputs, Settlement,
-    SpawnRequest, Ticket,
+    MAX_STATE, MeshDaemon, MeshOs, MeshOsConfig, MigrateError, MigrationId, Node, OsEvent, Outputs,
+    Settlement, SpawnRequest, Ticket,
     admin::{IceProposal, Nonce},
 };
 use meshground_shared::{CommandId, DaemonEnd, Decision, EventKind, IceVerb, MigrationPhase, MigrationView};
@@ -203,7 +203,9 @@ fn sixty_four_mebibytes_move_and_a_byte_more_does_not() {
     let more = send(&mut network, 0, daemon, "x");
     settled(&mut network, 0, more);
     let ticket = try_migrate(&mut network, 1, daemon, 0).expect("it is tried");
-    assert_eq!(settled(&mut network, 1, ticket), Settlement::Migrated(Err(MigrateError::NoState(daemon))));
+    let bound = MAX_STATE as u64;
+    let error = MigrateError::StateTooLarge { daemon, bytes: bound + 5, bound };
+    assert_eq!(settled(&mut network, 1, ticket), Settlement::Migrated(Err(error.clone())));
     assert_eq!(hosts(&network, daemon), [(1, Lifecycle::Running)]);
 }
 
@@ -518,4 +520,44 @@ fn one_whose_target_leaves_before_it_could_say_that_it_has_it_goes_on_at_its_sou
     assert!(matches!(settled(&mut network, 2, after), Settlement::Delivered(Ok(_))));
     assert_eq!(hosts(&network, daemon), [(0, Lifecycle::Running)]);
     assert_eq!(entries(&mut network, 0, daemon), [b"after"]);
+}
+
+#[test]
+fn one_that_moved_on_from_a_target_that_then_leaves_does_not_go_on_at_its_source_as_well() {
+    let mut network = mesh(4, Faults::NONE, 3);
+    let daemon = spawn(&mut network, 0, 7);
+    network.run_for(Duration::from_secs(1));
+    let ticket = try_migrate(&mut network, 0, daemon, 1).expect("it is tried");
+    let is_live = |network: &Network| hosts(network, daemon).iter().any(|(number, _)| *number == 1);
+    network.run_until(LIMIT, is_live).expect("the target has it");
+    // The source hears of nobody for a while.
+    network.intercept();
+    let [source, other, target] = [0, 2, 1].map(|number| network.members[number].address);
+    let alone = [(other, source), (source, other)];
+    network.cuts = [&alone[..], &[(target, source), (source, target)]].concat();
+    assert_eq!(under_way(&network, 0).pop().map(|view| view.phase), Some(MigrationPhase::Cutover));
+    let runs = |network: &Network| hosts(network, daemon).contains(&(1, Lifecycle::Running));
+    network.run_until(LIMIT, runs).expect("the target runs it");
+    migrate(&mut network, 1, daemon, 2);
+    let before = send(&mut network, 2, daemon, "before");
+    assert!(matches!(settled(&mut network, 2, before), Settlement::Delivered(Ok(_))));
+    // The first it hears is the target's farewell.
+    network.cuts = alone.to_vec();
+    network.act(1, |node, now| node.leave(now));
+    let has_left = |network: &Network| network.members[1].node.as_ref().is_none_or(Node::has_left);
+    network.run_until(LIMIT, has_left).expect("it leaves");
+    network.crash(1);
+    let mut both = false;
+    for at in 0..20 {
+        network.run_for(Duration::from_millis(100));
+        let running = hosts(&network, daemon);
+        both |= running.iter().filter(|(_, lifecycle)| *lifecycle == Lifecycle::Running).count() > 1;
+        if at == 10 {
+            network.cuts.clear();
+        }
+    }
+    assert!(!both, "it ran twice");
+    assert!(matches!(settled(&mut network, 0, ticket), Settlement::Migrated(Ok(_))));
+    assert_eq!(hosts(&network, daemon), [(2, Lifecycle::Running)]);
+    assert_eq!(entries(&mut network, 2, daemon), [b"before"]);
 }

@@ -255,13 +255,13 @@ impl Outgoing {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Replayed, Stage},
+        super::{MAX_BYTES, Replayed, Stage},
         answers::MAX_RETRIES,
         orders::{FEW, MANY, REPLAY},
         *,
     };
     use crate::{
-        compute::{Inbox, Luggage, SenderKey},
+        compute::{Inbox, Luggage, NoState, SenderKey},
         daemon::{DaemonEvent, Sender},
     };
 
@@ -271,7 +271,7 @@ mod tests {
 
     fn begun() -> Outgoing {
         let mut outgoing = Outgoing::new(at(0), MigrationId(1), DaemonId(2), [NodeId(3), NodeId(4)], 2, None);
-        outgoing.snapshot(at(0), Some(Luggage { state: vec![7; 1_000], ..Luggage::default() }));
+        outgoing.snapshot(at(0), Ok(Luggage { state: vec![7; 1_000], ..Luggage::default() }));
         outgoing
     }
 
@@ -434,8 +434,19 @@ mod tests {
     #[test]
     fn a_daemon_without_a_state_does_not_move() {
         let mut outgoing = Outgoing::new(at(0), MigrationId(1), DaemonId(2), [NodeId(3), NodeId(4)], 2, None);
-        outgoing.snapshot(at(0), None);
+        outgoing.snapshot(at(0), Err(NoState::Stateless));
         assert_eq!(outgoing.outcome(), Some(&Err(MigrateError::NoState(DaemonId(2)))));
+        assert_eq!(outgoing.next(None, at(0)), Some(Order::Stay));
+    }
+
+    #[test]
+    fn a_daemon_whose_luggage_is_too_large_is_not_taken_for_one_without_a_state() {
+        let mut outgoing = Outgoing::new(at(0), MigrationId(1), DaemonId(2), [NodeId(3), NodeId(4)], 2, None);
+        outgoing.snapshot(at(0), Ok(Luggage { state: vec![0; MAX_BYTES], ..Luggage::default() }));
+        let Some(Err(MigrateError::StateTooLarge { bytes, bound, .. })) = outgoing.outcome() else {
+            panic!()
+        };
+        assert!(bytes > bound && *bound == MAX_BYTES as u64);
         assert_eq!(outgoing.next(None, at(0)), Some(Order::Stay));
     }
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 use meshground_shared::MigrationPhase;
 
 use super::{
-    super::{MigrateError, Packed, Replay},
+    super::{MAX_BYTES, MigrateError, Packed, Replay},
     Order, Outgoing,
 };
 use crate::{
-    compute::{Inbox, Luggage, Queued},
+    compute::{Inbox, Luggage, NoState, Queued},
+    daemon::MAX_STATE,
     time::Instant,
 };
 
@@ -93,18 +94,26 @@ impl Outgoing {
         self.sealed = true;
     }
 
-    /// The daemon's state, if it has one.
-    pub(crate) fn snapshot(&mut self, now: Instant, luggage: Option<Luggage>) {
+    /// The daemon's state, or why there is none.
+    pub(crate) fn snapshot(&mut self, now: Instant, luggage: Result<Luggage, NoState>) {
         if self.phase != MigrationPhase::Snapshot {
             return;
         }
-        match luggage.and_then(Packed::new) {
-            Some(packed) => {
+        let daemon = self.daemon;
+        let too_large = |bytes, bound| MigrateError::StateTooLarge { daemon, bytes, bound };
+        let packed = match luggage {
+            Ok(luggage) => Packed::new(luggage).map_err(|bytes| too_large(bytes as u64, MAX_BYTES as u64)),
+            Err(NoState::Stateless) => Err(MigrateError::NoState(daemon)),
+            Err(NoState::TooLarge(bytes)) => Err(too_large(bytes as u64, MAX_STATE as u64)),
+            Err(NoState::Down) => Err(MigrateError::NotRunning(daemon)),
+        };
+        match packed {
+            Ok(packed) => {
                 self.bytes_total = packed.len() as u64;
                 self.packed = Some(packed);
                 self.heard = now;
             }
-            None => self.fail(now, MigrateError::NoState(self.daemon)),
+            Err(error) => self.fail(now, error),
         }
     }
 }
