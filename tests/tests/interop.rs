@@ -4,8 +4,14 @@
 mod acknowledgements;
 #[path = "interop/calls.rs"]
 mod calls;
+#[path = "interop/parcels.rs"]
+mod parcels;
 #[path = "interop/peer.rs"]
 mod peer;
+#[path = "interop/records.rs"]
+mod records;
+#[path = "interop/relays.rs"]
+mod relays;
 #[path = "interop/renewal.rs"]
 mod renewal;
 #[path = "interop/streams.rs"]

@@ -1,9 +1,10 @@
 //! A connection over one session after another (sections 5 and 7).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{
     Frame, Refused,
+    parcel::Parcel,
     ranges::Ranges,
     session::Session,
     stream::{Incoming, Kind, Limits, MAX_DATA, MAX_STREAM_DATA, stream_id},
@@ -41,6 +42,10 @@ pub struct Connection {
     owed: Vec<Frame>,
     ack_owed: bool,
     next_index: u64,
+    /// Those of which not every piece has come in.
+    parcels: BTreeMap<u64, Parcel>,
+    /// What came in for whoever drives this: messages, records, digests, summaries and relayed datagrams, in a parcel or not.
+    pub inbox: VecDeque<Frame>,
     /// Every stream that has been named.
     pub streams: BTreeMap<u64, Incoming>,
     /// What the other end lets this one send.
@@ -69,6 +74,8 @@ impl Connection {
             owed: Vec::new(),
             ack_owed: false,
             next_index: 0,
+            parcels: BTreeMap::new(),
+            inbox: VecDeque::new(),
             streams: BTreeMap::new(),
             limits: Limits::default(),
             stream_limits: BTreeMap::new(),
@@ -155,7 +162,19 @@ impl Connection {
                     *known = (*known).max(*limit);
                 }
                 Frame::MaxStreams(limit) => self.limits.streams = self.limits.streams.max(*limit),
-                Frame::Pong(_) | Frame::Message(_) | Frame::Continues | Frame::Other(_) => {}
+                Frame::Fragment { parcel, size, offset, data } => {
+                    let pieces = self.parcels.entry(*parcel).or_insert_with(|| Parcel::new(*size));
+                    if let Some(whole) = pieces.take(*size, *offset, data)? {
+                        self.parcels.remove(parcel);
+                        self.inbox.push_back(whole);
+                    }
+                }
+                Frame::Message(_)
+                | Frame::Relay { .. }
+                | Frame::Record(_)
+                | Frame::Digest(_)
+                | Frame::Summary(_) => self.inbox.push_back(frame.clone()),
+                Frame::Pong(_) | Frame::Continues | Frame::Other(_) => {}
             }
         }
         if self.came > self.told_data { Err(Refused) } else { Ok(()) }

@@ -1,5 +1,7 @@
 //! Frames (section 3).
 
+use meshground_node::NodeId;
+
 use super::{
     Refused,
     number::{take_number, take_numbers, take_prefixed, write_number, write_prefixed},
@@ -31,6 +33,17 @@ pub enum Frame {
     },
     /// Type 7.
     Message(Vec<u8>),
+    /// Type 8: a piece of a frame that does not fit a packet.
+    Fragment {
+        /// Of which parcel.
+        parcel: u64,
+        /// How many bytes that has.
+        size: u64,
+        /// Where in it the piece begins.
+        offset: u64,
+        /// The piece.
+        data: Vec<u8>,
+    },
     /// Types 9 and 10.
     Stream {
         /// The stream's id.
@@ -69,6 +82,23 @@ pub enum Frame {
     },
     /// Type 15: how many streams may be opened.
     MaxStreams(u64),
+    /// Type 16: a datagram for somebody else, or from somebody else.
+    Relay {
+        /// How far its sender is from the target.
+        distance: u16,
+        /// Whose it is.
+        source: NodeId,
+        /// Whom it is for.
+        target: NodeId,
+        /// The datagram.
+        datagram: Vec<u8>,
+    },
+    /// Type 17.
+    Record(Vec<u8>),
+    /// Type 18.
+    Digest(u64),
+    /// Type 19.
+    Summary(Vec<u8>),
     /// Type 20.
     Continues,
     /// One of another type, which says nothing to a bare peer.
@@ -79,8 +109,13 @@ impl Frame {
     /// Whether a packet that holds it asks to be acknowledged.
     pub fn asks_for_acknowledgement(&self) -> bool {
         match self {
-            Self::Ping { .. } | Self::Pong(_) | Self::Ack { .. } | Self::Continues => false,
-            Self::Other(kind) => matches!(kind, 5 | 8 | 17 | 19),
+            Self::Ping { .. }
+            | Self::Pong(_)
+            | Self::Ack { .. }
+            | Self::Relay { .. }
+            | Self::Digest(_)
+            | Self::Continues => false,
+            Self::Other(kind) => *kind == 5,
             _ => true,
         }
     }
@@ -115,6 +150,10 @@ impl Frame {
                 out.extend_from_slice(&len.to_be_bytes());
                 out.extend_from_slice(bytes);
             }
+            Self::Fragment { parcel, size, offset, data } => {
+                put(8, &[*parcel, *size, *offset]);
+                write_prefixed(data, &mut out);
+            }
             Self::Stream { stream, offset, data, end } => {
                 put(if *end { 10 } else { 9 }, &[*stream, *offset]);
                 write_prefixed(data, &mut out);
@@ -124,6 +163,25 @@ impl Frame {
             Self::MaxData(limit) => put(13, &[*limit]),
             Self::MaxStreamData { stream, limit } => put(14, &[*stream, *limit]),
             Self::MaxStreams(limit) => put(15, &[*limit]),
+            Self::Relay { distance, source, target, datagram } => {
+                put(16, &[]);
+                out.extend_from_slice(&distance.to_le_bytes());
+                out.extend_from_slice(&source.0.to_le_bytes());
+                out.extend_from_slice(&target.0.to_le_bytes());
+                write_prefixed(datagram, &mut out);
+            }
+            Self::Record(bytes) => {
+                put(17, &[]);
+                write_prefixed(bytes, &mut out);
+            }
+            Self::Digest(digest) => {
+                put(18, &[]);
+                out.extend_from_slice(&digest.to_le_bytes());
+            }
+            Self::Summary(bytes) => {
+                put(19, &[]);
+                write_prefixed(bytes, &mut out);
+            }
             Self::Continues => put(20, &[]),
             Self::Other(kind) => put(*kind, &[]),
         }
@@ -167,12 +225,12 @@ fn read_frame(kind: u8, rest: &[u8]) -> Result<(Frame, &[u8]), Refused> {
             (Frame::Message(message.to_vec()), rest)
         }
         8 => {
-            let ([_, size, offset], rest) = take_numbers(rest)?;
+            let ([parcel, size, offset], rest) = take_numbers(rest)?;
             let (piece, rest) = take_prefixed(rest)?;
             if piece.is_empty() || offset + piece.len() as u64 > size {
                 return Err(Refused);
             }
-            (Frame::Other(kind), rest)
+            (Frame::Fragment { parcel, size, offset, data: piece.to_vec() }, rest)
         }
         9 | 10 => {
             let ([stream, offset], rest) = take_numbers(rest)?;
@@ -204,9 +262,27 @@ fn read_frame(kind: u8, rest: &[u8]) -> Result<(Frame, &[u8]), Refused> {
         }
         20 => (Frame::Continues, rest),
         3..=5 => (Frame::Other(kind), rest),
-        16 => (Frame::Other(kind), take_prefixed(take::<18>(rest)?.1)?.1),
-        17 | 19 => (Frame::Other(kind), take_prefixed(rest)?.1),
-        18 => (Frame::Other(kind), take::<8>(rest)?.1),
+        16 => {
+            let (distance, rest) = take(rest)?;
+            let (source, rest) = take(rest)?;
+            let (target, rest) = take(rest)?;
+            let (datagram, rest) = take_prefixed(rest)?;
+            let (distance, datagram) = (u16::from_le_bytes(distance), datagram.to_vec());
+            let [source, target] = [source, target].map(|id| NodeId(u64::from_le_bytes(id)));
+            (Frame::Relay { distance, source, target, datagram }, rest)
+        }
+        17 => {
+            let (record, rest) = take_prefixed(rest)?;
+            (Frame::Record(record.to_vec()), rest)
+        }
+        18 => {
+            let (digest, rest) = take(rest)?;
+            (Frame::Digest(u64::from_le_bytes(digest)), rest)
+        }
+        19 => {
+            let (summary, rest) = take_prefixed(rest)?;
+            (Frame::Summary(summary.to_vec()), rest)
+        }
         _ => return Err(Refused),
     })
 }

@@ -21,6 +21,7 @@ pub struct Keys {
     /// The entity key's signature over the Noise key.
     pub proof: [u8; 64],
     pub(super) noise_private: [u8; 32],
+    pub(super) entity: SigningKey,
 }
 
 impl Keys {
@@ -36,11 +37,11 @@ impl Keys {
         curve.set(&noise_private);
         let noise_key = take(curve.pubkey())?.0;
         let proof = entity.sign(&binding(&noise_key)).to_bytes();
-        Ok(Self { node_id: node_id(&entity_key)?, entity_key, noise_key, proof, noise_private })
+        Ok(Self { node_id: node_id(&entity_key)?, entity_key, noise_key, proof, noise_private, entity })
     }
 }
 
-fn node_id(entity_key: &[u8]) -> Result<NodeId, Refused> {
+pub(super) fn node_id(entity_key: &[u8]) -> Result<NodeId, Refused> {
     let hash = hash(b"meshground node id 1", entity_key)?;
     Ok(NodeId(u64::from_le_bytes(take(&hash)?.0)))
 }

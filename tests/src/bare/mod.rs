@@ -11,9 +11,12 @@ mod frame;
 mod handshake;
 mod keys;
 mod number;
+mod parcel;
 mod ranges;
+mod record;
 mod session;
 mod stream;
+mod summary;
 
 use blake2::{
     Blake2sMac,
@@ -26,9 +29,12 @@ pub use self::{
     frame::{Frame, read_frames},
     handshake::{Ephemeral, Handshake, Introduction},
     keys::Keys,
+    parcel::{MAX_PARCEL, cut},
     ranges::Ranges,
+    record::{Abilities, Record, links, read_links},
     session::{Session, seal},
     stream::{Incoming, Kind, Limits, MAX_DATA, MAX_STREAM_DATA, MAX_STREAMS, stream_id},
+    summary::{Key, Shelf, Summary},
 };
 
 /// The bytes are not what they should be.

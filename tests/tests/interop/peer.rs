@@ -53,8 +53,13 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) async fn new(suite: Suite) -> Self {
+        Self::grown(suite, 1).await
+    }
+
+    /// The node grows from this byte.
+    pub(crate) async fn grown(suite: Suite, seed: u8) -> Self {
         let config = NodeConfig { suite: Some(suite), ..NodeConfig::new(PSK) };
-        let identity = Identity::from_seed([1; 32]);
+        let identity = Identity::from_seed([seed; 32]);
         let mesh = MeshBuilder::new(here(), PSK).config(config).identity(identity).build().await.unwrap();
         let socket = UdpSocket::bind(here()).await.unwrap();
         let keys = Keys::grow(&[2; 32]).unwrap();
@@ -71,10 +76,14 @@ impl Pair {
 
     /// The bare peer dials, and a connection stands.
     pub(crate) async fn dialled() -> (Mesh, Link) {
-        let pair = Self::new(Suite::Aes256Gcm).await;
-        let (begun, session) = pair.bare.dial(&pair.mesh, 1, BARE_INDEX, NONE).await;
-        let name = connection_number(begun, pair.bare.keys.node_id < pair.mesh.node_id());
-        let (mesh, _, mut link) = pair.link(session, name);
+        Self::new(Suite::Aes256Gcm).await.dial().await
+    }
+
+    /// The same of this pair.
+    pub(crate) async fn dial(self) -> (Mesh, Link) {
+        let (begun, session) = self.bare.dial(&self.mesh, 1, BARE_INDEX, NONE).await;
+        let name = connection_number(begun, self.bare.keys.node_id < self.mesh.node_id());
+        let (mesh, _, mut link) = self.link(session, name);
         // By the answer the session stands at the node.
         link.exchange().await;
         (mesh, link)
@@ -107,7 +116,7 @@ pub(crate) struct Bare {
     pub(crate) keys: Keys,
     pub(crate) socket: UdpSocket,
     pub(crate) peer: SocketAddr,
-    incarnation: u64,
+    pub(crate) incarnation: u64,
 }
 
 impl Bare {
@@ -216,6 +225,21 @@ impl Link {
             }
         })
         .await;
+    }
+
+    /// Takes packets until something has come in that is `wanted`, and takes that out.
+    pub(crate) async fn pick<T>(&mut self, what: &str, mut wanted: impl FnMut(&Frame) -> Option<T>) -> T {
+        within(what, async {
+            loop {
+                let mut inbox = self.connection.inbox.iter().enumerate();
+                if let Some((place, found)) = inbox.find_map(|(place, frame)| Some((place, wanted(frame)?))) {
+                    self.connection.inbox.remove(place);
+                    return found;
+                }
+                self.turn().await;
+            }
+        })
+        .await
     }
 
     /// Whatever the node sent before this has been taken when it returns, and whatever was sent to it has been read.
