@@ -54,6 +54,11 @@ impl<'a> Attempt<'a> {
         Self { shared, kind, cause, nodes: Vec::new(), stays: false, settled: false }
     }
 
+    /// Whether what it starts are the cluster's first nodes.
+    pub(super) fn is_boot(&self) -> bool {
+        self.kind == Kind::Boot
+    }
+
     /// This run of this node was started.
     pub(super) fn add(&mut self, index: usize, run: u64) {
         self.nodes.push((index, run));

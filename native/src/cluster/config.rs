@@ -173,9 +173,10 @@ impl ClusterConfig {
         }
     }
 
-    /// What the part of every node is told that runs daemons.
-    pub(super) fn meshos_config(&self) -> MeshOsConfig {
+    /// What the part of every node is told that runs daemons, whether it `founds` the cluster included.
+    pub(super) fn meshos_config(&self, founds: bool) -> MeshOsConfig {
         MeshOsConfig {
+            founds,
             tick_interval: self.meshos_tick_interval,
             maintenance: self.maintenance,
             verifier: self.verifier.clone().unwrap_or_else(AdminVerifier::open),

@@ -324,7 +324,8 @@ impl ClusterHarness {
         let config = shared.config.node_config(index, shared.booted);
         let fault_seed = shared.config.entropy("faults", index, run);
         let (fault_seed, _) = fault_seed.split_first_chunk().unwrap_or((&[0; 8], &[]));
-        let mut builder = MeshBuilder::new(address, config.psk).meshos(shared.config.meshos_config());
+        let meshos = shared.config.meshos_config(attempt.is_boot());
+        let mut builder = MeshBuilder::new(address, config.psk).meshos(meshos);
         if shared.config.bundled_daemons {
             for (kind, factory) in daemons::bundled() {
                 builder = builder.factory(kind, factory);

@@ -105,7 +105,7 @@ impl ClusterHarness {
 
     /// Stops all of these at the same time, and waits no longer than one grace.
     async fn roll_back(&self, daemons: Vec<NodeDaemonHandle>) {
-        let grace = self.shared().config.meshos_config().grace;
+        let grace = self.shared().config.meshos_config(false).grace;
         let mut stopping = JoinSet::new();
         for daemon in daemons {
             // How it ends does not matter, as long as it does.

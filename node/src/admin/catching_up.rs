@@ -4,6 +4,10 @@
 //! operators commanded they prove by the signed command. What became of it rests on their word: on that of most of them,
 //! and nothing is believed before all have answered or had the time to. So one that lies is outvoted where others know
 //! better; and where nobody does, it can have nothing believed but what operators have signed.
+//!
+//! A node that begins its life does not know which nonces are used up, nor what is frozen. Until a neighbour has told it all, it
+//! is *behind*: it had better decide on no command, and tell nobody what it knows, or another that is behind as well would take
+//! that for everything.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -42,6 +46,18 @@ const MOST_DOUBLINGS: u32 = 5;
 /// How long after a round the next begins without a cause.
 const REGULARLY: Duration = Duration::from_mins(1);
 
+/// The same for a node that is behind, if nobody answered.
+const AFTER_SILENCE: Duration = Duration::from_millis(500);
+
+/// How long after it is not behind any more it asks once more: what was being decided on when it first asked is decided then.
+const ONCE_MORE: Duration = Duration::from_secs(5);
+
+/// How long a node is behind at most. Whoever could have told it is not to be reached, or began its life as late.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same for one that has nobody to ask.
+const ALONE: Duration = Duration::from_secs(3);
+
 const CHOICE_LABEL: &[u8] = b"meshground informants 1";
 
 /// Something that others say of a command, whose signatures hold.
@@ -62,6 +78,9 @@ pub struct CatchingUp {
     due: Instant,
     not_before: Instant,
     fruitless: u32,
+    born: Instant,
+    /// Since when a neighbour has told it all there was.
+    caught_up: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -81,12 +100,29 @@ struct Informant {
     /// Whether it has no more to say, does not answer, or has said what cannot be.
     is_done: bool,
     has_answered: bool,
+    has_told_all: bool,
 }
 
 impl CatchingUp {
-    /// That of a node which begins its life.
-    pub fn new(me: NodeId, now: Instant) -> Self {
-        Self { me, round: None, count: 0, due: now + DELAY, not_before: now, fruitless: 0 }
+    /// That of a node which begins its life; with others that have no more behind them if it `founds` a cluster.
+    pub fn new(me: NodeId, now: Instant, founds: bool) -> Self {
+        Self {
+            me,
+            round: None,
+            count: 0,
+            due: now + DELAY,
+            not_before: now,
+            fruitless: 0,
+            born: now,
+            caught_up: founds.then_some(now),
+        }
+    }
+
+    /// Whether this node may not know yet what was commanded before its life, and somebody may still tell it. It is so for 10 s
+    /// at most, and for 3 s while it has no neighbours.
+    pub fn is_behind(&self, now: Instant, has_neighbours: bool) -> bool {
+        let most = if has_neighbours { PATIENCE } else { ALONE };
+        self.caught_up.is_none() && now < self.born + most
     }
 
     /// There is a cause to ask: a node is there, or there again, or knows other things.
@@ -154,7 +190,9 @@ impl CatchingUp {
         let sound = page.is_some_and(|page| {
             round.differs |= !page.claims.is_empty();
             let more = page.more && !page.claims.is_empty();
-            read(now, page, informant, &mut round.hearsay, admin) && more
+            let is_sound = read(now, page, informant, &mut round.hearsay, admin);
+            informant.has_told_all = is_sound && !more;
+            is_sound && more
         });
         if sound && informant.told <= CAPACITY + MAX_ON_PAGE {
             return Some(admin.ask_for_history(informant.last));
@@ -175,8 +213,19 @@ impl CatchingUp {
         let pause =
             if learned { AFTER_NEWS } else { AFTER_NOTHING * 2_u32.pow(self.fruitless.min(MOST_DOUBLINGS)) };
         self.not_before = now.instant + pause;
-        // Whoever was asked sees that something differs, if it still does.
-        self.due = if learned { self.not_before } else { now.instant + REGULARLY };
+        if round.informants.values().any(|informant| informant.has_told_all) {
+            self.caught_up.get_or_insert(now.instant);
+        }
+        self.due = match self.caught_up {
+            None if answered == 0 && now.instant < self.born + PATIENCE => {
+                self.not_before = now.instant + AFTER_SILENCE;
+                self.not_before
+            }
+            _ if learned => self.not_before,
+            // Whoever was asked sees that something differs, if it still does.
+            Some(since) if now.instant < since + ONCE_MORE && since != self.born => now.instant + ONCE_MORE,
+            _ => now.instant + REGULARLY,
+        };
     }
 
     /// How many commands others have told in the round under way, for whoever checks bounds.
@@ -259,7 +308,7 @@ mod tests {
 
     fn node() -> (CatchingUp, AdminCommit) {
         let verifier = AdminVerifier::allow_demo(Operators::demo());
-        (CatchingUp::new(NodeId(9), at(0).instant), AdminCommit::new(NodeId(9), 1, verifier))
+        (CatchingUp::new(NodeId(9), at(0).instant, false), AdminCommit::new(NodeId(9), 1, verifier))
     }
 
     /// A round in which neighbours 1 and up say this; `None` says nothing at all.

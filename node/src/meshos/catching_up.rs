@@ -14,23 +14,34 @@ use crate::{
     time::Now,
 };
 
+/// Those that can be asked.
+fn neighbours(node: &Node) -> impl Iterator<Item = NodeId> {
+    let near = |path: Path| matches!(path, Path::Direct(_));
+    let them = node.peers().filter(move |peer| near(peer.path) && peer.health != Health::Unreachable);
+    them.map(|peer| peer.id)
+}
+
 impl MeshOs {
     /// Asks a few neighbours, if that is due.
     pub(super) fn catch_up(&mut self, now: Now, node: &mut Node) {
-        let neighbours = || -> Vec<NodeId> {
-            let peers = node.peers();
-            let near = |path: Path| matches!(path, Path::Direct(_));
-            let them = peers.filter(|peer| near(peer.path) && peer.health != Health::Unreachable);
-            them.map(|peer| peer.id).collect()
-        };
-        for (to, question) in self.catching_up.handle_timeout(now, &mut self.admin, neighbours) {
+        let them = || neighbours(node).collect();
+        for (to, question) in self.catching_up.handle_timeout(now, &mut self.admin, them) {
             self.ask(now, node, to, AUDIT, question, Asked::Audit);
         }
+    }
+
+    /// Whether this node may not know yet what was commanded before its life: whatever it decided, others might know better.
+    pub(super) fn is_behind(&self, now: Now, node: &Node) -> bool {
+        // The second costs more, and the first is rare.
+        self.catching_up.is_behind(now.instant, true)
+            && self.catching_up.is_behind(now.instant, neighbours(node).next().is_some())
     }
 
     /// Another node asks what it does not know.
     pub(super) fn on_audit(&mut self, now: Now, node: &mut Node, call: CallId, question: &[u8]) {
         match self.admin.tell_history(question) {
+            // It would be taken for all that there is. Whoever asks does so again.
+            Ok(_) if self.is_behind(now, node) => _ = node.end_reply(now, call, Err(CallError::Overloaded)),
             Ok((page, differs)) => {
                 answer(now, node, call, &page);
                 if differs {

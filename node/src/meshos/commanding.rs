@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use meshground_shared::{
     AdminVerb, AuditEntry, BlastRadius, CommandId, DaemonEnd, DaemonId, Decision, EventKind, Health, IceVerb,
-    Lifecycle, Maintenance, MigrationId, MigrationView, NodeId, Verb,
+    Lifecycle, Maintenance, MigrationId, MigrationView, NodeId, Rejection, Verb,
 };
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     admin::{
         AdminEffect, AuditTrail, ClusterPicture, DaemonPicture, MigrationPicture, NodePicture, Nonce,
-        SignedCommand, simulate,
+        Question, SignedCommand, simulate,
     },
     compute::{Inventory, MigrateError, Moving},
     node::Node,
@@ -31,7 +31,10 @@ const POSTPONED: Duration = Duration::from_secs(4);
 /// The most that wait so.
 const MAX_POSTPONED: usize = 16;
 
-/// A command that waits for another to be decided on.
+/// The most that wait for this node to catch up with what was commanded before.
+pub(super) const MAX_HELD: usize = 64;
+
+/// A command that waits for another to be decided on, or for this node to know what was commanded before.
 #[derive(Debug)]
 pub(super) struct Postponed {
     ticket: Ticket,
@@ -59,9 +62,16 @@ impl Nonce {
 impl MeshOs {
     /// Puts a signed command to every node it names. [`Settlement::Commanded`] says what became of it: applied on all of
     /// them, or rejected on all.
+    ///
+    /// A node that may not know yet what was commanded before its life does so as soon as it knows, after 10 s at the latest;
+    /// or 3 s if it has no neighbours. At most 64 wait for that; more are overloaded, which nobody writes down.
     pub fn submit(&mut self, now: Now, node: &mut Node, command: &SignedCommand) -> Ticket {
         let ticket = self.issue();
-        if self.admin.must_wait(command) && self.postponed.len() < MAX_POSTPONED {
+        let is_behind = self.is_behind(now, node);
+        if is_behind && self.postponed.len() >= MAX_HELD {
+            let (nonce, decision) = (command.nonce(), Decision::Rejected(Rejection::Overloaded));
+            self.settled(ticket, Settlement::Commanded(Commanded { nonce, decision }));
+        } else if is_behind || self.admin.must_wait(command) && self.postponed.len() < MAX_POSTPONED {
             let until = now.instant + POSTPONED;
             self.postponed.push(Postponed { ticket, command: command.clone(), until });
         } else {
@@ -155,6 +165,11 @@ impl MeshOs {
             _ = node.end_reply(now, call, Err(CallError::Malformed));
             return;
         };
+        // Whether it serves, a node that is behind does not know itself. It is asked again.
+        let is_of_service = |question: &Question| self.admin.is_of_service(question);
+        if question.as_ref().is_some_and(is_of_service) && self.is_behind(now, node) {
+            return answer(now, node, call, &[]);
+        }
         if let Some(question) = question {
             let picture = self.picture(node);
             self.admin.judge_for(now, question, &picture);
@@ -177,8 +192,10 @@ impl MeshOs {
     /// Sends what is to be said about commands, and carries out what was decided. Whether anything happened here.
     pub(super) fn pump_commands(&mut self, now: Now, node: &mut Node) -> bool {
         let mut happened = false;
+        let is_behind = !self.postponed.is_empty() && self.is_behind(now, node);
         let admin = &self.admin;
-        let is_due = |it: &mut Postponed| !admin.must_wait(&it.command) || it.until <= now.instant;
+        let is_due =
+            |it: &mut Postponed| !is_behind && (!admin.must_wait(&it.command) || it.until <= now.instant);
         let due: Vec<Postponed> = self.postponed.extract_if(.., is_due).collect();
         for Postponed { ticket, command, .. } in due {
             self.put_to_all(now, node, ticket, &command);

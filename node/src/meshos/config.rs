@@ -16,6 +16,9 @@ pub struct MeshOsConfig {
     pub maintenance: MaintenanceConfig,
     /// Who may command the cluster; everybody by default.
     pub verifier: AdminVerifier,
+    /// Whether it is one of the nodes that a cluster begins with, so that nothing was commanded before its life; not by default.
+    /// Any other decides on no command until a neighbour has told it what was: for 10 s at most, or 3 s without neighbours.
+    pub founds: bool,
     /// What becomes of what it decides of its own accord: it is done, by default.
     pub dispatch: Dispatch,
     /// How long a daemon may take to stop when nobody says otherwise, 2 s by default.
@@ -34,6 +37,7 @@ impl Default for MeshOsConfig {
         Self {
             tick_interval: Duration::from_millis(100),
             verifier: AdminVerifier::open(),
+            founds: false,
             maintenance: MaintenanceConfig::default(),
             dispatch: Dispatch::Execute,
             grace: Duration::from_secs(2),

@@ -1,6 +1,6 @@
 //! The system's side of [`crate::audit`].
 
-use super::{MeshOs, avoid::MAX_AVOIDED, delivering::MAX_OWED};
+use super::{MeshOs, avoid::MAX_AVOIDED, commanding::MAX_HELD, delivering::MAX_OWED};
 use crate::{
     audit::Gauge,
     compute::{MAX_DAEMONS, inbox},
@@ -12,6 +12,7 @@ impl MeshOs {
     pub fn gauges(&self, each: &mut dyn FnMut(Gauge)) {
         self.admin.gauges(each);
         each(Gauge::new("hearsay", self.catching_up.held(), 1_024));
+        each(Gauge::new("commands that wait", self.postponed.len(), MAX_HELD));
         each(Gauge::new("daemons", self.registry.iter().count(), MAX_DAEMONS));
         each(Gauge::new("avoided nodes", self.oversight.avoided.len(), MAX_AVOIDED));
         each(Gauge::new("answers owed", self.owed.len(), MAX_OWED));

@@ -184,6 +184,7 @@ impl MeshOs {
         let admin = AdminCommit::new(local, life, config.verifier.clone());
         let gate = Gate::new(config.dispatch.clone());
         let version = Version::new(&config.version);
+        let catching_up = CatchingUp::new(local, now.instant, config.founds);
         Self {
             config,
             local,
@@ -206,7 +207,7 @@ impl MeshOs {
             said: Inventory::default(),
             say_at: Some(now.instant),
             admin,
-            catching_up: CatchingUp::new(local, now.instant),
+            catching_up,
             commanding: BTreeMap::new(),
             gate,
             postponed: Vec::new(),

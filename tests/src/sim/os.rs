@@ -1,6 +1,6 @@
 //! The system above the transport, in the simulator: every member's [`MeshOs`], and the jobs it gives out.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use meshground_node::{
     Instant, Job, MeshOs, MeshOsConfig, Node, NodeEvent, Now, OsEvent, Settlement, Ticket,
@@ -82,15 +82,17 @@ impl OsSide {
 
 impl Network {
     /// Gives a member, from its next start on and now as well if it runs, a part of the system that `prepare` makes
-    /// ready.
+    /// ready. Only in the first of these lives it founds its cluster, if it is to.
     pub fn equip(
         &mut self,
         number: usize,
         config: MeshOsConfig,
         prepare: impl Fn(&mut MeshOs, Now) + 'static,
     ) {
+        let is_first = Cell::new(true);
         let equip = move |node: &Node, seed: [u8; 32], now: Now| {
-            let mut os = MeshOs::new(config.clone(), node, seed, now);
+            let founds = is_first.replace(false) && config.founds;
+            let mut os = MeshOs::new(MeshOsConfig { founds, ..config.clone() }, node, seed, now);
             prepare(&mut os, now);
             os
         };

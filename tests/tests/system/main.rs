@@ -54,7 +54,7 @@ fn converged(seed: u64, faults: Faults, count: usize, os: &MeshOsConfig) -> Netw
     let mut network = Network::new(seed, faults);
     for number in 0..count {
         network.add(config());
-        network.equip(number, os.clone(), Diary::prepare);
+        network.equip(number, MeshOsConfig { founds: true, ..os.clone() }, Diary::prepare);
     }
     network.dial_all();
     network.run_until(LIMIT, Network::is_converged).expect("the mesh converges");

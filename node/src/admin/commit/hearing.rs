@@ -62,6 +62,11 @@ impl AdminCommit {
         self.history.forgotten()
     }
 
+    /// Whether a command that this node is to judge says whether it serves.
+    pub(crate) fn is_of_service(&self, question: &super::Question) -> bool {
+        is_service(question.command.verb(), self.me.node())
+    }
+
     /// Whether this node does not know better itself, and can keep in mind that this became of a command.
     pub(in crate::admin) fn wants_to_hear(&self, command: &SignedCommand, decision: Decision) -> bool {
         let has_room = || self.history.has_room_for(command, decision);

@@ -21,8 +21,6 @@ pub(super) struct Order {
     pub(super) command: SignedCommand,
     /// Which node it was handed to, by its index.
     pub(super) at: usize,
-    /// Whether that had begun a life shortly before, and so need not know yet what was commanded.
-    pub(super) is_young: bool,
     /// What became of it, if whom it was handed to lived to say so.
     pub(super) decision: Option<Decision>,
 }
@@ -76,7 +74,6 @@ impl Upheaval {
     }
 
     async fn command(&self, at: usize, command: SignedCommand) -> Option<Decision> {
-        let is_young = self.tally.is_young(at);
         let runtime = self.node(at).daemon_runtime();
         let commanded = within("a decision", runtime.command(command.clone())).await;
         let decision = commanded.ok().map(|commanded| commanded.decision);
@@ -88,7 +85,7 @@ impl Upheaval {
             }
             None => self.tally.add("handed to a node that crashed"),
         }
-        self.orders.0.lock().unwrap().push(Order { command, at, is_young, decision });
+        self.orders.0.lock().unwrap().push(Order { command, at, decision });
         decision
     }
 

@@ -26,9 +26,6 @@ const FAIR: [(&str, u64); 18] = [
     ("witnesses started again", 1),
 ];
 
-/// Within this a node has caught up with what was commanded before its life.
-const YOUTH: Duration = Duration::from_secs(10);
-
 /// What happened.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -36,8 +33,6 @@ pub(super) struct Tally {
     /// Who took whom for gone that was there, and whether some of it was not heard.
     silences: Mutex<Silences>,
     down: AtomicUsize,
-    /// Until when who was started again is young.
-    youths: Mutex<BTreeMap<usize, Instant>>,
     counts: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -97,15 +92,6 @@ impl Tally {
 
     pub(super) fn comes_back(&self) {
         self.down.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// It is being started again, which may take so long.
-    pub(super) fn begins(&self, index: usize, most: Duration) {
-        self.youths.lock().unwrap().insert(index, Instant::now() + most + YOUTH);
-    }
-
-    pub(super) fn is_young(&self, index: usize) -> bool {
-        self.youths.lock().unwrap().get(&index).is_some_and(|until| Instant::now() < *until)
     }
 
     pub(super) fn print(&self) {

@@ -56,17 +56,11 @@ impl Upheaval {
             assert_eq!(counted.twice(), None, "{index} decided on a command twice: {counted:?}");
         }
         let untold: BTreeMap<usize, _> = trails.keys().map(|index| (*index, self.untold(*index))).collect();
-        let orders = self.orders.all();
-        for order in &orders {
+        for order in self.orders.all() {
             let Some(told) = order.decision else { continue };
             let nonce = order.command.nonce().to_string();
-            // One that has just begun does not know which nonces are used up. It may find another reason against what was
-            // handed in elsewhere as well, and that dies with it.
-            let again =
-                orders.iter().filter(|other| other.command.nonce() == order.command.nonce()).count() > 1;
-            let may_die = order.is_young && again && matches!(told, Decision::Rejected(_));
             for (index, trail) in trails {
-                let is_due = told.is_final() && !may_die
+                let is_due = told.is_final()
                     || is_always_there(*index) && (order.at == *index || !untold[index].contains(&nonce));
                 let its: Vec<Decision> =
                     trail.iter().filter(|entry| entry.nonce == nonce).map(|entry| entry.decision).collect();

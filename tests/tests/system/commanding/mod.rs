@@ -1,5 +1,6 @@
 //! Signed commands over simulated networks: carried out on every node, or on none.
 
+mod beginning;
 mod copies;
 mod draining;
 mod freezing;
