@@ -66,8 +66,8 @@ pub struct LivenessConfig {
     pub unreachable: Duration,
     /// Silence after which an Unreachable peer's session is dropped.
     pub forget: Duration,
-    /// How many datagrams a second all nodes of a full mesh together may spend on heartbeats, at least 1. Above the
-    /// size at which `heartbeat` would need more, intervals grow with it.
+    /// How many datagrams a second all nodes of a full mesh together may spend on heartbeats, at least 1: all that they
+    /// send while nobody has anything to say. Above the size at which `heartbeat` would need more, intervals grow with it.
     pub budget: u32,
 }
 
@@ -197,14 +197,14 @@ impl Default for RekeyConfig {
 impl Default for LivenessConfig {
     /// A crash is seen within 1.5 s: at worst the peer fell silent right after a
     /// packet, so `unreachable` is the time to detection, give or take scheduling. The budget is what a full mesh of 64
-    /// spends.
+    /// spends at most: 16,800 datagrams a second.
     fn default() -> Self {
         Self {
             heartbeat: Duration::from_millis(300),
             suspect: Duration::from_millis(700),
             unreachable: Duration::from_millis(1_250),
             forget: Duration::from_mins(5),
-            budget: 64 * 63 * 10 / 3,
+            budget: 64 * 63 * 10 / 3 * 5 / 4,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Builds, runs and tests Meshground: `cargo xtask <command>`.
 //!
-//! - [`demo`], [`mod@test`], [`mod@bench`]: the commands that are more than one line.
+//! - [`demo`], [`mod@test`], [`mod@bench`], [`fuzz`]: the commands that are more than one line.
 //! - [`page`], [`server`]: what gets built; [`stamp`] tells when that can be skipped.
 //! - [`tools`], [`wasm`], [`browser`], [`apt`]: finding what the build needs, and installing it.
 //! - [`mod@step`]: announcing, timing and running; everything above goes through it.
@@ -13,6 +13,7 @@ mod browser;
 mod demo;
 #[cfg(test)]
 mod documents;
+mod fuzz;
 mod page;
 mod path;
 mod server;
@@ -46,11 +47,13 @@ enum Command {
     Test(test::Options),
     /// Run the benchmarks and print their tables
     Bench(bench::Options),
+    /// Search for bytes that break something, guided by coverage
+    Fuzz(fuzz::Options),
     /// Build the page into dist/
     Page,
     /// Install what the build needs: the WASM target, Trunk, wasm-bindgen
     Setup {
-        /// Install what the tests need, too: rustfmt, clippy, Chromium and its driver
+        /// Install what the tests need, too: rustfmt, clippy, cargo-fuzz, Chromium and its driver
         #[arg(long)]
         tests: bool,
     },
@@ -73,6 +76,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Demo(options) => demo::run(&workspace, &options),
         Command::Test(options) => test::run(&workspace, &options),
         Command::Bench(options) => bench::run(&workspace, &options),
+        Command::Fuzz(options) => fuzz::run(&workspace, &options),
         Command::Page => {
             page::build(&workspace, || tools::ensure(&workspace))?;
             Ok(ExitCode::SUCCESS)
@@ -88,6 +92,7 @@ fn setup(workspace: &Workspace, tests: bool) -> anyhow::Result<()> {
     tools::ensure(workspace)?;
     if tests {
         step("rustfmt and clippy", |step| tools::ensure_components(workspace, step))?;
+        tools::ensure_cargo_fuzz(workspace)?;
         step("Chromium and its driver", |step| browser::Browser::ensure(workspace, step, true))?;
     }
     Ok(())

@@ -12,6 +12,7 @@ use anyhow::{Result, anyhow};
 use clap::Args;
 
 use crate::browser::Browser;
+use crate::fuzz;
 use crate::page::{self, PACKAGE};
 use crate::step::{Colour, Step, paint, seconds, step};
 use crate::tools::{self, Tools};
@@ -86,6 +87,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
         }
         step.show(&mut test)
     });
+    report.check("fuzzing", || fuzz::bounded(workspace));
     report.step("tests, page", |step| step.show(&mut page_cargo(workspace, "test", None)));
     report.step("documentation", |step| {
         step.run(all.cargo("doc").arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings"))?;

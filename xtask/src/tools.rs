@@ -1,4 +1,4 @@
-//! Trunk and wasm-bindgen, in the versions that the workspace pins.
+//! Trunk, wasm-bindgen and cargo-fuzz, in the versions that the workspace pins.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -44,6 +44,11 @@ pub(crate) fn ensure_components(workspace: &Workspace, step: &Step) -> Result<()
     Ok(())
 }
 
+/// Finds cargo-fuzz, or installs it.
+pub(crate) fn ensure_cargo_fuzz(workspace: &Workspace) -> Result<PathBuf> {
+    CARGO_FUZZ.ensure(workspace)
+}
+
 const TRUNK: Tool = Tool {
     package: "trunk",
     program: "trunk",
@@ -59,6 +64,9 @@ const WASM_BINDGEN: Tool = Tool {
     accept: Accept::Exactly,
     features: &[],
 };
+
+const CARGO_FUZZ: Tool =
+    Tool { package: "cargo-fuzz", program: "cargo-fuzz", accept: Accept::Compatible, features: &[] };
 
 /// These tools run for seconds and are compiled on the person's time: quick to build beats fast.
 const QUICK_BUILD: [(&str, &str); 3] = [

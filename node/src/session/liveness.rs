@@ -20,6 +20,14 @@ const SUSPECT_INTERVALS: u32 = 2;
 /// See [`SUSPECT_INTERVALS`].
 const UNREACHABLE_INTERVALS: u32 = 3;
 
+/// After how many intervals in which only the other end pinged an end measures the round trip itself.
+const UNMEASURED_INTERVALS: u32 = 4;
+
+/// The shortest that jitter makes an interval. At this pace the budget is spent.
+fn shortest(interval: Duration) -> Duration {
+    interval * 4 / 5
+}
+
 /// How often a node may stretch what is stretched already.
 const MOST_WHILE_DIALING: f64 = 4.0;
 
@@ -27,8 +35,8 @@ impl LivenessConfig {
     /// The figures a node with this many peers goes by.
     ///
     /// It takes the mesh for full. As many nodes send each other one datagram an interval, so the interval must not be
-    /// shorter than their pairs, counted from both ends, divided by the budget. The limits follow: Suspect not before two
-    /// intervals, Unreachable not before three. With the defaults nothing stretches up to 64 nodes.
+    /// shorter, where jitter makes it shortest, than their pairs, counted from both ends, divided by the budget. The
+    /// limits follow: Suspect not before two intervals, Unreachable not before three. With the defaults nothing stretches up to 64 nodes.
     #[must_use]
     pub fn for_peers(&self, peers: usize) -> Self {
         self.stretched(self.least_interval(peers))
@@ -44,7 +52,8 @@ impl LivenessConfig {
 
     fn least_interval(&self, peers: usize) -> Duration {
         let ends = u64::try_from(peers.saturating_mul(peers.saturating_add(1))).unwrap_or(u64::MAX);
-        Duration::from_micros(ends.saturating_mul(1_000_000) / u64::from(self.budget.max(1)))
+        let shortest = Duration::from_micros(ends.saturating_mul(1_000_000) / u64::from(self.budget.max(1)));
+        shortest.saturating_mul(5) / 4
     }
 
     fn stretched(&self, least: Duration) -> Self {
@@ -184,7 +193,8 @@ impl Liveness {
             self.last_heard += unusual;
         }
         self.heartbeat = config.heartbeat;
-        self.interval = config.heartbeat.mul_f64(0.8 + 0.2 * jitter);
+        let shortest = shortest(config.heartbeat);
+        self.interval = shortest + (config.heartbeat - shortest).mul_f64(jitter);
     }
 
     /// The echo of a ping came in: smooths the round trip as RFC 6298, section 2, does.
@@ -260,10 +270,13 @@ impl Liveness {
             Health::Healthy if last_ping > self.last_heard => {
                 last_ping + soon.max(self.rtt.unwrap_or_default().saturating_mul(2))
             }
-            // Whoever was silent longest pings; the echo is the other's heartbeat. But
-            // nobody goes without a measurement for long.
+            // Whoever was silent longest pings; the echo is the other's heartbeat. But nobody goes without a measurement
+            // for long: who has had none comes first at the next turn, and where data leaves no silence, takes one.
             Health::Healthy => {
-                (self.last_sent + self.interval).min(last_ping + config.heartbeat.saturating_mul(4))
+                let owed = (self.last_sent + shortest(config.heartbeat))
+                    .max(last_ping + config.heartbeat.saturating_mul(UNMEASURED_INTERVALS));
+                let most = last_ping + config.heartbeat.saturating_mul(UNMEASURED_INTERVALS + 1);
+                (self.last_sent + self.interval).min(owed).min(most)
             }
             Health::Suspect => last_ping + soon,
             // It may still hear: rarer than this, it would come to suspect an end that it hears well.
@@ -351,7 +364,7 @@ mod tests {
         let base = LivenessConfig::default();
         for nodes in [1_u32, 2, 5, 64, 65, 71, 100, 128, 256, 1_024] {
             let config = base.for_peers(nodes as usize - 1);
-            let per_second = f64::from(nodes * (nodes - 1)) / config.heartbeat.as_secs_f64();
+            let per_second = f64::from(nodes * (nodes - 1)) / shortest(config.heartbeat).as_secs_f64();
             assert!(per_second <= f64::from(base.budget) * 1.001, "{nodes} nodes: {per_second}");
             assert_eq!(config.heartbeat == base.heartbeat, nodes <= 64, "{nodes} nodes");
             let most = Duration::from_millis(1_500).max(config.heartbeat * 3);
