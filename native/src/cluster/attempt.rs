@@ -139,7 +139,7 @@ impl<'a> Attempt<'a> {
         }
         for mesh in &meshes {
             match kind {
-                Kind::Boot | Kind::Addition => mesh.begin_shutdown(),
+                Kind::Boot | Kind::Addition => mesh.begin_shutdown(cause),
                 Kind::Restart | Kind::Rewiring(_) => mesh.begin_crash(),
             }
         }

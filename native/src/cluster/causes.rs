@@ -6,7 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use meshground_shared::{CommandId, DaemonEnd, EventKind, NodeId};
+use meshground_shared::{CommandId, DaemonEnd, DaemonId, DaemonView, EventKind, GroupId, Lifecycle, NodeId};
+
+/// How many commands behind workloads, and how many groups, are remembered.
+const REMEMBERED: usize = 4_096;
 
 /// The commands that last did something to each node and link.
 #[derive(Debug, Default)]
@@ -16,8 +19,12 @@ pub(super) struct Causes {
     nodes: BTreeMap<NodeId, Fate>,
     /// What was done to a link rather than to one of its ends, by its ends, the lower id first.
     links: BTreeMap<(NodeId, NodeId), Deed>,
-    /// The last that was done to any node.
+    /// The last that was done to any node or link.
     latest: Deed,
+    /// When commands were first seen behind something that happened to workloads.
+    seen: BTreeMap<CommandId, u64>,
+    /// The last that was done to each group or to members of it, as far as that was seen.
+    groups: BTreeMap<GroupId, Deed>,
 }
 
 /// Something that was done.
@@ -61,6 +68,12 @@ impl Causes {
     pub(super) fn linked(&mut self, one: NodeId, other: NodeId, cause: Option<CommandId>) {
         let deed = self.deed(cause);
         self.links.insert(ends(one, other), deed);
+        self.latest = deed;
+    }
+
+    /// The cluster has another member, or stops.
+    pub(super) fn changed(&mut self, cause: Option<CommandId>) {
+        self.latest = self.deed(cause);
     }
 
     fn deed(&mut self, cause: Option<CommandId>) -> Deed {
@@ -86,22 +99,99 @@ impl Causes {
         disturbed.max(self.link(finder, subject)).cause
     }
 
-    /// Why something that nobody asked for happens to what runs on nodes. What a group does by itself, it does because
-    /// nodes came or went; what a daemon does by itself has no such reason.
-    pub(super) fn of_workload(&self, kind: &EventKind) -> Option<CommandId> {
-        let of_a_group = match kind {
-            EventKind::GroupChanged { .. } | EventKind::GroupGone { .. } => true,
-            EventKind::DaemonChanged { daemon } => daemon.member.is_some() && daemon.restarts == 0,
-            EventKind::DaemonGone { reason, .. } => {
-                matches!(reason, DaemonEnd::Evicted | DaemonEnd::Superseded)
-            }
-            _ => false,
+    /// Why something happens to what runs on nodes, of which `said` is the command that the node names, and `known` the
+    /// daemon on that node before this.
+    ///
+    /// What a group does by itself, it does because of the last that was done to it, to one of its members, or to nodes
+    /// and links, but the node goes by the command that made it what it is to be. What a daemon does by itself has no
+    /// such reason.
+    pub(super) fn of_workload(
+        &mut self,
+        kind: &EventKind,
+        known: Option<&DaemonView>,
+        said: Option<CommandId>,
+    ) -> Option<CommandId> {
+        let deed = said.map(|cause| self.first_seen(cause)).unwrap_or_default();
+        let group = group_of(kind, known);
+        let its = group.and_then(|group| self.groups.get(&group)).copied().unwrap_or_default();
+        let (latest, cause) = match kind {
+            // It is no command that has the group change then.
+            EventKind::DaemonChanged { daemon } if has_crashed(daemon.lifecycle) => (self.deed(None), said),
+            kind if is_of_a_group(kind, known, said) => (its.max(deed), its.max(deed).max(self.latest).cause),
+            _ => (its.max(deed), said),
         };
-        if of_a_group { self.latest.cause } else { None }
+        if let Some(group) = group {
+            self.groups.insert(group, latest);
+            drop_oldest(&mut self.groups, |deed| deed.order);
+        }
+        cause
+    }
+
+    fn first_seen(&mut self, cause: CommandId) -> Deed {
+        if let Some(&order) = self.seen.get(&cause) {
+            return Deed { order, cause: Some(cause) };
+        }
+        let deed = self.deed(Some(cause));
+        self.seen.insert(cause, deed.order);
+        drop_oldest(&mut self.seen, |order| *order);
+        deed
     }
 
     fn link(&self, one: NodeId, other: NodeId) -> Deed {
         self.links.get(&ends(one, other)).copied().unwrap_or_default()
+    }
+}
+
+/// The daemon that something happened to.
+pub(super) fn subject(kind: &EventKind) -> Option<DaemonId> {
+    match kind {
+        EventKind::DaemonChanged { daemon } => Some(daemon.id),
+        EventKind::DaemonGone { daemon, .. } => Some(*daemon),
+        EventKind::MigrationChanged { migration } => Some(migration.daemon),
+        _ => None,
+    }
+}
+
+/// The group that something happened to.
+fn group_of(kind: &EventKind, known: Option<&DaemonView>) -> Option<GroupId> {
+    let member = match kind {
+        EventKind::GroupChanged { group } => return Some(group.id),
+        EventKind::GroupGone { group } => return Some(*group),
+        EventKind::DaemonChanged { daemon } => daemon.member,
+        _ => known?.member,
+    };
+    member.map(|place| place.group)
+}
+
+/// Whether it may be the doing of a group.
+fn is_of_a_group(kind: &EventKind, known: Option<&DaemonView>, said: Option<CommandId>) -> bool {
+    let was_member = known.is_some_and(|known| known.member.is_some());
+    match kind {
+        EventKind::GroupChanged { .. } | EventKind::GroupGone { .. } => true,
+        EventKind::DaemonChanged { daemon } => {
+            let is_told = matches!(daemon.lifecycle, Lifecycle::Migrating | Lifecycle::Stopping);
+            let is_other = known.is_none_or(|known| known.lifecycle != daemon.lifecycle);
+            daemon.member.is_some() && is_other && (is_told || daemon.restarts == 0)
+        }
+        EventKind::DaemonGone { reason, .. } => match reason {
+            DaemonEnd::Evicted | DaemonEnd::Superseded => true,
+            DaemonEnd::Migrated => was_member,
+            DaemonEnd::Stopped | DaemonEnd::Killed => false,
+        },
+        EventKind::MigrationChanged { .. } => was_member && said.is_none(),
+        _ => false,
+    }
+}
+
+fn has_crashed(lifecycle: Lifecycle) -> bool {
+    matches!(lifecycle, Lifecycle::BackingOff | Lifecycle::CrashLooping | Lifecycle::Failed)
+}
+
+fn drop_oldest<K: Copy + Ord, V>(known: &mut BTreeMap<K, V>, order: impl Fn(&V) -> u64) {
+    if known.len() > REMEMBERED
+        && let Some(oldest) = known.iter().min_by_key(|(_, it)| order(it)).map(|(&key, _)| key)
+    {
+        known.remove(&oldest);
     }
 }
 

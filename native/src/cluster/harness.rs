@@ -331,7 +331,7 @@ impl ClusterHarness {
     pub async fn shutdown(&self) -> Result<(), ClusterError> {
         let shared = self.shared();
         for mesh in shared.begin_stop(self.cause, true) {
-            mesh.begin_shutdown();
+            mesh.begin_shutdown(self.cause);
         }
         let stopped = shared.watch(Duration::MAX, |state| match state.phase {
             Phase::Stopped => Look::Done(()),

@@ -75,6 +75,7 @@ impl ClusterHarness {
         let outcome = async {
             let identity = Identity::from_seed(shared.config.entropy("identity", index, 0));
             let (node, _) = self.start(Start { index, identity, run: 0, replaces: None }, &mut attempt)?;
+            shared.state().causes.changed(self.cause);
             self.join(index, &attempt).await?;
             attempt.stays();
             self.tidy_up(Dropped::default()).await?;
@@ -104,7 +105,8 @@ impl ClusterHarness {
         })?;
         wiring.begin();
         if let Some(mesh) = mesh {
-            mesh.shutdown().await;
+            mesh.begin_shutdown(self.cause);
+            mesh.closed().await;
         }
         self.let_go_of(id).await?;
         self.settle(wiring.news, None).await?;
@@ -262,7 +264,8 @@ impl ClusterHarness {
             let (index, replaced) = (start.index, start.replaces);
             let (node, old) = self.start(start, &mut attempt)?;
             if let Some(old) = old {
-                old.shutdown().await;
+                old.begin_shutdown(self.cause);
+                old.closed().await;
             }
             if let Some(id) = replaced {
                 self.cut_off(id);

@@ -20,6 +20,7 @@ use tokio::{
 
 use super::{
     ClusterConfig,
+    causes::subject,
     factories::Factories,
     state::{Member, Phase, State},
 };
@@ -200,6 +201,7 @@ impl Shared {
                 return Vec::new();
             }
             state.phase = Phase::Stopping { cause };
+            state.causes.changed(cause);
             self.log.append(None, cause, EventKind::ClusterStopping);
             let reason = if leave { StopReason::Shutdown } else { StopReason::Crash };
             for member in state.up() {
@@ -378,7 +380,7 @@ impl Observer for Listener {
     /// A former member that is on its way out has its last words.
     fn happened(&mut self, kind: EventKind, cause: Option<CommandId>) {
         let Self { shared, id, index, run } = self;
-        let state = shared.state();
+        let mut state = shared.state();
         let is_leaving = match state.phase {
             Phase::Up => state.leaving.contains_key(&(*index, *run)),
             Phase::Stopping { .. } => {
@@ -387,7 +389,11 @@ impl Observer for Listener {
             Phase::Stopped => false,
         };
         if is_leaving || state.is_current(*index, *run) {
-            let cause = cause.or_else(|| state.causes.of_workload(&kind));
+            let known = shared.log.with_snapshot(|snapshot| {
+                let daemon = subject(&kind)?;
+                snapshot.nodes.get(id)?.daemons.get(&daemon).cloned()
+            });
+            let cause = state.causes.of_workload(&kind, known.as_ref(), cause);
             shared.log.append(Some(*id), cause, kind);
         }
     }

@@ -1,6 +1,10 @@
 //! What others ask of a node's task, and what it tells them.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
 use meshground_node::{DialError, Node, NodeEvent, PeerView, RejectReason};
 use meshground_shared::{CommandId, EventKind, NodeId};
@@ -88,7 +92,7 @@ impl fmt::Debug for Until {
 #[derive(Debug)]
 pub(crate) struct Orders {
     /// To leave.
-    pub(crate) leave: Arc<Notify>,
+    pub(crate) leave: Arc<Leave>,
     /// To stand still, or to go on.
     pub(crate) pause: watch::Receiver<bool>,
     /// What happens to the datagrams it sends.
@@ -97,4 +101,31 @@ pub(crate) struct Orders {
     pub(crate) fault_seed: u64,
     /// What else it is to do.
     pub(crate) wishes: Arc<Wishes>,
+}
+
+/// To leave, and because of which command.
+#[derive(Debug, Default)]
+pub(crate) struct Leave {
+    wanted: Notify,
+    /// There once it is wanted: whoever wants it first names the command, if there is one.
+    cause: OnceLock<Option<CommandId>>,
+}
+
+impl Leave {
+    /// The node is to leave, because of a command if one is named.
+    pub(crate) fn tell(&self, cause: Option<CommandId>) {
+        // Who comes late wants what is under way already.
+        let _ = self.cause.set(cause);
+        self.wanted.notify_one();
+    }
+
+    /// Returns when it is to.
+    pub(super) async fn told(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// The command behind it.
+    pub(super) fn cause(&self) -> Option<CommandId> {
+        self.cause.get().copied().flatten()
+    }
 }

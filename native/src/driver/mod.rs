@@ -32,7 +32,7 @@ use tokio::{
 };
 
 pub(crate) use self::{
-    asked::{Act, Command, Observer, Orders, Until},
+    asked::{Act, Command, Leave, Observer, Orders, Until},
     clock::{birth, now},
     reach::Reaching,
     socket::Socket,
@@ -191,7 +191,7 @@ impl Driver {
     /// Goes on until no daemon is left, so that they can still say their last words to each other and to everyone.
     async fn stop_daemons(&mut self) -> End {
         let Some(system) = &mut self.system else { return End::Leave };
-        system.begin_stop(&mut self.node);
+        system.begin_stop(&mut self.node, self.orders.leave.cause());
         // One that stands still hears nothing, and neither do they.
         if *self.paused.borrow() || system.is_idle() {
             return End::Leave;
@@ -231,7 +231,7 @@ impl Driver {
             let (mut first, mut done) = (None, None);
             tokio::select! {
                 biased;
-                () = self.orders.leave.notified(), if self.stop_by.is_none() => return End::Leave,
+                () = self.orders.leave.told(), if self.stop_by.is_none() => return End::Leave,
                 // Whether to stand still is looked at above.
                 Ok(()) = self.orders.pause.changed() => continue,
                 () = std::future::ready(()), if more => {}
@@ -280,7 +280,7 @@ impl Driver {
         }
         tokio::select! {
             biased;
-            () = self.orders.leave.notified() => return Some(End::Leave),
+            () = self.orders.leave.told() => return Some(End::Leave),
             resumed = self.orders.pause.wait_for(|pause| !pause) => if resumed.is_err() {
                 return Some(End::Abandoned);
             },

@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use meshground_node::{DaemonId, Instant, JobDone, MeshOs, Node, NodeEvent, OsEvent, Settlement, Ticket};
+use meshground_shared::CommandId;
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
@@ -132,13 +133,13 @@ impl System {
         }
     }
 
-    /// Tells every daemon to stop. None is started any more by whoever asks here.
-    pub(super) fn begin_stop(&mut self, node: &mut Node) {
+    /// Tells every daemon to stop, because of a command if one is named. None is started any more by whoever asks here.
+    pub(super) fn begin_stop(&mut self, node: &mut Node, cause: Option<CommandId>) {
         self.daemons.state.send_replace(RuntimeState::ShuttingDown);
         self.os.close(now(), node);
         let ids: Vec<DaemonId> = self.os.daemons().map(|view| view.id).collect();
         for id in ids {
-            self.os.stop(now(), node, id, None, None);
+            self.os.stop(now(), node, id, None, cause);
         }
     }
 

@@ -17,7 +17,7 @@ use super::{
     observed::Observed, outbox::Outboxes, stream::StreamDesk, view::View, wishes::Wishes,
 };
 use crate::{
-    driver::{Driver, Observer, Orders, Parts, Socket, System, birth, now},
+    driver::{Driver, Leave, Observer, Orders, Parts, Socket, System, birth, now},
     faults::FaultTable,
     machine::MachineProbe,
     meshos::{Daemons, RuntimeState, factory},
@@ -170,7 +170,7 @@ impl MeshBuilder {
         let inboxes = Arc::<Inboxes>::default();
         let lobby = Arc::<Lobby>::default();
         let (closing, closed) = watch::channel(());
-        let leave = Arc::new(Notify::new());
+        let leave = Arc::new(Leave::default());
         let (pause, pause_orders) = watch::channel(false);
         let (pausing, paused) = watch::channel(false);
         let (faults, fault_orders) = watch::channel(FaultTable::new());

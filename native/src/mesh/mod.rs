@@ -20,7 +20,7 @@ use meshground_node::{
 };
 use meshground_shared::{CommandId, DaemonId, NodeId, PublicKey};
 use tokio::{
-    sync::{Notify, mpsc, oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     task::AbortHandle,
 };
 
@@ -46,7 +46,7 @@ use self::{
     wishes::Wishes,
 };
 use crate::{
-    driver::{Command, Until},
+    driver::{Command, Leave, Until},
     faults::FaultTable,
     meshos::{DaemonRuntime, Daemons, MeshOsDaemonSdk},
 };
@@ -82,7 +82,7 @@ struct Inner {
     switchboard: Arc<Switchboard>,
     observed: Arc<Observed>,
     os: Option<Daemons>,
-    leave: Arc<Notify>,
+    leave: Arc<Leave>,
     pause: watch::Sender<bool>,
     paused: watch::Receiver<bool>,
     faults: watch::Sender<FaultTable>,
@@ -390,7 +390,7 @@ impl Mesh {
     /// Leaves gracefully: has its daemons stop, announces it to every peer, closes the socket and ends the task; returns when all of that
     /// is done. Does nothing on a node that is down. Dropping the future does not call it off.
     pub async fn shutdown(&self) {
-        self.begin_shutdown();
+        self.begin_shutdown(None);
         self.closed().await;
     }
 
@@ -412,8 +412,9 @@ impl Mesh {
         self.inner.closed.has_changed().is_err()
     }
 
-    pub(crate) fn begin_shutdown(&self) {
-        self.inner.leave.notify_one();
+    /// Has it leave, because of a command if one is named. Waits for nothing.
+    pub(crate) fn begin_shutdown(&self, cause: Option<CommandId>) {
+        self.inner.leave.tell(cause);
     }
 
     pub(crate) fn begin_crash(&self) {

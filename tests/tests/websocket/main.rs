@@ -1,5 +1,6 @@
 //! The playground server, as a program meets it over a real socket.
 
+mod causes;
 mod clients;
 mod commanding;
 mod commands;

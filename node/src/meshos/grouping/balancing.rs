@@ -212,7 +212,8 @@ impl MeshOs {
             entry.place(index, Some(to));
             return;
         }
-        match self.begin_migration(now, node, entry.member(index), to, entry.cause()) {
+        // Nobody commands it: who is there has changed, or what they have to do.
+        match self.begin_migration(now, node, entry.member(index), to, None) {
             Ok(ticket) => _ = self.groups.relocating.insert(ticket, relocation),
             Err(error) => self.groups.stayed.push((relocation, error)),
         }

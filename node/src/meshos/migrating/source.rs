@@ -205,6 +205,9 @@ impl MeshOs {
         if !self.registry.take_state(daemon, true) {
             return Err(MigrateError::NotRunning(daemon));
         }
+        if let Some(instance) = self.registry.get_mut(daemon) {
+            instance.cause = cause.or(instance.cause);
+        }
         let id = MigrationId(self.rng.next_u64());
         let outgoing = Outgoing::new(now.instant, id, daemon, [self.local, to], generation, cause);
         self.migrations.outgoing.insert(id, outgoing);
