@@ -4,7 +4,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use meshground_node::MeshOsSnapshot;
 
-use super::{ClusterError, ClusterHarness, shared::Look, state::State, wiring::timeout};
+use super::{
+    ClusterError, ClusterHarness,
+    shared::Look,
+    state::{State, list},
+    wiring::timeout,
+};
 
 impl ClusterHarness {
     /// Waits until the running ends of these links each have a snapshot that shows the other Healthy, no longer than
@@ -42,12 +47,14 @@ impl ClusterHarness {
         tokio::select! {
             seen = tokio::time::timeout(budget, all) => seen.map_err(|_| {
                 let state = shared.state();
-                let blind = others.iter().find(|(index, others)| {
-                    let node = state.members.get(index).filter(|_| state.is_running(**index));
-                    node.is_some_and(|it| !state.are_healthy_in(&it.node.daemon_runtime().system(), others))
+                let blind = others.iter().find_map(|(index, others)| {
+                    let node = &state.members.get(index).filter(|_| state.is_running(*index))?.node;
+                    let view = node.daemon_runtime().system();
+                    let missed: Vec<usize> = state.missed_in(&view, others).collect();
+                    (!missed.is_empty()).then(|| format!("that of node {index} lacks {}", of(&missed)))
                 });
-                let blind = blind.map_or_else(|| "one".to_owned(), |(index, _)| format!("that of node {index}"));
-                timeout(format!("not all nodes' snapshots show the others Healthy: {blind} does not"), budget)
+                let blind = blind.unwrap_or_else(|| "one did not in time".to_owned());
+                timeout(format!("not all nodes' snapshots show the others Healthy: {blind}"), budget)
             }),
             Some(error) = interrupted => Err(error),
         }
@@ -57,9 +64,21 @@ impl ClusterHarness {
 impl State {
     /// Whether a node's snapshot shows those of the members with these indexes Healthy that run.
     pub(super) fn are_healthy_in(&self, view: &MeshOsSnapshot, indexes: &[usize]) -> bool {
-        let running = indexes.iter().filter(|&&index| self.is_running(index));
-        running
-            .filter_map(|index| self.members.get(index))
-            .all(|member| view.sees_healthy(member.node.node_id()))
+        self.missed_in(view, indexes).next().is_none()
     }
+
+    /// The members with these indexes that run and that a node's snapshot does not show Healthy.
+    fn missed_in(&self, view: &MeshOsSnapshot, indexes: &[usize]) -> impl Iterator<Item = usize> {
+        let running = indexes.iter().copied().filter(|&index| self.is_running(index));
+        running.filter(|index| {
+            let member = self.members.get(index);
+            member.is_some_and(|member| !view.sees_healthy(member.node.node_id()))
+        })
+    }
+}
+
+/// These nodes, by index.
+fn of(indexes: &[usize]) -> String {
+    let nodes = if indexes.len() == 1 { "node" } else { "nodes" };
+    format!("{nodes} {}", list(indexes, ", "))
 }

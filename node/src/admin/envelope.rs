@@ -73,7 +73,31 @@ impl AdminCommand {
     }
 }
 
-/// A break-glass command that somebody thinks of.
+/// A break-glass command that somebody thinks of. It can be signed only together with what it would do:
+///
+/// ```
+/// use meshground_node::{WallTime, admin::{IceProposal, Nonce, OperatorKey}};
+/// use meshground_shared::{BlastRadius, IceVerb};
+///
+/// # let key = OperatorKey::demo(1).unwrap();
+/// let proposal = IceProposal::new(IceVerb::ThawCluster);
+/// proposal.simulated(BlastRadius::default()).sign(WallTime(1), Nonce([1; 16]), &key);
+/// ```
+///
+/// Without that there is no way to a signature, nor to a command that nobody has signed:
+///
+/// ```compile_fail,E0599
+/// # use meshground_node::{WallTime, admin::{IceProposal, Nonce, OperatorKey}};
+/// # use meshground_shared::IceVerb;
+/// # let key = OperatorKey::demo(1).unwrap();
+/// IceProposal::new(IceVerb::ThawCluster).sign(WallTime(1), Nonce([1; 16]), &key);
+/// ```
+///
+/// ```compile_fail,E0599
+/// # use meshground_node::{WallTime, admin::{IceProposal, Nonce}};
+/// # use meshground_shared::IceVerb;
+/// IceProposal::new(IceVerb::ThawCluster).unsigned(WallTime(1), Nonce([1; 16]));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IceProposal(IceVerb);
 

@@ -154,3 +154,18 @@ impl fmt::Display for Action {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_everything_that_is_written_down_the_last_sixty_four_are_kept_in_order() {
+        let mut recent = Recent::default();
+        assert!(recent.to_vec().is_empty());
+        (0..64).for_each(|number| recent.push(number));
+        assert_eq!(recent.to_vec(), (0..64).collect::<Vec<_>>(), "all there is room for");
+        (64..1_000).for_each(|number| recent.push(number));
+        assert_eq!(recent.to_vec(), (936..1_000).collect::<Vec<_>>());
+    }
+}

@@ -10,11 +10,13 @@ mod errors;
 mod eyes;
 mod faults;
 mod groups;
+mod last_words;
 mod log;
 mod membership;
 mod mesh;
 mod moving;
 mod operators;
+mod settings;
 mod shutdown;
 mod topology;
 

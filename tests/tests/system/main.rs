@@ -6,9 +6,11 @@ mod catching_up;
 mod commanding;
 mod daemons;
 mod dispatching;
+mod frozen;
 mod groups;
 mod migration;
 mod overseeing;
+mod seeing;
 mod upheaval;
 mod verbs;
 

@@ -1,10 +1,13 @@
 //! Groups on simulated nodes: made, scaled, broken, healed.
 
+mod far;
 mod fencing;
 mod forks;
 mod healing;
 mod making;
 mod moving;
+mod promoting;
+mod returning;
 mod settling;
 mod standbys;
 mod too_large;

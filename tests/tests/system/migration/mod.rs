@@ -1,6 +1,8 @@
 //! Daemons that move between simulated nodes, whatever befalls these meanwhile.
 
 mod by_force;
+mod farewells;
+mod figures;
 mod strikes;
 
 use std::{sync::Arc, time::Duration};
