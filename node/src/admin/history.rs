@@ -109,6 +109,14 @@ pub(super) fn key_of(command: &SignedCommand) -> Key {
     (command.issued(), command.nonce())
 }
 
+/// Which of several decisions on one command counts: the lowest. What was applied was, whoever rejected it besides.
+pub(super) fn rank(decision: Decision) -> Option<Rejection> {
+    match decision {
+        Decision::Applied => None,
+        Decision::Rejected(reason) => Some(reason),
+    }
+}
+
 /// The time a command was decided at, if somebody says it was then: whatever they say, not before it could be, nor much
 /// later than that.
 pub(super) fn plausible(command: &SignedCommand, decided: WallTime) -> WallTime {
@@ -133,24 +141,24 @@ pub(crate) fn bucket((_, nonce): &Key) -> usize {
 }
 
 impl History {
-    /// Takes note of a command that this node decided on, or has come to believe others about. What was decided here is
-    /// not changed by others; of two decisions of this node, an application counts.
+    /// Takes note of a command that this node decided on, or has come to believe others about. What was decided here is not
+    /// changed by others.
+    ///
+    /// One command can be decided on several times, as it can be handed in at several nodes. In whatever order this node is there
+    /// for that, the same is left: that it was applied, or the reason with the lowest number.
     pub(super) fn note(&mut self, known: Known) {
         let key = key_of(&known.command);
-        match self.known.get(&key) {
-            Some(before)
-                if before.first_hand && (!known.first_hand || before.decision == Decision::Applied) => {}
-            _ => {
-                self.remove(&key);
-                self.digests[bucket(&key)] ^= digest(&key, known.decision);
-                self.known.insert(key, known);
-                if self.known.len() > CAPACITY
-                    && let Some(first) = self.first_to_go()
-                {
-                    self.remove(&first);
-                    self.forgotten += 1;
-                }
-            }
+        if self.known.get(&key).is_some_and(|before| !before.gives_way_to(&known)) {
+            return;
+        }
+        self.remove(&key);
+        self.digests[bucket(&key)] ^= digest(&key, known.decision);
+        self.known.insert(key, known);
+        if self.known.len() > CAPACITY
+            && let Some(first) = self.first_to_go()
+        {
+            self.remove(&first);
+            self.forgotten += 1;
         }
     }
 
@@ -262,6 +270,14 @@ impl History {
 }
 
 impl Known {
+    fn gives_way_to(&self, other: &Self) -> bool {
+        if !other.first_hand {
+            return !self.first_hand;
+        }
+        let (own, its) = (rank(self.decision), rank(other.decision));
+        its < own || its == own && !self.first_hand
+    }
+
     fn matter(&self) -> Option<Matter> {
         matter_of(self.command.verb(), self.decision)
     }
@@ -502,12 +518,40 @@ mod tests {
         history.note(known(1, Decision::Applied, false));
         assert_eq!(decision(&history), Decision::Applied);
         history.note(known(1, rejected, true));
+        assert_eq!(decision(&history), Decision::Applied, "another attempt does not undo it");
+        history.note(known(1, rejected, false));
+        assert_eq!(decision(&history), rejected, "it was not so");
+        history.note(known(1, rejected, true));
         history.note(known(1, Decision::Applied, false));
         assert_eq!(decision(&history), rejected, "it was there");
         history.note(known(1, Decision::Applied, true));
         history.note(known(1, rejected, true));
         assert_eq!(decision(&history), Decision::Applied, "of two own ones");
         assert!(!history.differs(&of([1]).question(None)));
+    }
+
+    #[test]
+    fn of_several_decisions_the_same_is_left_in_whatever_order_they_were_made() {
+        let all = [
+            Decision::Applied,
+            Decision::Rejected(Rejection::NotApplicable),
+            Decision::Rejected(Rejection::Unreachable),
+        ];
+        for (first, second) in all.iter().flat_map(|one| all.iter().map(move |other| (*one, *other))) {
+            let (mut one, mut other) = (History::default(), History::default());
+            for decision in [first, second] {
+                one.note(known(1, decision, true));
+            }
+            for decision in [second, first] {
+                other.note(known(1, decision, true));
+            }
+            assert!(!one.differs(&other.question(None)), "{first:?} and {second:?}");
+            // It was not there for the first, and was told.
+            let mut late = History::default();
+            late.note(known(1, first, false));
+            late.note(known(1, second, true));
+            assert!(!late.differs(&one.question(None)), "{first:?}, and {second:?} later");
+        }
     }
 
     #[test]

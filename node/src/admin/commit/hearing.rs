@@ -9,7 +9,7 @@ use crate::{
     admin::{
         Nonce, SignedCommand,
         catching_up::Hearsay,
-        history::{Key, Known, Question, key_of, plausible},
+        history::{Key, Known, Question, key_of, plausible, rank},
     },
     time::{Now, WallTime},
 };
@@ -73,7 +73,15 @@ impl AdminCommit {
         let key = key_of(command);
         let is_under_way = self.voting.values().any(|voting| key_of(voting.command()) == key)
             || self.pending.values().any(|pending| key_of(pending.command()) == key);
-        !is_under_way && self.history.get(&key).map_or_else(has_room, |known| !known.first_hand)
+        let may_change = |known: &Known| !known.first_hand || self.may_yield(known, decision);
+        !is_under_way && self.history.get(&key).map_or_else(has_room, may_change)
+    }
+
+    /// Whether others can be right about what this node was there for: where it rejected a command, others that it was cut off
+    /// from may have applied it, or rejected it for what counts rather. But none of whether this node serves is applied without it.
+    fn may_yield(&self, known: &Known, decision: Decision) -> bool {
+        let is_of_me = is_service(known.command.verb(), self.me.node());
+        rank(decision) < rank(known.decision) && !(is_of_me && decision == Decision::Applied)
     }
 
     /// Whether enough operators have signed a command, and not in the future.
@@ -83,7 +91,8 @@ impl AdminCommit {
     }
 
     /// Takes over what most of those say who know a command. What was taken over before changes only if most of all that
-    /// `answered`, and two at least, say otherwise. Whether anything is new.
+    /// `answered`, and two at least, say otherwise; and what this node rejected itself if as many say that it was applied, or why
+    /// else it was rejected, and then for good, so that nodes do not change their minds in turn. Whether anything is new.
     pub(in crate::admin) fn believe(
         &mut self,
         now: Now,
@@ -93,22 +102,20 @@ impl AdminCommit {
         let mut believed: Vec<Known> = Vec::new();
         for (key, Hearsay { command, votes }) in hearsay {
             // In doubt, what operators signed was done; else all settle for the same reason.
-            let rank = |decision: &Decision| match decision {
-                Decision::Applied => None,
-                Decision::Rejected(reason) => Some(*reason),
-            };
             let most = votes.into_iter().max_by(|(a, for_a), (b, for_b)| {
-                for_a.len().cmp(&for_b.len()).then_with(|| rank(b).cmp(&rank(a)))
+                for_a.len().cmp(&for_b.len()).then_with(|| rank(*b).cmp(&rank(*a)))
             });
             let Some((decision, mut times)) = most else { continue };
-            if let Some(known) = self.history.get(&key)
+            let known = self.history.get(&key);
+            let first_hand = known.is_some_and(|known| known.first_hand);
+            if let Some(known) = known
                 && (known.decision == decision || times.len() < 2 || times.len() * 2 <= answered)
             {
                 continue;
             }
             times.sort_unstable();
             let decided = plausible(&command, times[times.len() / 2]);
-            believed.push(Known { command, decision, decided, first_hand: false });
+            believed.push(Known { command, decision, decided, first_hand });
         }
         believed.sort_by_key(|known| known.decided);
         let me = self.me.node();
