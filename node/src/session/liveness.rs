@@ -84,6 +84,8 @@ pub(crate) struct Liveness {
     interval: Duration,
     /// What that was drawn from: until it has been pinged at a faster pace, a peer is judged by the slower one.
     heartbeat: Duration,
+    /// When it is pinged at the latest, if that was slower than the pace has become.
+    hastened: Option<Instant>,
     health: Health,
     unreachable_since: Option<Instant>,
     /// When the peer began to say that it has not heard this node for too long.
@@ -113,6 +115,7 @@ impl Liveness {
             last_ping: None,
             interval: config.heartbeat,
             heartbeat: config.heartbeat,
+            hastened: None,
             health: Health::Healthy,
             unreachable_since: None,
             complains_since: None,
@@ -193,8 +196,17 @@ impl Liveness {
             self.last_heard += unusual;
         }
         self.heartbeat = config.heartbeat;
+        self.hastened = None;
         let shortest = shortest(config.heartbeat);
         self.interval = shortest + (config.heartbeat - shortest).mul_f64(jitter);
+    }
+
+    /// The pace has become this one. If it is faster than that of the last ping, the next is not waited for as long as it
+    /// would have been, but goes out at some time within an interval: not all peers at once. `jitter` lies between 0 and 1.
+    pub(crate) fn hasten(&mut self, now: Instant, config: &LivenessConfig, jitter: f64) {
+        if config.heartbeat < self.heartbeat && self.hastened.is_none_or(|due| due < now) {
+            self.hastened = Some(now + config.heartbeat.mul_f64(jitter));
+        }
     }
 
     /// The echo of a ping came in: smooths the round trip as RFC 6298, section 2, does.
@@ -276,7 +288,10 @@ impl Liveness {
                 let owed = (self.last_sent + shortest(config.heartbeat))
                     .max(last_ping + config.heartbeat.saturating_mul(UNMEASURED_INTERVALS));
                 let most = last_ping + config.heartbeat.saturating_mul(UNMEASURED_INTERVALS + 1);
-                (self.last_sent + self.interval).min(owed).min(most)
+                let due = (self.last_sent + self.interval).min(owed).min(most);
+                // Only as long as the pace is the faster one.
+                let hastened = self.hastened.filter(|_| config.heartbeat < self.heartbeat);
+                hastened.map_or(due, |hastened| due.min(hastened))
             }
             Health::Suspect => last_ping + soon,
             // It may still hear: rarer than this, it would come to suspect an end that it hears well.
@@ -393,6 +408,30 @@ mod tests {
         assert_eq!(live.check(at(1_999), &pace).changed_from, None, "it has an interval to answer");
         assert_eq!(live.check(at(2_000), &pace).changed_from, Some(Health::Healthy));
         assert_eq!(live.health(), Health::Suspect);
+    }
+
+    #[test]
+    fn a_peer_that_was_pinged_at_a_slower_pace_is_pinged_again_within_an_interval_of_the_faster_one() {
+        let pace = LivenessConfig::default();
+        let slow = pace.for_peers(200);
+        let mut live = Liveness::new(at(0), &slow);
+        live.pinged(at(0), &slow, 1.0);
+        live.heard(at(1));
+        // What else goes to it is no ping.
+        live.sent(at(200));
+        assert!(live.next_check(&slow) > at(1_000));
+        live.hasten(at(200), &pace, 0.5);
+        assert_eq!(live.next_check(&pace), at(350));
+        live.sent(at(300));
+        live.hasten(at(300), &pace, 1.0);
+        assert_eq!(live.next_check(&pace), at(350), "it is not put off");
+        assert!(!live.check(at(350), &slow).ping, "the pace is slow again");
+        assert!(live.check(at(350), &pace).ping);
+        live.pinged(at(350), &pace, 1.0);
+        live.heard(at(351));
+        assert_eq!(live.next_check(&pace), at(650));
+        live.hasten(at(400), &pace, 0.1);
+        assert_eq!(live.next_check(&pace), at(650), "it was pinged at this pace");
     }
 
     #[test]

@@ -270,6 +270,8 @@ async fn a_node_refuses_records_that_no_honest_end_says() {
         written(&many[..64], &many_entries[..64]),
         Record { version: 2, ..written(&[&[b'a'; 64]], &[(&[b'a'; 64], &[b'a'; 256])]) },
         listed(&(0..2_048).collect::<Vec<_>>()),
+        // It says nothing that can be read, but goes on to whoever can.
+        Record { kind: 4, body: vec![0; 16_384], ..sound.clone() },
         Record { version: 3, lifetime: 86_400, ..tagged(link.bare.incarnation, "sound") },
     ] {
         let record = record.sign(&link.bare.keys);
@@ -285,8 +287,8 @@ async fn a_node_passes_over_records_of_another_time() {
     let keys = link.bare.keys.clone();
     let now = unix_micros();
     let record = tagged(link.bare.incarnation, "of another time");
-    let ahead = Record { version: 5, issued: now + 60_000_000, ..record.clone() };
-    let over = Record { version: 6, issued: now - 60_000_000, lifetime: 40, ..record.clone() };
+    let ahead = Record { version: 5, issued: now + 15_000_000, ..record.clone() };
+    let over = Record { version: 6, issued: now - 60_000_000, lifetime: 45, ..record.clone() };
     for record in [&ahead, &over] {
         // That is no fault of whoever brings it.
         say(&mut link, &record.sign(&keys)).await;

@@ -1,5 +1,7 @@
 //! Streams between a mesh node and the bare peer.
 
+use std::task::{Context, Waker};
+
 use meshground::{CallOptions, Mesh, Stream};
 use meshground_tests::{
     bare::{Connection, Frame, Incoming, Kind, MAX_DATA, MAX_STREAM_DATA, MAX_STREAMS, stream_id},
@@ -210,6 +212,38 @@ async fn a_node_stops_where_the_bare_peer_reads_none_of_its_streams_and_goes_on_
     let is_lower = link.bare.keys.node_id < mesh.node_id();
     let streams: Vec<u64> = (0..6).map(|index| stream_id(index, Kind::Application, !is_lower)).collect();
     assert!(link.read_all(&streams).await.iter().all(|read| *read == data), "every byte once and in order");
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_any_more_takes_no_stream_from_whoever_does() {
+    let (mesh, mut link) = Pair::dialled().await;
+    let peer = link.bare.keys.node_id;
+    // The last 256 are for calls.
+    let most = MAX_STREAMS - 256;
+    let mut open = Vec::new();
+    for _ in 0..most {
+        open.push(mesh.open_stream(peer).await.unwrap());
+    }
+    for _ in 0..20 {
+        let mut opening = Box::pin(mesh.open_stream(peer));
+        assert!(opening.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        // What was asked for before this has been looked at.
+        assert!(mesh.stats().await.is_ok());
+        assert!(opening.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+    let waits = tokio::spawn({
+        let mesh = mesh.clone();
+        async move { mesh.open_stream(peer).await.unwrap().write_all(b"at last").await }
+    });
+    // Room for one more.
+    link.deliver(&[Frame::MaxStreams(MAX_STREAMS + 1)]).await;
+    within("the stream", waits).await.unwrap().unwrap();
+    let is_lower = peer < mesh.node_id();
+    link.accept(Kind::Application).await;
+    assert_eq!(
+        link.connection.opened(Kind::Application).last(),
+        Some(stream_id(most, Kind::Application, !is_lower))
+    );
 }
 
 #[tokio::test]

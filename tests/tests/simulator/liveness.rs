@@ -150,3 +150,20 @@ fn bulk_data_does_not_starve_heartbeats() {
         assert!(!member.events[before[number]..].iter().any(ill), "member {number}");
     }
 }
+
+#[test]
+fn a_crash_right_after_a_big_mesh_has_come_up_is_seen_by_the_rule_of_detection_as_well() {
+    // Small figures again: the interval is stretched to four times as long, and while there is much to dial four times more.
+    let n = 12;
+    let mut config = super::config();
+    config.liveness.budget = 100;
+    let stretched = config.liveness.for_peers(n - 1);
+    for seed in seeds(5) {
+        let mut net = super::converged_with(seed, n, &config);
+        net.crash(0);
+        let took = net
+            .run_until(PATIENCE, |net| (1..n).all(|m| net.verdict(m, 0) == Some(Health::Unreachable)))
+            .expect("it is seen");
+        assert!(took <= stretched.heartbeat * 3 + Duration::from_millis(250), "seed {seed}: {took:?}");
+    }
+}

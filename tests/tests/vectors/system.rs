@@ -1,6 +1,6 @@
 //! What nodes say above the transport: records, commands, the bodies of calls.
 
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signer, SigningKey};
 use meshground_node::{
     WallTime,
     admin::{

@@ -222,6 +222,19 @@ impl Node {
         let many = (waiting + self.dials.len()) * MANY_DIALS > peers;
         let liveness = &self.config.liveness;
         self.pace = if many { liveness.for_peers_being_dialed(peers) } else { liveness.for_peers(peers) };
+        // Not at every little change: as many as there are dials, of as many peers each, are too many.
+        if std::mem::replace(&mut self.dials_many, many) && !many {
+            self.hasten_pings();
+        }
+    }
+
+    /// The next look at each peer was to be at a slower pace, by which it is judged until then.
+    fn hasten_pings(&mut self) {
+        for (id, peer) in &mut self.peers {
+            let jitter = f64::from(self.rng.next_u32()) / f64::from(u32::MAX);
+            peer.liveness.hasten(self.clock, &self.pace, jitter);
+            self.timers.set(Timer::Peer(*id), peer.liveness.next_check(&self.pace));
+        }
     }
 
     fn new_connection(&self, now: Instant, peer: NodeId, connection_id: u64) -> Connection {
