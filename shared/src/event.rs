@@ -81,7 +81,12 @@ pub enum EventKind {
         /// Its Noise static public key.
         public_key: PublicKey,
     },
-    /// `node` is down.
+    /// `node` is on its way out: its daemons stop, then it says goodbye to its peers.
+    NodeLeaving {
+        /// How it will have gone.
+        reason: StopReason,
+    },
+    /// `node` is down: its socket is closed, and nothing runs on it.
     NodeStopped {
         /// How it went.
         reason: StopReason,

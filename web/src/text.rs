@@ -52,6 +52,7 @@ pub(crate) fn tone(kind: &EventKind) -> Tone {
         EventKind::ClusterFailed { .. } | EventKind::CallFinished { outcome: CallOutcome::Error(_), .. } => {
             Tone::Bad
         }
+        EventKind::NodeLeaving { .. } => Tone::Plain,
         EventKind::NodeStopped { reason } => match reason {
             StopReason::Crash => Tone::Bad,
             StopReason::Shutdown | StopReason::Replaced => Tone::Plain,
@@ -108,6 +109,10 @@ pub(crate) fn sentence(event: &Event, names: &Names) -> String {
         EventKind::ClusterStopping => "The cluster is shutting down".to_owned(),
         EventKind::ClusterStopped => "The cluster has shut down".to_owned(),
         EventKind::NodeStarted { address, .. } => format!("{who} is up on {address}"),
+        EventKind::NodeLeaving { reason: StopReason::Replaced } => {
+            format!("{who} stops its daemons, to make way for another identity")
+        }
+        EventKind::NodeLeaving { .. } => format!("{who} stops its daemons, to leave"),
         EventKind::NodeStopped { reason: StopReason::Shutdown } => format!("{who} said goodbye and left"),
         EventKind::NodeStopped { reason: StopReason::Crash } => format!("{who} crashed without a word"),
         EventKind::NodeStopped { reason: StopReason::Replaced } => {

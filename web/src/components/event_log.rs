@@ -174,6 +174,7 @@ fn kind(kind: &EventKind) -> &'static str {
         EventKind::ClusterStopped => "cluster_stopped",
         EventKind::NodeStarted { .. } => "node_started",
         EventKind::TopologyChanged { .. } => "topology_changed",
+        EventKind::NodeLeaving { .. } => "node_leaving",
         EventKind::NodeStopped { .. } => "node_stopped",
         EventKind::NodePaused => "node_paused",
         EventKind::NodeResumed => "node_resumed",

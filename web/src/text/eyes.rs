@@ -29,6 +29,7 @@ pub(crate) fn difference(difference: &Difference, names: &Names) -> String {
             let does = match state {
                 NodeState::Crashed => "has crashed",
                 NodeState::Paused => "is paused",
+                NodeState::Leaving => "is leaving",
                 NodeState::Running => "runs",
             };
             format!("It still finds {} {}, which {does}", names.name(peer), health(verdict))
@@ -95,7 +96,7 @@ fn service((state, cordoned): (Maintenance, bool)) -> String {
 /// Why what is shown does not go on.
 pub(crate) fn standstill(state: NodeState) -> Option<&'static str> {
     match state {
-        NodeState::Running => None,
+        NodeState::Running | NodeState::Leaving => None,
         NodeState::Paused => Some("It is paused and silent: this is what it saw when it stood still."),
         NodeState::Crashed => Some("It has crashed: this is the last it saw."),
     }
