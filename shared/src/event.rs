@@ -201,6 +201,12 @@ pub enum EventKind {
         /// Whom, by id.
         avoided: Vec<AvoidedNode>,
     },
+    /// On `node`, where decisions are only written down, there was no room for one: those from here on are lost until there
+    /// is. It changes nothing in the snapshot.
+    DecisionsLost {
+        /// How many it has lost so far.
+        dropped: u64,
+    },
     /// `node` decided on a signed command.
     AdminDecided {
         /// What, and how.

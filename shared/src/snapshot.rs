@@ -288,6 +288,7 @@ impl Snapshot {
             }
             EventKind::DatagramRejected { .. }
             | EventKind::DaemonLog { .. }
+            | EventKind::DecisionsLost { .. }
             | EventKind::CallFinished { .. } => {}
             EventKind::GroupChanged { group } => {
                 self.groups.insert(group.id, group.clone());

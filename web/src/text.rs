@@ -72,6 +72,7 @@ pub(crate) fn tone(kind: &EventKind) -> Tone {
         | EventKind::FaultChanged { fault: Some(_), .. }
         | EventKind::FreezeChanged { remaining_ms: Some(_) }
         | EventKind::AvoidChanged { .. }
+        | EventKind::DecisionsLost { .. }
         | EventKind::DatagramRejected { .. } => Tone::Warn,
         EventKind::ClusterBooting { .. }
         | EventKind::TopologyChanged { .. }
@@ -173,6 +174,9 @@ pub(crate) fn sentence(event: &Event, names: &Names) -> String {
             format!("{who} is frozen for at most {}", lasting(*ms))
         }
         EventKind::AvoidChanged { avoided } => admin::avoids(&who, avoided, names),
+        EventKind::DecisionsLost { dropped } => {
+            format!("{who} only writes down what it decides, and has lost {} so far", thousands(*dropped, "decision"))
+        }
         EventKind::AdminDecided { entry } => admin::decided(&who, entry, names),
         EventKind::CallFinished { peer, method, outcome, took_us, request_bytes, response_bytes } => {
             let sizes = (*request_bytes, *response_bytes);

@@ -193,6 +193,7 @@ fn kind(kind: &EventKind) -> &'static str {
         EventKind::MaintenanceChanged { .. } => "maintenance_changed",
         EventKind::FreezeChanged { .. } => "freeze_changed",
         EventKind::AvoidChanged { .. } => "avoid_changed",
+        EventKind::DecisionsLost { .. } => "decisions_lost",
         EventKind::AdminDecided { .. } => "admin_decided",
         EventKind::CallFinished { .. } => "call_finished",
     }
