@@ -175,7 +175,8 @@ pub(crate) fn sentence(event: &Event, names: &Names) -> String {
         }
         EventKind::AvoidChanged { avoided } => admin::avoids(&who, avoided, names),
         EventKind::DecisionsLost { dropped } => {
-            format!("{who} only writes down what it decides, and has lost {} so far", thousands(*dropped, "decision"))
+            let lost = count(u32::try_from(*dropped).unwrap_or(u32::MAX), "decision");
+            format!("{who} only writes down what it decides, and has lost {lost} so far")
         }
         EventKind::AdminDecided { entry } => admin::decided(&who, entry, names),
         EventKind::CallFinished { peer, method, outcome, took_us, request_bytes, response_bytes } => {

@@ -523,6 +523,9 @@ impl MeshOs {
             let state = PeerState { health: Some(peer.health), rtt: peer.rtt, ..PeerState::default() };
             peers.insert(peer.id, state);
         }
+        for (id, peer) in &mut peers {
+            peer.tags = node.capabilities().get(*id).map(Capabilities::shared_tags).unwrap_or_default();
+        }
         if let Some(verdicts) = probes.verdicts() {
             for (id, peer) in peers.iter_mut().filter(|(_, peer)| peer.health.is_some()) {
                 peer.health = verdicts.get(id).copied().or(peer.health);
@@ -548,6 +551,8 @@ impl MeshOs {
             drain_remaining: service.drain_remaining(now.instant),
             freeze_remaining: self.oversight.frozen_until.map(|until| until.saturating_since(now.instant)),
             resources: probes.resources,
+            load: self.load_of(self.local),
+            tags: self.announced.shared_tags(),
             actions: actions.to_vec(),
             failures: failures.to_vec(),
             log: self.oversight.log.shared(),

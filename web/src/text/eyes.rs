@@ -121,11 +121,11 @@ fn many(how_many: usize, noun: &str) -> String {
     }
 }
 
-/// `Processor 12 %, memory 40 %`: how busy, and how full.
+/// `Processor 12 %, memory 40 %, load 31 %`: how busy, how full, and how busy with its daemons besides.
 pub(crate) fn machine(view: &NodeView) -> String {
-    let percent = |thousandths: u16| thousandths / 10;
-    let (cpu, memory) = (percent(view.resources.cpu), percent(view.resources.memory));
-    format!("Processor {cpu} %, memory {memory} %")
+    let percent = |thousandths: u32| thousandths / 10;
+    let (cpu, memory) = (percent(view.resources.cpu.into()), percent(view.resources.memory.into()));
+    format!("Processor {cpu} %, memory {memory} %, load {} %", percent(view.load))
 }
 
 #[cfg(test)]
