@@ -81,7 +81,12 @@ pub enum EventKind {
         /// Its Noise static public key.
         public_key: PublicKey,
     },
-    /// `node` is down.
+    /// `node` is on its way out: its daemons stop, then it says goodbye to its peers.
+    NodeLeaving {
+        /// How it will have gone.
+        reason: StopReason,
+    },
+    /// `node` is down: its socket is closed, and nothing runs on it.
     NodeStopped {
         /// How it went.
         reason: StopReason,
@@ -195,6 +200,12 @@ pub enum EventKind {
     AvoidChanged {
         /// Whom, by id.
         avoided: Vec<AvoidedNode>,
+    },
+    /// On `node`, where decisions are only written down, there was no room for one: those from here on are lost until there
+    /// is. It changes nothing in the snapshot.
+    DecisionsLost {
+        /// How many it has lost so far.
+        dropped: u64,
     },
     /// `node` decided on a signed command.
     AdminDecided {

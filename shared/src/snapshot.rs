@@ -39,7 +39,7 @@ pub struct Snapshot {
     /// Which members are to hold sessions with each other.
     #[serde(default)]
     pub topology: Topology,
-    /// The members, by id. A crashed node stays one; a shut down one does not.
+    /// The members, and whoever is on its way out, by id. A crashed node stays a member; a shut down one does not.
     pub nodes: BTreeMap<NodeId, NodeSnapshot>,
     /// The groups, by id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -133,6 +133,7 @@ impl NodeSnapshot {
     /// Folds one event of its own.
     fn apply(&mut self, event: &Event) {
         match &event.kind {
+            EventKind::NodeLeaving { .. } => self.state = NodeState::Leaving,
             EventKind::NodePaused => self.state = NodeState::Paused,
             EventKind::NodeResumed => self.state = NodeState::Running,
             EventKind::FaultChanged { peer, fault: Some(fault) } => {
@@ -197,7 +198,7 @@ impl NodeSnapshot {
     }
 }
 
-/// Whether a member runs.
+/// Whether a node runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
@@ -207,6 +208,8 @@ pub enum NodeState {
     Paused,
     /// It vanished and may be restarted.
     Crashed,
+    /// It is on its way out and no member any more: its daemons stop, then it says goodbye.
+    Leaving,
 }
 
 /// A peer through the eyes of the node that holds the session.
@@ -285,6 +288,7 @@ impl Snapshot {
             }
             EventKind::DatagramRejected { .. }
             | EventKind::DaemonLog { .. }
+            | EventKind::DecisionsLost { .. }
             | EventKind::CallFinished { .. } => {}
             EventKind::GroupChanged { group } => {
                 self.groups.insert(group.id, group.clone());
@@ -295,6 +299,7 @@ impl Snapshot {
             EventKind::MigrationChanged { migration } => self.apply_migration(migration, event.at_us),
             EventKind::NodeStarted { .. }
             | EventKind::NodeStopped { .. }
+            | EventKind::NodeLeaving { .. }
             | EventKind::NodePaused
             | EventKind::NodeResumed
             | EventKind::FaultChanged { .. }
@@ -410,7 +415,7 @@ impl Snapshot {
     /// ends, which see each other Healthy. Sessions beyond those, also with someone who is no
     /// member any more because a leave was lost, do not count.
     pub fn is_converged(&self) -> bool {
-        if self.nodes.values().any(|node| node.state != NodeState::Running) {
+        if self.members().any(|(_, node)| node.state != NodeState::Running) {
             return false;
         }
         let sees = |one: &NodeId, other: &NodeId| {
@@ -424,14 +429,20 @@ impl Snapshot {
         })
     }
 
+    /// The members: without those that are on their way out.
+    pub fn members(&self) -> impl Iterator<Item = (NodeId, &NodeSnapshot)> {
+        let members = self.nodes.iter().filter(|(_, node)| node.state != NodeState::Leaving);
+        members.map(|(&id, node)| (id, node))
+    }
+
     /// The links that the topology names, by the members' indexes.
     pub fn links(&self) -> Links {
-        self.topology.links(self.nodes.values().map(|node| node.index as usize))
+        self.topology.links(self.members().map(|(_, node)| node.index as usize))
     }
 
     /// The members' ids, by index.
     pub fn ids(&self) -> BTreeMap<usize, NodeId> {
-        self.nodes.iter().map(|(&id, node)| (node.index as usize, id)).collect()
+        self.members().map(|(id, node)| (node.index as usize, id)).collect()
     }
 
     /// Every fault there is, in order of its ends' ids.

@@ -35,6 +35,11 @@ pub struct NodeView {
     pub freeze_remaining_ms: Option<u64>,
     /// How its machine does.
     pub resources: ResourcesView,
+    /// How busy it is for placement, in thousandths: what its daemons say of themselves, added up, a little for each, and for
+    /// its processor; more than 1,000 when many are busy.
+    pub load: u32,
+    /// What it announces that it can do, sorted: its own tags and those of its daemons.
+    pub tags: Vec<String>,
     /// What runs on it, by id.
     pub daemons: BTreeMap<DaemonId, OwnDaemon>,
     /// The other nodes it knows.
@@ -97,6 +102,10 @@ pub struct PeerSeen {
     pub cordoned: bool,
     /// How its machine does, as it says.
     pub resources: ResourcesView,
+    /// How busy it is for placement, by what it says; as [`NodeView::load`].
+    pub load: u32,
+    /// What it announces that it can do, sorted.
+    pub tags: Vec<String>,
     /// The kinds of daemons it can make, as it says.
     pub kinds: Vec<String>,
     /// What runs on it, as it says.

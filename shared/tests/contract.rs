@@ -156,6 +156,20 @@ fn a_crashed_node_stays_a_member_without_sessions_and_a_shut_down_one_goes() {
 }
 
 #[test]
+fn a_node_on_its_way_out_is_shown_until_it_is_gone_but_is_no_member_any_more() {
+    let mut snapshot = two_nodes();
+    let leaving = EventKind::NodeLeaving { reason: StopReason::Shutdown };
+    let json = serde_json::to_value(event(5, B, leaving.clone())).unwrap();
+    assert_eq!((&json["kind"], &json["reason"]), (&json!("node_leaving"), &json!("shutdown")));
+    snapshot.apply(&event(5, B, leaving));
+    assert_eq!(serde_json::to_value(&snapshot).unwrap()["nodes"]["0000000000000002"]["state"], "leaving");
+    assert_eq!(snapshot.members().map(|(id, _)| id).collect::<Vec<_>>(), [A]);
+    assert!(snapshot.is_converged() && snapshot.ids().len() == 1 && snapshot.links().iter().next().is_none());
+    snapshot.apply(&event(6, B, EventKind::NodeStopped { reason: StopReason::Shutdown }));
+    assert_eq!(snapshot.nodes.len(), 1);
+}
+
+#[test]
 fn what_was_on_its_way_from_a_node_that_goes_down_came_to_nothing() {
     let mut snapshot = two_nodes();
     let moving = |id, source, phase| MigrationView {

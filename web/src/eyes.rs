@@ -188,6 +188,10 @@ fn of_peer(
     node: &NodeSnapshot,
     own: Option<&NodeSnapshot>,
 ) -> Option<Difference> {
+    if node.state == NodeState::Leaving {
+        // Whether one has heard of that already makes no difference.
+        return None;
+    }
     let up = node.state == NodeState::Running;
     let Some(seen) = view.peers.get(&peer) else {
         // Who is down is forgotten by and by, and rightly.
@@ -214,7 +218,8 @@ fn of_peer(
 
 fn of_service(id: NodeId, seen: (Maintenance, bool), node: &NodeSnapshot) -> Option<Difference> {
     let is = (node.maintenance, node.cordoned);
-    (node.state != NodeState::Crashed && seen != is).then_some(Difference::Service { node: id, seen, is })
+    let serves = matches!(node.state, NodeState::Running | NodeState::Paused);
+    (serves && seen != is).then_some(Difference::Service { node: id, seen, is })
 }
 
 fn seen_daemons(view: &NodeView) -> BTreeMap<(DaemonId, NodeId), Lifecycle> {
@@ -375,6 +380,17 @@ mod tests {
             [],
             "of one that is paused there is nothing to hear"
         );
+    }
+
+    #[test]
+    fn of_one_that_is_leaving_nothing_is_seen_otherwise() {
+        let (mut view, mut truth) = calm();
+        node(&mut truth, C).state = NodeState::Leaving;
+        for verdict in [Some(Health::Healthy), Some(Health::Suspect), None] {
+            peer(&mut view, C).health = verdict;
+            peer(&mut view, C).cordoned = true;
+            assert_eq!(Seen::new(view.clone(), &truth).differences, []);
+        }
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub(crate) fn tone(kind: &EventKind) -> Tone {
         EventKind::ClusterFailed { .. } | EventKind::CallFinished { outcome: CallOutcome::Error(_), .. } => {
             Tone::Bad
         }
+        EventKind::NodeLeaving { .. } => Tone::Plain,
         EventKind::NodeStopped { reason } => match reason {
             StopReason::Crash => Tone::Bad,
             StopReason::Shutdown | StopReason::Replaced => Tone::Plain,
@@ -71,6 +72,7 @@ pub(crate) fn tone(kind: &EventKind) -> Tone {
         | EventKind::FaultChanged { fault: Some(_), .. }
         | EventKind::FreezeChanged { remaining_ms: Some(_) }
         | EventKind::AvoidChanged { .. }
+        | EventKind::DecisionsLost { .. }
         | EventKind::DatagramRejected { .. } => Tone::Warn,
         EventKind::ClusterBooting { .. }
         | EventKind::TopologyChanged { .. }
@@ -108,6 +110,10 @@ pub(crate) fn sentence(event: &Event, names: &Names) -> String {
         EventKind::ClusterStopping => "The cluster is shutting down".to_owned(),
         EventKind::ClusterStopped => "The cluster has shut down".to_owned(),
         EventKind::NodeStarted { address, .. } => format!("{who} is up on {address}"),
+        EventKind::NodeLeaving { reason: StopReason::Replaced } => {
+            format!("{who} stops its daemons, to make way for another identity")
+        }
+        EventKind::NodeLeaving { .. } => format!("{who} stops its daemons, to leave"),
         EventKind::NodeStopped { reason: StopReason::Shutdown } => format!("{who} said goodbye and left"),
         EventKind::NodeStopped { reason: StopReason::Crash } => format!("{who} crashed without a word"),
         EventKind::NodeStopped { reason: StopReason::Replaced } => {
@@ -168,6 +174,10 @@ pub(crate) fn sentence(event: &Event, names: &Names) -> String {
             format!("{who} is frozen for at most {}", lasting(*ms))
         }
         EventKind::AvoidChanged { avoided } => admin::avoids(&who, avoided, names),
+        EventKind::DecisionsLost { dropped } => {
+            let lost = count(u32::try_from(*dropped).unwrap_or(u32::MAX), "decision");
+            format!("{who} only writes down what it decides, and has lost {lost} so far")
+        }
         EventKind::AdminDecided { entry } => admin::decided(&who, entry, names),
         EventKind::CallFinished { peer, method, outcome, took_us, request_bytes, response_bytes } => {
             let sizes = (*request_bytes, *response_bytes);

@@ -114,17 +114,23 @@ impl<'a> Attempt<'a> {
                     });
                 }
             }
-            if state.phase == Phase::Up {
-                shared.log.append(None, cause, EventKind::ClusterFailed { reason: reason.to_owned() });
-            }
             match kind {
-                // Nothing is left to stop, and there is nothing more to say about it.
-                Kind::Boot => state.phase = Phase::Stopped,
-                Kind::Rewiring(former) if state.phase == Phase::Up => {
-                    state.topology = former;
-                    shared.log.append(None, cause, EventKind::TopologyChanged { topology: former });
+                _ if state.phase != Phase::Up => {}
+                // Said when the last of it is down.
+                Kind::Boot => {
+                    state.failed = Some(reason.to_owned());
+                    state.phase = Phase::Stopping { cause };
+                    shared.stop_if_over(state);
                 }
-                Kind::Addition | Kind::Restart | Kind::Rewiring(_) => {}
+                _ => {
+                    shared.log.append(None, cause, EventKind::ClusterFailed { reason: reason.to_owned() });
+                }
+            }
+            if let Kind::Rewiring(former) = kind
+                && state.phase == Phase::Up
+            {
+                state.topology = former;
+                shared.log.append(None, cause, EventKind::TopologyChanged { topology: former });
             }
             let wiring = (state.phase == Phase::Up).then(|| {
                 // What had been made is not wanted, and what may have been dropped for it is.

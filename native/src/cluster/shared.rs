@@ -22,7 +22,7 @@ use super::{
     ClusterConfig,
     causes::subject,
     factories::Factories,
-    state::{Member, Phase, State},
+    state::{Leaving, Member, Phase, State},
 };
 use crate::{driver::Observer, log::EventLog, mesh::Mesh};
 
@@ -151,18 +151,16 @@ impl Shared {
 
     // Ends.
 
-    /// Takes a member that is up out of the cluster, and says so in the log. The caller then ends its task, and wires the
-    /// others.
+    /// Takes a member that is up out of the cluster, and says in the log that it is on its way out. The caller then ends
+    /// its task, and wires the others.
     pub(super) fn log_shutdown(
         &self,
         state: &mut State,
         index: usize,
         cause: Option<CommandId>,
     ) -> Option<Mesh> {
-        let id = state.members.get(&index)?.node.node_id();
-        self.log.append(Some(id), cause, EventKind::NodeStopped { reason: StopReason::Shutdown });
         state.faults.retain(|&(from, to), _| from != index && to != index);
-        take_out(state, index, cause)
+        self.take_out(state, index, StopReason::Shutdown, cause)
     }
 
     /// Takes a member out whose place is for another identity, and says so in the log. The caller then ends its task, if
@@ -173,9 +171,34 @@ impl Shared {
         index: usize,
         cause: Option<CommandId>,
     ) -> Option<Mesh> {
+        self.take_out(state, index, StopReason::Replaced, cause)
+    }
+
+    /// Takes a member out. One whose task is there stays known until that is gone.
+    fn take_out(
+        &self,
+        state: &mut State,
+        index: usize,
+        reason: StopReason,
+        cause: Option<CommandId>,
+    ) -> Option<Mesh> {
         let id = state.members.get(&index)?.node.node_id();
-        self.log.append(Some(id), cause, EventKind::NodeStopped { reason: StopReason::Replaced });
-        take_out(state, index, cause)
+        state.causes.disturbed(id, cause);
+        let member = state.remove(index)?;
+        let mesh = member.node.mesh.clone();
+        if member.is_up() {
+            self.see_off(state, &member, reason, cause);
+        } else {
+            self.log.append(Some(id), cause, EventKind::NodeStopped { reason });
+        }
+        Some(mesh)
+    }
+
+    /// One that was a member is on its way out.
+    fn see_off(&self, state: &mut State, former: &Member, reason: StopReason, cause: Option<CommandId>) {
+        let Member { node, run, .. } = former;
+        self.log.append(Some(node.node_id()), cause, EventKind::NodeLeaving { reason });
+        state.leaving.insert((node.index, *run), Leaving { mesh: node.mesh.clone(), reason, cause });
     }
 
     /// Marks a member that is up as crashed, and says so in the log. The caller then ends its task.
@@ -203,37 +226,34 @@ impl Shared {
             state.phase = Phase::Stopping { cause };
             state.causes.changed(cause);
             self.log.append(None, cause, EventKind::ClusterStopping);
-            let reason = if leave { StopReason::Shutdown } else { StopReason::Crash };
-            for member in state.up() {
-                self.log.append(Some(member.node.node_id()), cause, EventKind::NodeStopped { reason });
+            let members = state.remove_all();
+            for member in members.iter().filter(|member| member.is_up()) {
+                if leave {
+                    self.see_off(state, member, StopReason::Shutdown, cause);
+                } else {
+                    let stopped = EventKind::NodeStopped { reason: StopReason::Crash };
+                    self.log.append(Some(member.node.node_id()), cause, stopped);
+                }
             }
-            state.stopping = state.remove_all().into_iter().map(|member| member.node.mesh).collect();
+            state.stopping = members.into_iter().map(|member| member.node.mesh).collect();
             self.stop_if_over(state);
             state.stopping.clone()
         })
     }
 
-    /// Says that the cluster has stopped once its last task is gone.
-    fn stop_if_over(&self, state: &mut State) {
+    /// Says that the cluster has stopped, or why it did not come about, once its last task is gone.
+    pub(super) fn stop_if_over(&self, state: &mut State) {
         if let Phase::Stopping { cause } = state.phase
             && state.tasks == 0
         {
             state.phase = Phase::Stopped;
-            self.log.append(None, cause, EventKind::ClusterStopped);
+            let end = match state.failed.take() {
+                Some(reason) => EventKind::ClusterFailed { reason },
+                None => EventKind::ClusterStopped,
+            };
+            self.log.append(None, cause, end);
         }
     }
-}
-
-/// Takes a member out. One whose task is there stays known until that is gone.
-fn take_out(state: &mut State, index: usize, cause: Option<CommandId>) -> Option<Mesh> {
-    let member = state.members.get(&index)?;
-    let (id, was_up) = (member.node.node_id(), member.is_up());
-    state.causes.disturbed(id, cause);
-    let Member { node, run, .. } = state.remove(index)?;
-    if was_up {
-        state.leaving.insert((index, run), node.mesh.clone());
-    }
-    Some(node.mesh)
 }
 
 /// Whether `snapshot` shows that the node `holder` sees `peer` Healthy where it runs now.
@@ -381,13 +401,9 @@ impl Observer for Listener {
     fn happened(&mut self, kind: EventKind, cause: Option<CommandId>) {
         let Self { shared, id, index, run } = self;
         let mut state = shared.state();
-        let is_leaving = match state.phase {
-            Phase::Up => state.leaving.contains_key(&(*index, *run)),
-            Phase::Stopping { .. } => {
-                matches!(kind, EventKind::DaemonGone { .. } | EventKind::DaemonLog { .. })
-            }
-            Phase::Stopped => false,
-        };
+        // Of groups there is nothing to say any more when the whole cluster goes.
+        let is_leaving = state.leaving.contains_key(&(*index, *run))
+            && (state.phase == Phase::Up || !matches!(kind, EventKind::GroupChanged { .. }));
         if is_leaving || state.is_current(*index, *run) {
             let known = shared.log.with_snapshot(|snapshot| {
                 let daemon = subject(&kind)?;
@@ -421,15 +437,19 @@ impl Observer for Listener {
 }
 
 impl Drop for Listener {
-    /// The task is gone. If nobody had told it to go, that was a crash.
+    /// The task is gone, and the socket closed. If nobody had told it to go, that was a crash.
     fn drop(&mut self) {
         let left = self.shared.change(|state| {
             if state.is_current(self.index, self.run) {
                 self.shared.log_crash(state, self.index, None);
             }
+            let left = state.leaving.remove(&(self.index, self.run));
+            if let Some(&Leaving { reason, cause, .. }) = left.as_ref() {
+                self.shared.log.append(Some(self.id), cause, EventKind::NodeStopped { reason });
+            }
             state.tasks -= 1;
             self.shared.stop_if_over(state);
-            state.leaving.remove(&(self.index, self.run))
+            left
         });
         // Not under the lock: it may be the last handle, which aborts the task.
         drop(left);

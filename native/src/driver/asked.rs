@@ -20,7 +20,7 @@ pub(crate) trait Observer: Send {
     fn observe(&mut self, events: &[NodeEvent]);
     /// Something happened in the system beside the node; `cause` is the command behind it, if that is known.
     fn happened(&mut self, kind: EventKind, cause: Option<CommandId>);
-    /// The node is about to announce its leave; what is observed after this is only that.
+    /// The node is to leave: from here on its daemons stop, and then it announces its leave.
     fn leaving(&mut self);
     /// The node stands still from here on.
     fn paused(&mut self);

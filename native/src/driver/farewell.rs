@@ -13,9 +13,6 @@ const FAREWELL: Duration = Duration::from_millis(500);
 impl Driver {
     /// Sends what callers had handed over, then takes leave.
     pub(super) async fn say_farewell(&mut self) {
-        if let Some(observer) = &mut self.observer {
-            observer.leaving();
-        }
         let end = Instant::now() + FAREWELL;
         let _ = timeout_at(end, self.drain(|node| node.queued() == 0)).await;
         self.node.leave(now());

@@ -181,9 +181,13 @@ impl Driver {
 
     /// Runs until told to leave, abandoned or aborted.
     pub(crate) async fn run(mut self) {
-        if let End::Leave = self.serve().await
-            && let End::Leave = self.stop_daemons().await
-        {
+        if let End::Abandoned = self.serve().await {
+            return;
+        }
+        if let Some(observer) = &mut self.observer {
+            observer.leaving();
+        }
+        if let End::Leave = self.stop_daemons().await {
             self.say_farewell().await;
         }
     }

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use meshground_node::{DaemonId, Instant, JobDone, MeshOs, Node, NodeEvent, OsEvent, Settlement, Ticket};
-use meshground_shared::CommandId;
+use meshground_shared::{CommandId, EventKind};
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
@@ -118,6 +118,11 @@ impl System {
                 OsEvent::Happened { kind, cause } => {
                     if let Some(observer) = &mut observer {
                         observer.happened(kind, cause);
+                    }
+                }
+                OsEvent::DecisionsLost { dropped } => {
+                    if let Some(observer) = &mut observer {
+                        observer.happened(EventKind::DecisionsLost { dropped }, None);
                     }
                 }
                 OsEvent::Settled { ticket, outcome } => {

@@ -70,6 +70,7 @@ pub(crate) fn wrong_state(node: NodeId, state: NodeState) -> RpcError {
     let (is, hint) = match state {
         NodeState::Crashed => ("has crashed", "Start it again with node.restart."),
         NodeState::Paused => ("is paused", "Let it go on with node.resume."),
+        NodeState::Leaving => ("is on its way out", "The members are in the result of cluster.snapshot."),
         NodeState::Running => ("runs", "Look at it with cluster.snapshot, then retry."),
     };
     RpcError::new(ErrorCode::WrongState, format!("node {node} {is}, which rules this out"), hint)

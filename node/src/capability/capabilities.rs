@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     str,
+    sync::Arc,
 };
 
 use crate::record::{MAX_BODY, RecordError};
@@ -13,7 +14,8 @@ use crate::record::{MAX_BODY, RecordError};
 /// keys of 1 to 64 bytes and values of up to 256, and at most 16 KiB as it travels.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Capabilities {
-    tags: BTreeSet<String>,
+    /// Shared with whoever looks at them.
+    tags: Arc<BTreeSet<String>>,
     metadata: BTreeMap<String, String>,
 }
 
@@ -95,7 +97,7 @@ impl Capabilities {
             return Err(CapabilityError::TooManyTags);
         }
         self.check_size(1 + tag.len())?;
-        self.tags.insert(tag);
+        Arc::make_mut(&mut self.tags).insert(tag);
         Ok(())
     }
 
@@ -129,6 +131,11 @@ impl Capabilities {
         self.tags.contains(tag)
     }
 
+    /// The tags, to share.
+    pub(crate) fn shared_tags(&self) -> Arc<BTreeSet<String>> {
+        Arc::clone(&self.tags)
+    }
+
     /// The tags, sorted.
     pub fn tags(&self) -> impl Iterator<Item = &str> {
         self.tags.iter().map(String::as_str)
@@ -160,7 +167,7 @@ impl Capabilities {
         let byte = |len: usize| u8::try_from(len).expect("bounded well below 256");
         let mut out = Vec::with_capacity(self.encoded_len());
         out.push(byte(self.tags.len()));
-        for tag in &self.tags {
+        for tag in &*self.tags {
             out.push(byte(tag.len()));
             out.extend_from_slice(tag.as_bytes());
         }

@@ -53,6 +53,7 @@ impl MeshOs {
     fn announce_all(&mut self, now: Now, node: &mut Node, all: Capabilities) {
         node.announce(now, all.clone());
         self.announced = all;
+        self.oversight.touch();
         self.groups.wake();
     }
 

@@ -281,6 +281,7 @@ impl MeshOs {
                 self.learn_incarnations(now.instant, *who);
             }
             NodeEvent::CapabilitiesChanged { .. } | NodeEvent::CapabilitiesExpired { .. } => {
+                self.oversight.touch();
                 self.groups.wake();
             }
             NodeEvent::Said { node: who, topic: Topic::Groups, body } => self.hear_groups(now, *who, body),

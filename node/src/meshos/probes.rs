@@ -109,7 +109,19 @@ fn isolated<T>(panics: &mut u64, ask: impl FnOnce() -> T) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
     use super::*;
+    use crate::{
+        meshos::{
+            MeshOsConfig,
+            testing::{alone, at},
+        },
+        time::Now,
+    };
 
     struct Panicking;
 
@@ -126,5 +138,37 @@ mod tests {
         probes.poll(Vec::new);
         probes.poll(Vec::new);
         assert_eq!((probes.panics, probes.resources), (2, Resources { cpu: 1, memory: 2 }));
+    }
+
+    /// Counts how often it is asked.
+    struct Counting(Arc<AtomicUsize>);
+
+    impl InventoryProbe for Counting {
+        fn resources(&mut self) -> Resources {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Resources::default()
+        }
+    }
+
+    #[test]
+    fn turns_of_the_loop_that_were_missed_are_not_made_up_for() {
+        let (mut os, mut node) = alone();
+        let asked = Arc::new(AtomicUsize::new(0));
+        os.install_inventory_probe(Box::new(Counting(Arc::clone(&asked))));
+        let mut run = |now: Now| {
+            let before = asked.load(Ordering::Relaxed);
+            // It is called as long as it says that it wants to be.
+            for _ in 0..1_000 {
+                os.handle_timeout(now, &mut node);
+                if os.poll_timeout().is_none_or(|due| due > now.instant) {
+                    break;
+                }
+            }
+            asked.load(Ordering::Relaxed) - before
+        };
+        assert_eq!(run(at(1)), 1);
+        assert_eq!(run(at(11)), 1, "it stood still for a hundred turns");
+        let next = Now { instant: at(11).instant + MeshOsConfig::default().tick_interval, ..at(11) };
+        assert_eq!(run(next), 1, "and from there on goes on as before");
     }
 }

@@ -10,6 +10,7 @@ use super::{
     snapshot::{MeshOsSnapshot, PeerState},
 };
 use crate::{
+    capability::Capabilities,
     node::Node,
     time::{Instant, Now},
 };
@@ -127,6 +128,9 @@ impl MeshOs {
             let state = PeerState { health: Some(peer.health), rtt: peer.rtt, ..PeerState::default() };
             peers.insert(peer.id, state);
         }
+        for (id, peer) in &mut peers {
+            peer.tags = node.capabilities().get(*id).map(Capabilities::shared_tags).unwrap_or_default();
+        }
         if let Some(verdicts) = probes.verdicts() {
             for (id, peer) in peers.iter_mut().filter(|(_, peer)| peer.health.is_some()) {
                 peer.health = verdicts.get(id).copied().or(peer.health);
@@ -152,6 +156,8 @@ impl MeshOs {
             drain_remaining: service.drain_remaining(now.instant),
             freeze_remaining: self.oversight.frozen_until.map(|until| until.saturating_since(now.instant)),
             resources: probes.resources,
+            load: self.load_of(self.local),
+            tags: self.announced.shared_tags(),
             actions: actions.to_vec(),
             failures: failures.to_vec(),
             log: self.oversight.log.shared(),

@@ -1,7 +1,7 @@
 //! The system through one node's eyes, at one moment.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -54,6 +54,11 @@ pub struct MeshOsSnapshot {
     pub freeze_remaining: Option<Duration>,
     /// How its machine does.
     pub resources: Resources,
+    /// How busy it is for placement, in thousandths: what its daemons say of themselves, added up, a little for each, and for
+    /// its processor; more than 1,000 when many are busy.
+    pub load: u32,
+    /// What it announces that it can do: its own tags and those of its daemons.
+    pub tags: Arc<BTreeSet<String>>,
     /// What it decided of its own accord, and what commands had it do to groups and its state of service, the latest last;
     /// the last 64. Whether what it decides is done, [`Dispatch`](super::Dispatch) says.
     pub actions: Vec<ActionRecord>,
@@ -98,6 +103,10 @@ pub struct PeerState {
     pub cordoned: bool,
     /// How its machine does, as it says.
     pub resources: Resources,
+    /// How busy it is for placement, by what it says; as [`MeshOsSnapshot::load`].
+    pub load: u32,
+    /// What it announces that it can do; shared likewise.
+    pub tags: Arc<BTreeSet<String>>,
     /// What runs on it, as it says. All snapshots until it says something else share this.
     pub daemons: Arc<BTreeMap<DaemonId, StatedDaemon>>,
     /// What is on its way from it, as it says; shared likewise.
@@ -125,6 +134,8 @@ impl MeshOsSnapshot {
             drain_remaining: None,
             freeze_remaining: None,
             resources: Resources::default(),
+            load: 0,
+            tags: Arc::default(),
             actions: Vec::new(),
             decisions_lost: 0,
             failures: Vec::new(),
@@ -146,6 +157,7 @@ impl MeshOsSnapshot {
             (it.maintenance, it.cordoned, it.drain_remaining.is_some(), it.freeze_remaining.is_some())
         };
         facts(self) == facts(other)
+            && self.tags == other.tags
             && alike(&self.daemons, &other.daemons, |a, b| {
                 DaemonView { saturation: b.saturation, processed: b.processed, ..a.clone() } == *b
             })
@@ -189,6 +201,7 @@ impl PeerState {
             && self.version == other.version
             && self.daemons == other.daemons
             && self.kinds == other.kinds
+            && self.tags == other.tags
     }
 
     /// A node, as it says it is.
@@ -199,6 +212,7 @@ impl PeerState {
             maintenance: inventory.maintenance,
             cordoned: inventory.cordoned,
             resources: Resources { cpu: inventory.cpu, memory: inventory.memory },
+            load: inventory.load(),
             daemons: Arc::clone(daemons),
             moving: Arc::clone(moving),
             kinds: inventory.kinds.shared(),

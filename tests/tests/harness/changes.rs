@@ -82,10 +82,12 @@ async fn a_node_that_is_shut_down_is_gone_for_everybody_when_the_call_returns() 
         .collect();
     assert_eq!(left.len(), 3, "every other node was told: {events:?}");
     assert!(about(&events, id).all(|event| event.cause == Some(command)), "{events:?}");
-    assert_eq!(
-        about(&events, id).next().unwrap().kind,
-        EventKind::NodeStopped { reason: StopReason::Shutdown }
+    let (leaving, stopped) = (
+        EventKind::NodeLeaving { reason: StopReason::Shutdown },
+        EventKind::NodeStopped { reason: StopReason::Shutdown },
     );
+    assert_eq!(about(&events, id).next().unwrap().kind, leaving);
+    assert_eq!(about(&events, id).filter(|event| event.kind == stopped).count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

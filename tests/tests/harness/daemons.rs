@@ -239,6 +239,44 @@ async fn shutting_down_twice_says_so_and_does_no_harm() {
     assert_eq!(cluster.spawn_per_node(|_| Probe::boxed()).await.map(drop), Err(ClusterError::Shutdown));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leave_is_told_when_it_begins_and_is_over_when_daemons_and_sessions_are_gone() {
+    let cluster = boot(3).await;
+    let node = cluster.nth(1).unwrap();
+    let id = node.node_id();
+    let (daemon, release) = Probe::stubborn();
+    let daemon = register(&node, daemon).await.detach();
+    let mut events = cluster.events().events;
+    let leaving = cluster.clone();
+    let leave = tokio::spawn(async move { leaving.shutdown_node(id).await });
+    let stops = |snapshot: &Snapshot| {
+        let its = snapshot.nodes.get(&id).filter(|its| its.state == NodeState::Leaving);
+        its.and_then(|its| its.daemons.get(&daemon)).is_some_and(|it| it.lifecycle == Lifecycle::Stopping)
+    };
+    until(&cluster, "its daemon's end to begin", stops).await;
+    let snapshot = cluster.snapshot();
+    assert!(snapshot.nodes.contains_key(&id), "what runs is shown");
+    assert_eq!((snapshot.members().count(), snapshot.is_converged()), (2, true), "it is no member any more");
+    assert_eq!(cluster.member_state(id), None);
+    drop(release);
+    within("the leave", leave).await.unwrap().unwrap();
+    assert!(!cluster.snapshot().nodes.contains_key(&id));
+
+    let events = drain(&mut events);
+    let first = |what: &str, is_it: &dyn Fn(&EventKind) -> bool| {
+        let found = events.iter().find(|event| is_it(&event.kind));
+        found.unwrap_or_else(|| panic!("{what} is not told: {events:?}")).seq
+    };
+    let begun = first("its leave", &|kind| matches!(kind, EventKind::NodeLeaving { .. }));
+    let gone = first("its daemon's end", &|kind| matches!(kind, EventKind::DaemonGone { .. }));
+    let left =
+        first("its goodbye", &|kind| matches!(kind, EventKind::SessionDown { peer, .. } if *peer == id));
+    let stopped = first("its end", &|kind| matches!(kind, EventKind::NodeStopped { .. }));
+    assert!(begun < gone && gone < left && gone < stopped, "{events:?}");
+    assert!(events.iter().all(|event| event.node != Some(id) || event.seq <= stopped), "{events:?}");
+    cluster.shutdown().await.unwrap();
+}
+
 #[tokio::test]
 async fn daemons_are_stopped_before_their_node_leaves() {
     let cluster = boot(3).await;

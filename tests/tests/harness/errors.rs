@@ -141,7 +141,17 @@ async fn a_boot_that_is_called_off_leaves_nothing_running() {
         () = within("start", all_started) => {}
     }
     let addresses: Vec<SocketAddr> = snapshot.nodes.values().map(|node| node.address).collect();
-    assert_eq!((log.snapshot().phase, log.snapshot().nodes.len()), (ClusterPhase::Empty, 0));
+    let over = async {
+        loop {
+            let event = events.recv().await.unwrap();
+            snapshot.apply(&event);
+            if let EventKind::ClusterFailed { .. } = event.kind {
+                return;
+            }
+        }
+    };
+    within("its last word", over).await;
+    assert_eq!((snapshot.phase, snapshot.nodes.len()), (ClusterPhase::Empty, 0));
     let closed = async {
         while addresses.iter().any(|address| std::net::UdpSocket::bind(address).is_err()) {
             tokio::task::yield_now().await;

@@ -1,7 +1,9 @@
 //! The system through single nodes' eyes, and the probes that it looks through.
 
 use meshground::{daemons::bundled, meshos::random_keypair};
-use meshground_node::{HealthProbe, LocalityProbe, MeshOsSnapshot, PeerView};
+use meshground_node::{
+    Capabilities, HealthProbe, InventoryProbe, LocalityProbe, MeshOsSnapshot, PeerView, Resources,
+};
 use meshground_shared::{DaemonHealth, Lifecycle, LinkFault};
 
 use super::*;
@@ -78,6 +80,49 @@ impl HealthProbe for Gloomy {
     fn verdicts(&mut self, peers: &[PeerView]) -> BTreeMap<NodeId, Health> {
         peers.iter().map(|peer| (peer.id, Health::Suspect)).collect()
     }
+}
+
+/// Says of its machine always the same.
+struct Steady;
+
+impl InventoryProbe for Steady {
+    fn resources(&mut self) -> Resources {
+        Resources { cpu: 420, memory: 730 }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_busy_a_node_is_and_what_it_can_do_is_seen_by_itself_and_by_others() {
+    let cluster = boot(2).await;
+    let node = cluster.nth(1).unwrap();
+    let (id, runtime) = (node.node_id(), node.daemon_runtime());
+    node.sdk().install_inventory_probe(Box::new(Steady)).await.unwrap();
+    let steady = Resources { cpu: 420, memory: 730 };
+    until_seen(&cluster, 1, "what the probe says", |view| view.resources == steady).await;
+    let canary = within("a start", runtime.spawn("canary", random_keypair(), "")).await.unwrap();
+    within("its load", runtime.deliver(canary, "load 40", None)).await.unwrap();
+    let capable = Capabilities::new().with_tag("gpu").unwrap().with_tag("disk").unwrap();
+    within("an announcement", node.mesh().announce_capabilities(capable)).await.unwrap();
+
+    // A daemon counts ten, and so much more as it says; the processor a quarter, in hundreds.
+    let load = 10 + 400 + 400 / 4;
+    let tags = ["disk".to_owned(), "gpu".to_owned()].into();
+    until_seen(&cluster, 1, "its own load and tags", |view| (view.load, &*view.tags) == (load, &tags)).await;
+    let has_come = |view: &MeshOsSnapshot| {
+        let peer = &view.peers[&id];
+        (peer.load, &*peer.tags) == (load, &tags)
+    };
+    until_seen(&cluster, 0, "its peer's load and tags", has_come).await;
+    let (own, seen) = (&cluster.views()[&1], &cluster.views()[&0].peers[&id]);
+    assert_eq!(own.resources, steady);
+    assert_eq!(seen.resources, Resources { cpu: 400, memory: 700 }, "in hundreds");
+    assert!(!own.version.is_empty() && seen.version == own.version);
+
+    let before = cluster.views()[&0].generation;
+    within("a withdrawal", node.mesh().announce_capabilities(Capabilities::new())).await.unwrap();
+    until_seen(&cluster, 0, "no tags", |view| view.peers[&id].tags.is_empty()).await;
+    assert!(cluster.views()[&0].generation > before, "what it can do is no figure");
+    cluster.shutdown().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

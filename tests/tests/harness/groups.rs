@@ -58,6 +58,31 @@ async fn three_replicas_really_run_on_three_nodes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn that_there_is_no_room_for_a_decision_is_an_event() {
+    let cluster = boot(3).await;
+    let node = cluster.nth(0).unwrap();
+    let mut events = cluster.events().events;
+    node.daemon_runtime().set_dispatch(Dispatch::Log(LoggingDispatcher::new(1))).await.unwrap();
+    let spawned = cluster.spawn_replica_group(0, "echo", factory("echo"), GroupConfig::default());
+    let lost = async {
+        loop {
+            let event = events.recv().await.unwrap();
+            if let EventKind::DecisionsLost { dropped } = event.kind {
+                return (event.node, dropped);
+            }
+        }
+    };
+    let lost = async {
+        tokio::select! {
+            _ = spawned => panic!("it waits for its members"),
+            lost = lost => lost,
+        }
+    };
+    assert_eq!(within("the event", lost).await, (Some(node.node_id()), 1));
+    cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_only_writes_down_what_it_decides_places_no_member() {
     let cluster = boot(3).await;
     let runtime = cluster.nth(0).unwrap().daemon_runtime();

@@ -1,5 +1,7 @@
 //! What a cluster tells of itself and its nodes of each other.
 
+use meshground::meshos::random_keypair;
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -8,6 +10,9 @@ async fn the_log_is_gapless_folds_to_the_snapshot_and_no_node_speaks_once_it_has
     let Subscription { mut snapshot, mut events } = log.subscribe();
     let config = ClusterConfig { log: Some(Arc::clone(&log)), ..ClusterConfig::default() };
     let cluster = boot_with(6, config).await;
+    for node in cluster.nodes() {
+        within("a start", node.daemon_runtime().spawn("echo", random_keypair(), "")).await.unwrap();
+    }
     let id = |index| cluster.nth(index).unwrap().node_id();
     let (a, b, c) = (id(0), id(1), id(2));
     within("crash", cluster.crash_node(a)).await.unwrap();
@@ -17,7 +22,7 @@ async fn the_log_is_gapless_folds_to_the_snapshot_and_no_node_speaks_once_it_has
     within("add", cluster.add_node()).await.unwrap();
     within("shutdown", cluster.shutdown()).await.unwrap();
 
-    let mut up = BTreeSet::new();
+    let (mut up, mut ends) = (BTreeSet::new(), 0);
     for (at, event) in drain(&mut events).iter().enumerate() {
         assert_eq!(event.seq, at as u64 + 1);
         snapshot.apply(event);
@@ -25,11 +30,16 @@ async fn the_log_is_gapless_folds_to_the_snapshot_and_no_node_speaks_once_it_has
             match event.kind {
                 EventKind::NodeStarted { .. } => assert!(up.insert(node), "{event:?}"),
                 EventKind::NodeStopped { .. } => assert!(up.remove(&node), "{event:?}"),
+                EventKind::DaemonGone { .. } => {
+                    assert!(up.contains(&node), "it speaks while it is down: {event:?}");
+                    ends += 1;
+                }
                 _ => assert!(up.contains(&node), "it speaks while it is down: {event:?}"),
             }
         }
     }
     assert!(up.is_empty());
+    assert_eq!(ends, 4, "two had crashed or were crashed before they were restarted");
     assert_eq!(snapshot, log.snapshot());
 }
 

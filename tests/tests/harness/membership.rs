@@ -140,7 +140,7 @@ async fn a_node_comes_back_as_somebody_else_in_its_old_place() {
         let before = cluster.nth(2).unwrap();
         let old = before.node_id();
         match state {
-            NodeState::Running => {}
+            NodeState::Running | NodeState::Leaving => {}
             NodeState::Paused => within("pause", cluster.pause_node(old)).await.unwrap(),
             NodeState::Crashed => within("crash", cluster.crash_node(old)).await.unwrap(),
         }

@@ -174,6 +174,7 @@ fn kind(kind: &EventKind) -> &'static str {
         EventKind::ClusterStopped => "cluster_stopped",
         EventKind::NodeStarted { .. } => "node_started",
         EventKind::TopologyChanged { .. } => "topology_changed",
+        EventKind::NodeLeaving { .. } => "node_leaving",
         EventKind::NodeStopped { .. } => "node_stopped",
         EventKind::NodePaused => "node_paused",
         EventKind::NodeResumed => "node_resumed",
@@ -192,6 +193,7 @@ fn kind(kind: &EventKind) -> &'static str {
         EventKind::MaintenanceChanged { .. } => "maintenance_changed",
         EventKind::FreezeChanged { .. } => "freeze_changed",
         EventKind::AvoidChanged { .. } => "avoid_changed",
+        EventKind::DecisionsLost { .. } => "decisions_lost",
         EventKind::AdminDecided { .. } => "admin_decided",
         EventKind::CallFinished { .. } => "call_finished",
     }

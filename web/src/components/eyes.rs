@@ -110,6 +110,9 @@ fn facts(seen: &Seen, names: &Names) -> Html {
                 </dd>
             </div>
             <div><dt>{ "Machine" }</dt><dd>{ words::machine(view) }</dd></div>
+            if !view.tags.is_empty() {
+                <div class="long"><dt>{ "Announces" }</dt><dd>{ view.tags.join(", ") }</dd></div>
+            }
             <div class="long"><dt>{ "Knows" }</dt><dd data-testid="eyes-knows">{ words::knows(seen) }</dd></div>
             if !view.avoided.is_empty() {
                 <div class="long"><dt>{ "Avoids" }</dt><dd>{ admin::avoided(&view.avoided, names) }</dd></div>

@@ -277,7 +277,8 @@ struct ActionsProps {
 
 #[component]
 fn Actions(props: &ActionsProps) -> Html {
-    let (node, up) = (props.node, props.state != NodeState::Crashed);
+    let (node, down) = (props.node, props.state == NodeState::Crashed);
+    let up = matches!(props.state, NodeState::Running | NodeState::Paused);
     let busy = props.pending.iter().any(|pending| pending.command.node() == Some(node));
     let button = |command: Command,
                   test: &'static str,
@@ -309,8 +310,8 @@ fn Actions(props: &ActionsProps) -> Html {
             } else {
                 { button(Command::Pause(node), "node-pause", up, "", "pause", "Pause") }
             }
-            { button(Command::Restart(node), "node-restart", !up, "", "restart", "Restart") }
-            { button(Command::Replace(node), "node-replace", true, "", "restart", "Restart as new") }
+            { button(Command::Restart(node), "node-restart", down, "", "restart", "Restart") }
+            { button(Command::Replace(node), "node-replace", up || down, "", "restart", "Restart as new") }
         </div>
     }
 }

@@ -56,6 +56,7 @@ pub(crate) fn life(state: NodeState) -> (&'static str, &'static str) {
         NodeState::Running => ("running", "Running"),
         NodeState::Paused => ("paused", "Paused"),
         NodeState::Crashed => ("crashed", "Crashed"),
+        NodeState::Leaving => ("leaving", "Leaving"),
     }
 }
 

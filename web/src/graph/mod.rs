@@ -269,6 +269,7 @@ fn describe(node: NodeId, snapshot: &Snapshot, names: &Names) -> String {
     let Some(member) = snapshot.nodes.get(&node) else { return name };
     match member.state {
         meshground_shared::NodeState::Crashed => format!("{name}, crashed"),
+        meshground_shared::NodeState::Leaving => format!("{name}, leaving"),
         meshground_shared::NodeState::Paused => format!("{name}, paused"),
         meshground_shared::NodeState::Running => {
             let sessions = u32::try_from(member.peers.len()).unwrap_or(u32::MAX);
@@ -310,6 +311,7 @@ mod tests {
         };
         assert_eq!(said(&|_| {}), "node 3, running, 0 sessions");
         assert_eq!(said(&|node| node.state = NodeState::Crashed), "node 3, crashed");
+        assert_eq!(said(&|node| node.state = NodeState::Leaving), "node 3, leaving");
         let busy = said(&|node| {
             node.cordoned = true;
             node.maintenance = Maintenance::EnteringMaintenance;

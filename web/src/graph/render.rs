@@ -235,7 +235,8 @@ impl Frame<'_> {
         let context = self.context;
         let palette = self.palette;
         let radius = self.radius() * (0.4 + 0.6 * body.presence);
-        let alpha = body.presence * if dim { 0.45 } else { 1.0 };
+        let faint = dim || body.state == NodeState::Leaving;
+        let alpha = body.presence * if faint { 0.45 } else { 1.0 };
         let dead = body.state == NodeState::Crashed;
         let verdict = body.verdict.unwrap_or(Health::Healthy);
         let colour = palette.health(if dead { Health::Unreachable } else { verdict });

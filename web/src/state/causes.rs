@@ -43,9 +43,17 @@ pub(super) fn learn(
         (EventKind::MigrationChanged { migration }, None) if migration.phase == MigrationPhase::Snapshot => {
             "migrate"
         }
-        (EventKind::NodeStopped { reason: StopReason::Replaced }, None) => "replace",
+        (
+            EventKind::NodeLeaving { reason: StopReason::Replaced }
+            | EventKind::NodeStopped { reason: StopReason::Replaced },
+            None,
+        ) => "replace",
         (EventKind::NodeStopped { reason: StopReason::Crash }, None) => "crash",
-        (EventKind::NodeStopped { reason: StopReason::Shutdown }, None) if !recalled => "shutdown",
+        (
+            EventKind::NodeLeaving { reason: StopReason::Shutdown }
+            | EventKind::NodeStopped { reason: StopReason::Shutdown },
+            None,
+        ) if !recalled => "shutdown",
         (EventKind::NodeStarted { .. }, None) if !recalled => {
             if event.node.is_some_and(|node| names.knows(node)) { "restart" } else { "spawn" }
         }

@@ -204,7 +204,7 @@ fn commands_are_told_by_what_they_did() {
     let mut state = State::default();
     state.apply(subscribed(1));
     let crash = EventKind::NodeStopped { reason: StopReason::Crash };
-    let leave = EventKind::NodeStopped { reason: StopReason::Shutdown };
+    let leave = EventKind::NodeLeaving { reason: StopReason::Shutdown };
     let told = [
         (1, None, EventKind::ClusterBooting { nodes: 1, topology: Topology::Full }),
         (1, Some(A), started(0)),

@@ -29,6 +29,7 @@ pub(crate) fn difference(difference: &Difference, names: &Names) -> String {
             let does = match state {
                 NodeState::Crashed => "has crashed",
                 NodeState::Paused => "is paused",
+                NodeState::Leaving => "is leaving",
                 NodeState::Running => "runs",
             };
             format!("It still finds {} {}, which {does}", names.name(peer), health(verdict))
@@ -95,7 +96,7 @@ fn service((state, cordoned): (Maintenance, bool)) -> String {
 /// Why what is shown does not go on.
 pub(crate) fn standstill(state: NodeState) -> Option<&'static str> {
     match state {
-        NodeState::Running => None,
+        NodeState::Running | NodeState::Leaving => None,
         NodeState::Paused => Some("It is paused and silent: this is what it saw when it stood still."),
         NodeState::Crashed => Some("It has crashed: this is the last it saw."),
     }
@@ -120,11 +121,11 @@ fn many(how_many: usize, noun: &str) -> String {
     }
 }
 
-/// `Processor 12 %, memory 40 %`: how busy, and how full.
+/// `Processor 12 %, memory 40 %, load 31 %`: how busy, how full, and how busy with its daemons besides.
 pub(crate) fn machine(view: &NodeView) -> String {
-    let percent = |thousandths: u16| thousandths / 10;
-    let (cpu, memory) = (percent(view.resources.cpu), percent(view.resources.memory));
-    format!("Processor {cpu} %, memory {memory} %")
+    let percent = |thousandths: u32| thousandths / 10;
+    let (cpu, memory) = (percent(view.resources.cpu.into()), percent(view.resources.memory.into()));
+    format!("Processor {cpu} %, memory {memory} %, load {} %", percent(view.load))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::{
 };
 
 use meshground_node::{DialError, Identity};
-use meshground_shared::{CommandId, Health, LinkFault, Links, NodeId, NodeState, Topology};
+use meshground_shared::{CommandId, Health, LinkFault, Links, NodeId, NodeState, StopReason, Topology};
 
 use super::{ClusterError, ClusterNode, acquaintance::Acquaintance, causes::Causes};
 use crate::mesh::Mesh;
@@ -52,9 +52,11 @@ pub(super) struct State {
     pub(super) tasks: usize,
     /// Former members on their way out, by index and run. Whoever told one to leave may not stay to see it, and a mesh
     /// without a handle is aborted before it has said farewell.
-    pub(super) leaving: BTreeMap<(usize, u64), Mesh>,
+    pub(super) leaving: BTreeMap<(usize, u64), Leaving>,
     /// What ran when the cluster began to stop.
     pub(super) stopping: Vec<Mesh>,
+    /// Why a boot came to nothing, once it has.
+    pub(super) failed: Option<String>,
 }
 
 /// What a cluster is at.
@@ -79,6 +81,16 @@ pub(super) struct Member {
     links: BTreeMap<NodeId, Link>,
     /// With whom it holds sessions over others: no links, and nothing anybody waits for.
     relayed: BTreeSet<NodeId>,
+}
+
+/// A former member on its way out.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    pub(super) mesh: Mesh,
+    /// How it will have gone.
+    pub(super) reason: StopReason,
+    /// The command behind it.
+    pub(super) cause: Option<CommandId>,
 }
 
 /// A pause or a resumption, and the command behind it.
@@ -161,6 +173,7 @@ impl State {
             tasks: 0,
             leaving: BTreeMap::new(),
             stopping: Vec::new(),
+            failed: None,
         }
     }
 
