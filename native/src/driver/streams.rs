@@ -181,3 +181,23 @@ impl Drop for Streams {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openings_that_were_given_up_do_not_pile_up_and_those_that_were_not_stay() {
+        let mut streams = Streams::new(Arc::default());
+        let mut waiting = Vec::new();
+        for number in 0..10_000 {
+            let (opening, waits) = oneshot::channel();
+            streams.hold(NodeId(1), opening);
+            if number % 1_000 == 0 {
+                waiting.push(waits);
+            }
+        }
+        assert!(streams.waiting.len() < 100, "{}", streams.waiting.len());
+        assert_eq!(streams.waiting.iter().filter(|(_, opening)| !opening.is_closed()).count(), waiting.len());
+    }
+}
