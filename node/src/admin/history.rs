@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use meshground_shared::{AdminVerb, Decision, IceVerb, NodeId, Verb};
+use meshground_shared::{AdminVerb, Decision, IceVerb, NodeId, Rejection, Verb};
 use serde::{Deserialize, Serialize};
 
 use super::{
