@@ -125,6 +125,8 @@ impl World {
             let seconds = Duration::from_secs;
             let config = MeshOsConfig {
                 verifier: AdminVerifier::allow_demo(Operators::demo()),
+                // Those that the world begins with; any other takes its place among them.
+                founds: number >= self.members.len(),
                 maintenance: MaintenanceConfig { drain: seconds(8), ramp: seconds(2) },
                 ..MeshOsConfig::default()
             };

@@ -115,8 +115,7 @@ fn derive(seed: &[u8; 32], label: &[u8]) -> [u8; 32] {
 
 /// The id that goes with an entity key.
 pub(crate) fn node_id(entity_key: &[u8; 32]) -> NodeId {
-    let hash = keyed_hash(NODE_ID_LABEL, entity_key);
-    NodeId(u64::from_le_bytes(*hash.first_chunk().expect("a hash is longer than an id")))
+    NodeId(short_hash(NODE_ID_LABEL, entity_key))
 }
 
 fn binding(noise_key: &[u8; 32]) -> [u8; BINDING_LABEL.len() + 32] {
@@ -131,6 +130,12 @@ pub(crate) fn keyed_hash(key: &[u8], data: &[u8]) -> [u8; 32] {
     let mut mac = <Blake2sMac<U32> as Mac>::new_from_slice(key).expect("keys here have 1 to 32 bytes");
     mac.update(data);
     mac.finalize().into_bytes().into()
+}
+
+/// The first 64 bits of that, as a number.
+pub(crate) fn short_hash(key: &[u8], data: &[u8]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = keyed_hash(key, data);
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
 #[cfg(test)]

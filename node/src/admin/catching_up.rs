@@ -428,6 +428,19 @@ mod tests {
         assert!(ask(at(700), Some(&[1, 2, 3])), "nor anything that means something");
         let all = page(&[(1, UNREACHABLE)]);
         assert!(!ask(at(8_000), Some(&all)));
+        // What was being decided on meanwhile nobody could tell.
+        let due: Vec<u64> = (0..3)
+            .map(|_| {
+                let due = catching_up.poll_timeout();
+                for (to, _) in
+                    catching_up.handle_timeout(at(due.as_micros() / 1_000), &mut admin, || vec![NodeId(1)])
+                {
+                    catching_up.on_page(at(due.as_micros() / 1_000), to, Some(&all), &mut admin);
+                }
+                due.as_micros() / 1_000
+            })
+            .collect();
+        assert_eq!(due, [8_500, 13_500, 73_500]);
     }
 
     #[test]

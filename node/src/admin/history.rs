@@ -17,7 +17,7 @@ use super::{
     Nonce, SignedCommand,
     verifier::{MAX_AGE, MAX_AHEAD},
 };
-use crate::{identity::keyed_hash, time::WallTime, wire};
+use crate::{identity::short_hash, time::WallTime, wire};
 
 /// The first byte of questions and pages.
 const VERSION: u8 = 1;
@@ -131,8 +131,7 @@ pub(crate) fn digest((issued, nonce): &Key, decision: Decision) -> u64 {
     let mut bytes = issued.0.to_le_bytes().to_vec();
     bytes.extend_from_slice(&nonce.0);
     bytes.extend_from_slice(&wire::encode(&decision));
-    let hash = keyed_hash(DIGEST_LABEL, &bytes);
-    u64::from_le_bytes(*hash.first_chunk().expect("a hash has 32 bytes"))
+    short_hash(DIGEST_LABEL, &bytes)
 }
 
 /// The part an entry is in.

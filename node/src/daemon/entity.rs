@@ -6,7 +6,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use meshground_shared::DaemonId;
 use rand_chacha::rand_core::CryptoRng;
 
-use crate::identity::{keyed_hash, verify};
+use crate::identity::{keyed_hash, short_hash, verify};
 
 const ENTITY_KEY_LABEL: &[u8] = b"meshground daemon key 1";
 const DAEMON_ID_LABEL: &[u8] = b"meshground daemon id 1";
@@ -69,8 +69,7 @@ impl EntityKeypair {
 
 /// The id that goes with a daemon's public key.
 pub(crate) fn daemon_id(public_key: &[u8; 32]) -> DaemonId {
-    let hash = keyed_hash(DAEMON_ID_LABEL, public_key);
-    DaemonId(u64::from_le_bytes(*hash.first_chunk().expect("a hash is longer than an id")))
+    DaemonId(short_hash(DAEMON_ID_LABEL, public_key))
 }
 
 fn signing_key(seed: &[u8; 32]) -> SigningKey {

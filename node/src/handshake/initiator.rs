@@ -76,11 +76,9 @@ impl Initiator {
     ) -> Result<(Established, [u8; CONFIRM_LEN]), Refusal> {
         let mut payload = [0; RESPONSE_NOISE_LEN];
         let len = self.prepared.state.read_message(message, &mut payload).map_err(|_| Refusal::Crypto)?;
-        let payload: &[u8; 4 + Introduction::LEN] =
-            payload[..len].try_into().expect("the message's length is fixed");
-        let (remote_index, introduction) = payload.split_first_chunk().expect("a fixed layout");
-        let remote_index = u32::from_le_bytes(*remote_index);
-        let introduction = Introduction::decode(introduction.try_into().expect("a fixed layout"));
+        let (remote_index, introduction) =
+            Introduction::decode_after(&payload[..len]).ok_or(Refusal::Crypto)?;
+        let remote_index = u32::from_le_bytes(remote_index);
         let peer = identify(&self.prepared.state, &introduction)?;
         let connection = connection(peer);
 

@@ -19,10 +19,11 @@ impl Opening {
         out
     }
 
-    pub(super) fn decode(bytes: &[u8; Self::LEN]) -> Self {
-        let (begun, index) = bytes.split_first_chunk().expect("twelve bytes hold eight");
-        let index = index.try_into().expect("and four more");
-        Self { begun: WallTime(u64::from_le_bytes(*begun)), sender_index: u32::from_le_bytes(index) }
+    /// None unless it has that length.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (begun, index) = bytes.split_first_chunk()?;
+        let index = index.try_into().ok()?;
+        Some(Self { begun: WallTime(u64::from_le_bytes(*begun)), sender_index: u32::from_le_bytes(index) })
     }
 }
 
@@ -44,13 +45,20 @@ impl Introduction {
         out
     }
 
-    pub(super) fn decode(bytes: &[u8; Self::LEN]) -> Self {
-        let (incarnation, rest) = bytes.split_first_chunk().expect("a fixed layout");
-        let (entity_key, rest) = rest.split_first_chunk().expect("a fixed layout");
-        let signature = rest.try_into().expect("a fixed layout");
-        Self {
+    /// None unless it has that length.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (incarnation, rest) = bytes.split_first_chunk()?;
+        let (entity_key, signature) = rest.split_first_chunk()?;
+        let signature = signature.try_into().ok()?;
+        Some(Self {
             incarnation: u64::from_le_bytes(*incarnation),
             proof: IdentityProof { entity_key: *entity_key, signature },
-        }
+        })
+    }
+
+    /// With the number before it.
+    pub(super) fn decode_after<const N: usize>(bytes: &[u8]) -> Option<([u8; N], Self)> {
+        let (number, introduction) = bytes.split_first_chunk()?;
+        Some((*number, Self::decode(introduction)?))
     }
 }

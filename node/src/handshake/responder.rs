@@ -41,8 +41,7 @@ impl Responder {
         let mut payload = [0; INITIATION_NOISE_LEN];
         let state = noise.responder(suite, rng);
         let len = state.read_message(message, &mut payload).map_err(|_| Refusal::Crypto)?;
-        let opening = payload[..len].try_into().expect("the message's length is fixed");
-        let opening = Opening::decode(opening);
+        let opening = Opening::decode(&payload[..len]).ok_or(Refusal::Crypto)?;
         let prepared = noise.take_responder(suite).ok_or(Refusal::Crypto)?;
         Ok(Self { prepared, suite, opening, initiation: *message, index, spoiled: false })
     }
@@ -88,10 +87,8 @@ impl Responder {
             self.spoiled = true;
             return Err(Refusal::Crypto);
         };
-        let payload: &[u8; 8 + Introduction::LEN] =
-            payload[..len].try_into().expect("the message's length is fixed");
-        let (connection, introduction) = payload.split_first_chunk().expect("a fixed layout");
-        let introduction = Introduction::decode(introduction.try_into().expect("a fixed layout"));
+        let (connection, introduction) =
+            Introduction::decode_after(&payload[..len]).ok_or(Refusal::Crypto)?;
         let Opening { begun, sender_index } = self.opening;
         let terms = Terms {
             peer: identify(state, &introduction)?,
@@ -99,7 +96,7 @@ impl Responder {
             role: Role::Responder,
             begun,
             remote_index: sender_index,
-            connection: u64::from_le_bytes(*connection),
+            connection: u64::from_le_bytes(connection),
         };
         Ok(establish(state, self.suite, &terms))
     }

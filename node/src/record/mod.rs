@@ -23,7 +23,7 @@ pub(crate) use publisher::TTL;
 pub(crate) use spreading::{Outgoing, Spreading, Taken};
 
 use crate::{
-    identity::{Identity, keyed_hash, node_id, verify},
+    identity::{Identity, node_id, short_hash, verify},
     time::WallTime,
 };
 
@@ -217,8 +217,7 @@ fn digest(key: Key, stamp: Stamp) -> u64 {
     named[8] = key.kind.byte();
     named[9..17].copy_from_slice(&stamp.incarnation.to_le_bytes());
     named[17..].copy_from_slice(&stamp.version.to_le_bytes());
-    let hash = keyed_hash(DIGEST_LABEL, &named);
-    u64::from_le_bytes(*hash.first_chunk().expect("a hash is longer than a digest"))
+    short_hash(DIGEST_LABEL, &named)
 }
 
 fn split<const N: usize>(bytes: &[u8]) -> Result<(&[u8; N], &[u8]), RecordError> {

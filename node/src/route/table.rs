@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use meshground_shared::NodeId;
 
 use super::Links;
-use crate::identity::keyed_hash;
+use crate::identity::short_hash;
 
 /// So many of those who have something pass it on to whoever lacks it.
 const COPIES: usize = 3;
@@ -195,8 +195,7 @@ fn preference(target: NodeId, hop: NodeId) -> (u64, NodeId) {
     let mut both = [0; 16];
     both[..8].copy_from_slice(&target.0.to_le_bytes());
     both[8..].copy_from_slice(&hop.0.to_le_bytes());
-    let hash = keyed_hash(CHOICE_LABEL, &both);
-    (u64::from_le_bytes(*hash.first_chunk().expect("a hash is longer")), hop)
+    (short_hash(CHOICE_LABEL, &both), hop)
 }
 
 /// In which order nodes serve `peer`, the highest first. Ids are hashes already; this only has other peers served by

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use meshground_shared::{GroupId, NodeId};
 
-use crate::identity::keyed_hash;
+use crate::identity::short_hash;
 
 const RANK_LABEL: &[u8] = b"meshground group rank 1";
 
@@ -36,8 +36,7 @@ pub(crate) fn rank(group: GroupId, what: u32, node: NodeId) -> u64 {
     named[..8].copy_from_slice(&group.0.to_le_bytes());
     named[8..12].copy_from_slice(&what.to_le_bytes());
     named[12..].copy_from_slice(&node.0.to_le_bytes());
-    let hash = keyed_hash(RANK_LABEL, &named);
-    u64::from_le_bytes(*hash.first_chunk().expect("a hash is longer than a rank"))
+    short_hash(RANK_LABEL, &named)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use rand_chacha::rand_core::RngCore;
 use super::{
     super::{Action, MeshOs},
     FIRST_GRACE,
+    leading::Counts,
 };
 use crate::{
     capability::{Capabilities, Filter},
@@ -29,9 +30,6 @@ const BALANCE: Duration = Duration::from_secs(3);
 /// Where nothing was to be moved, that is looked into again after this even if nothing stirs: a node may be avoided no
 /// longer, or be trusted again.
 const REST: Duration = Duration::from_secs(3);
-
-/// A member that came to its node from another a shorter time ago than this is not moved for balance.
-const STAYS: Duration = Duration::from_secs(15);
 
 /// So long at most a group lets members of others move first that would be moved to the same node: whoever looks after one
 /// moves one in less, if at all.
@@ -102,7 +100,7 @@ impl MeshOs {
             self.groups.yields.remove(&group);
             return None;
         }
-        let mut field = self.field(now.instant, node, group, entry, index);
+        let mut field = self.field(now.instant, node, group, entry, index, &Counts::default());
         let is_crowded = matches!(misfit, Misfit::Crowded(_));
         field
             .candidates
@@ -188,13 +186,9 @@ impl MeshOs {
         if let Some((index, _)) = entry.hosts().find(|(_, host)| is_unsuited(*host)) {
             return Some(Misfit::Unsuited(index));
         }
-        let has_just_come = |index: u32| {
-            let since = self.groups.placed_at.get(&(group, index)).and_then(|(_, since)| *since);
-            since.is_some_and(|since| now.saturating_since(since) < STAYS)
-        };
         let is_movable = |index: u32| !self.groups.unmovable.contains_key(&(group, index));
-        let settled = entry.hosts().filter(|(index, _)| !has_just_come(*index) && is_movable(*index));
-        let fullest = settled.max_by_key(|&(index, host)| (count(host), index));
+        let movable = entry.hosts().filter(|(index, _)| is_movable(*index));
+        let fullest = movable.max_by_key(|&(index, host)| (count(host), index));
         fullest.map(|(index, _)| Misfit::Crowded(index))
     }
 

@@ -1,6 +1,7 @@
 //! Looking after a group: placing its members, and placing them anew.
 
 use std::{
+    cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
     time::Duration,
@@ -41,6 +42,10 @@ const DID_NOT_STAY: &str = "did not start or stay there";
 
 /// This many nodes at most are named in a reason.
 const NAMED: usize = 8;
+
+/// How many members are [placed](MeshOs::placed) on each node: counted once for all members of a group that look for a place,
+/// and only if one does, as that goes over all members there are.
+pub(super) type Counts = OnceCell<BTreeMap<NodeId, u32>>;
 
 /// What is wrong with a place.
 enum Verdict {
@@ -85,14 +90,14 @@ impl MeshOs {
         entry: &mut Entry,
     ) -> Result<(), GroupError> {
         let mut plan = entry.clone();
-        let mut placed = Vec::new();
+        let (mut placed, counts) = (Vec::new(), Counts::default());
         for index in entry.places() {
             let stays = index == 0 && has_state(entry);
             if stays || plan.slot(index).host.is_some_and(|host| !self.groups.is_lost(now.instant, host)) {
                 continue;
             }
-            let mut field = self.field(now.instant, node, group, &plan, index);
-            self.level(entry, &mut field);
+            let mut field = self.field(now.instant, node, group, &plan, index, &counts);
+            self.level(entry, &mut field, &counts);
             let Some(host) = choose(group, index, &field.candidates) else {
                 let (wanted, found) = (entry.spec.desired, index);
                 return Err(GroupError::PlacementFailed { wanted, found, why: field.why() });
@@ -114,12 +119,12 @@ impl MeshOs {
         let Some(mut entry) = self.groups.ledger.get(group).cloned() else { return };
         let mut lacking = None;
         let (mut all_run, mut is_done) = (true, true);
-        self.note_places(now.instant, group, &entry);
+        let counts = Counts::default();
         for index in entry.places() {
             match self.judge(now.instant, group, &entry, index) {
                 Verdict::Runs if index == 0 => self.groups.standbys.end_poll(group),
                 verdict @ (Verdict::Runs | Verdict::Comes) => {
-                    let away = self.moves_copy(now, node, group, &mut entry, index);
+                    let away = self.moves_copy(now, node, group, &mut entry, index, &counts);
                     if let Some(host) = away {
                         let action = Action::RequestPlacement { group, index, node: host };
                         is_done &= self.dispatch(now, &action);
@@ -147,8 +152,8 @@ impl MeshOs {
                 }
                 Verdict::Homeless => {
                     all_run = false;
-                    let mut field = self.field(now.instant, node, group, &entry, index);
-                    self.level(&entry, &mut field);
+                    let mut field = self.field(now.instant, node, group, &entry, index, &counts);
+                    self.level(&entry, &mut field, &counts);
                     if let Some(host) = choose(group, index, &field.candidates) {
                         entry.place(index, Some(host));
                         let action = Action::RequestPlacement { group, index, node: host };
@@ -180,6 +185,7 @@ impl MeshOs {
         group: GroupId,
         entry: &mut Entry,
         index: u32,
+        counts: &Counts,
     ) -> Option<NodeId> {
         let leaves = |host: NodeId| {
             let maintenance = self.directory.get(host).map(|inventory| inventory.maintenance);
@@ -189,7 +195,7 @@ impl MeshOs {
         if !is_copy || !entry.slot(index).host.is_some_and(leaves) {
             return None;
         }
-        let field = self.field(now.instant, node, group, entry, index);
+        let field = self.field(now.instant, node, group, entry, index, counts);
         let host = choose(group, index, &field.candidates)?;
         entry.place(index, Some(host));
         Some(host)
@@ -298,18 +304,9 @@ impl MeshOs {
         self.groups.refusals.get(&(group, index, host)).is_some_and(|refusal| refusal.until > now)
     }
 
-    /// How many members are placed on each node. One on its way counts where it goes.
+    /// How many members are placed on each node. One that this node has moved counts where it goes.
     pub(super) fn placed(&self) -> BTreeMap<NodeId, u32> {
-        let mut ways: BTreeMap<(GroupId, u32), (NodeId, NodeId)> = BTreeMap::new();
-        for (from, inventory) in self.directory.iter().filter(|(_, inventory)| !inventory.moving.is_empty()) {
-            for moving in &inventory.moving {
-                let stated = inventory.daemons.iter().find(|stated| stated.id == moving.daemon);
-                if let Some(member) = stated.and_then(Stated::member) {
-                    ways.insert(member, (from, NodeId(moving.target)));
-                }
-            }
-        }
-        ways.extend(self.groups.relocating.values().map(Relocation::way));
+        let ways: BTreeMap<_, _> = self.groups.relocating.values().map(Relocation::way).collect();
         let mut placed = BTreeMap::new();
         for (group, entry) in self.groups.ledger.iter() {
             for (index, host) in entry.hosts() {
@@ -323,11 +320,11 @@ impl MeshOs {
     /// Of the nodes a member could go to, leaves those with the fewest members: from any other it would soon be moved again.
     /// Those who stand by are not moved for that. A node that has just come back to service is to have less than its share, and
     /// so is none to go by.
-    fn level(&self, entry: &Entry, field: &mut Field) {
+    fn level(&self, entry: &Entry, field: &mut Field, counts: &Counts) {
         if entry.spec.kind == GroupKind::Standby {
             return;
         }
-        let placed = self.placed();
+        let placed = counts.get_or_init(|| self.placed());
         let count = |candidate: &Candidate| placed.get(&candidate.node).copied().unwrap_or(0);
         let is_back = |candidate: &&Candidate| {
             self.directory.get(candidate.node).is_some_and(|it| it.maintenance == Maintenance::Recovery)
@@ -338,16 +335,6 @@ impl MeshOs {
         field.candidates.retain(|candidate| Some(count(candidate)) <= fewest);
     }
 
-    /// Notes where the members of a group are, and which have just come there from elsewhere.
-    fn note_places(&mut self, now: Instant, group: GroupId, entry: &Entry) {
-        for (index, host) in entry.hosts() {
-            let known = self.groups.placed_at.entry((group, index)).or_insert((host, None));
-            if known.0 != host {
-                *known = (host, Some(now));
-            }
-        }
-    }
-
     /// The nodes a member could go to.
     pub(super) fn field(
         &self,
@@ -356,12 +343,13 @@ impl MeshOs {
         group: GroupId,
         entry: &Entry,
         index: u32,
+        counts: &Counts,
     ) -> Field {
         let used: BTreeSet<NodeId> =
             entry.hosts().filter(|(other, _)| *other != index).map(|(_, host)| host).collect();
         let any = Filter::any();
         let filter = self.required(entry).unwrap_or(&any);
-        let placed = self.placed();
+        let placed = counts.get_or_init(|| self.placed());
         let near = node.placer(|_| 0);
         let nothing = Capabilities::new();
         let mut field = Field { candidates: Vec::new(), excluded: Vec::new() };

@@ -97,8 +97,6 @@ pub(super) struct Groups {
     at_rest: BTreeMap<GroupId, Instant>,
     /// Until when a group lets another one's member move first.
     yields: BTreeMap<GroupId, Instant>,
-    /// Where each member of the groups that this node looks after is, and since when, if it was elsewhere before.
-    placed_at: BTreeMap<(GroupId, u32), (NodeId, Option<Instant>)>,
     /// Members without state that go on here, though they are placed elsewhere, until they run there; and how long at most.
     bridging: BTreeMap<DaemonId, Instant>,
     /// Members that this node has moved, as it looks after their groups.
@@ -348,7 +346,6 @@ impl MeshOs {
         groups.balance_at.remove(&id);
         groups.at_rest.remove(&id);
         groups.yields.remove(&id);
-        groups.placed_at.retain(|(group, _), _| *group != id);
         groups.unmovable.retain(|(group, _), _| *group != id);
         groups.turns.remove(&id);
         groups.missing.retain(|(group, _), _| *group != id);

@@ -14,7 +14,7 @@ use meshground_shared::{
 };
 
 use self::parted::Parted;
-use super::super::MeshOs;
+use super::{super::MeshOs, leading::Counts};
 use crate::{
     compute::{
         Luggage, Standing, WorkedOff,
@@ -171,7 +171,8 @@ impl MeshOs {
         place: Option<u32>,
     ) -> String {
         let placed = place.and_then(|index| Some((index, self.groups.ledger.get(group)?)));
-        let field = placed.map(|(index, entry)| self.field(now, node, group, entry, index));
+        let field =
+            placed.map(|(index, entry)| self.field(now, node, group, entry, index, &Counts::default()));
         match field.filter(|field| field.candidates.is_empty()) {
             Some(field) => format!("has no other node for it: {}", field.why()),
             None => "is needed here until another has all of it".to_owned(),

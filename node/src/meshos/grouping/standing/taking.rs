@@ -14,6 +14,7 @@ use super::{
             desk::{Asked, POLL, answer},
         },
         asking::Wanted,
+        leading::Counts,
     },
     Active, HANDOVER, POLLED, Poll, Taking,
 };
@@ -173,8 +174,7 @@ impl MeshOs {
         if more_comes && waited < HANDOVER {
             return false;
         }
-        let Some(journal) = self.groups.standbys.journals.get_mut(&group) else { return true };
-        journal.fence(generation, local);
+        let Some(journal) = self.groups.standbys.journals.get(&group) else { return true };
         if journal.is_fenced(generation, local) {
             // Whoever asked has been told what is here, and may go on with that already.
             return false;
@@ -394,7 +394,7 @@ impl MeshOs {
             return Ok(Some(host));
         }
         // All have been asked, and none holds anything: what it had done is lost, and it begins anew.
-        let field = self.field(now.instant, node, group, entry, 0);
+        let field = self.field(now.instant, node, group, entry, 0, &Counts::default());
         match choose(group, 0, &field.candidates) {
             Some(host) => {
                 entry.place(0, Some(host));
