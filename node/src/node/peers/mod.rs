@@ -222,9 +222,10 @@ impl Node {
         let many = (waiting + self.dials.len()) * MANY_DIALS > peers;
         let liveness = &self.config.liveness;
         let pace = if many { liveness.for_peers_being_dialed(peers) } else { liveness.for_peers(peers) };
-        let is_faster = pace.heartbeat < self.pace.heartbeat;
+        // While there is much to dial it stays slow on purpose, however much faster it becomes.
+        let hastens = !many && pace.heartbeat < self.pace.heartbeat;
         self.pace = pace;
-        if is_faster {
+        if hastens {
             self.hasten_pings();
         }
     }
