@@ -134,8 +134,8 @@ pub(crate) fn keyed_hash(key: &[u8], data: &[u8]) -> [u8; 32] {
 
 /// The first 64 bits of that, as a number.
 pub(crate) fn short_hash(key: &[u8], data: &[u8]) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = keyed_hash(key, data);
-    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    let hash = keyed_hash(key, data);
+    u64::from_le_bytes(std::array::from_fn(|index| hash[index]))
 }
 
 #[cfg(test)]

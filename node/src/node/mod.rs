@@ -99,7 +99,6 @@ pub struct Node {
     peers: BTreeMap<NodeId, Peer>,
     /// How their lives are judged, now that there are so many, or soon will be.
     pace: LivenessConfig,
-    dials_many: bool,
     calls: Calls,
     /// Over which paths the peers are reached.
     paths: BTreeSet<(Path, NodeId)>,
@@ -179,7 +178,6 @@ impl Node {
             next_dial: 0,
             peers: BTreeMap::new(),
             pace,
-            dials_many: false,
             calls: Calls::default(),
             paths: BTreeSet::new(),
             everyone,

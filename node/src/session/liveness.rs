@@ -198,7 +198,7 @@ impl Liveness {
         self.heartbeat = config.heartbeat;
         self.hastened = None;
         let shortest = shortest(config.heartbeat);
-        self.interval = shortest + (config.heartbeat - shortest).mul_f64(jitter);
+        self.interval = shortest + (config.heartbeat / 5).mul_f64(jitter);
     }
 
     /// The pace has become this one. If it is faster than that of the last ping, the next is not waited for as long as it

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     capability::{Capabilities, Filter},
     compute::{
-        Inventory, Stated,
+        Inventory,
         groups::{Candidate, Entry, GroupError, choose},
     },
     node::Node,

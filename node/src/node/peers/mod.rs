@@ -221,9 +221,11 @@ impl Node {
         let peers = self.peers.len() + 2 * waiting;
         let many = (waiting + self.dials.len()) * MANY_DIALS > peers;
         let liveness = &self.config.liveness;
-        self.pace = if many { liveness.for_peers_being_dialed(peers) } else { liveness.for_peers(peers) };
-        // Not at every little change: as many as there are dials, of as many peers each, are too many.
-        if std::mem::replace(&mut self.dials_many, many) && !many {
+        let pace = if many { liveness.for_peers_being_dialed(peers) } else { liveness.for_peers(peers) };
+        // While there is much to dial it stays slow on purpose, however much faster it becomes.
+        let hastens = !many && pace.heartbeat < self.pace.heartbeat;
+        self.pace = pace;
+        if hastens {
             self.hasten_pings();
         }
     }
