@@ -198,7 +198,7 @@ impl Shared {
     fn see_off(&self, state: &mut State, former: &Member, reason: StopReason, cause: Option<CommandId>) {
         let Member { node, run, .. } = former;
         self.log.append(Some(node.node_id()), cause, EventKind::NodeLeaving { reason });
-        state.leaving.insert((node.index, *run), Leaving { reason, cause });
+        state.leaving.insert((node.index, *run), Leaving { _mesh: node.mesh.clone(), reason, cause });
     }
 
     /// Marks a member that is up as crashed, and says so in the log. The caller then ends its task.
@@ -444,7 +444,7 @@ impl Drop for Listener {
                 self.shared.log_crash(state, self.index, None);
             }
             let left = state.leaving.remove(&(self.index, self.run));
-            if let Some(&Leaving { reason, cause }) = left.as_ref() {
+            if let Some(&Leaving { reason, cause, .. }) = left.as_ref() {
                 self.shared.log.append(Some(self.id), cause, EventKind::NodeStopped { reason });
             }
             state.tasks -= 1;

@@ -86,6 +86,8 @@ pub(super) struct Member {
 /// A former member on its way out.
 #[derive(Debug)]
 pub(super) struct Leaving {
+    /// Kept, as the last handle to go aborts the task.
+    pub(super) _mesh: Mesh,
     /// How it will have gone.
     pub(super) reason: StopReason,
     /// The command behind it.

@@ -545,7 +545,7 @@ fn one_that_moved_on_from_a_target_that_then_leaves_does_not_go_on_at_its_source
     assert!(matches!(settled(&mut network, 2, before), Settlement::Delivered(Ok(_))));
     // The first it hears is the target's farewell.
     network.cuts = alone.to_vec();
-    network.act(1, |node, now| node.leave(now));
+    network.act(1, Node::leave);
     let has_left = |network: &Network| network.members[1].node.as_ref().is_none_or(Node::has_left);
     network.run_until(LIMIT, has_left).expect("it leaves");
     network.crash(1);
