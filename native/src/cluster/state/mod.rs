@@ -86,7 +86,8 @@ pub(super) struct Member {
 /// A former member on its way out.
 #[derive(Debug)]
 pub(super) struct Leaving {
-    pub(super) mesh: Mesh,
+    /// Only held.
+    pub(super) _mesh: Mesh,
     /// How it will have gone.
     pub(super) reason: StopReason,
     /// The command behind it.
