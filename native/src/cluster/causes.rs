@@ -341,7 +341,7 @@ mod tests {
         assert_eq!(causes.of_workload(&gone, Some(&running), Some(GROUP), BOOT), LATER);
         let line = EventKind::DaemonLog { daemon: DaemonId(1), level: LogLevel::Info, text: String::new() };
         assert_eq!(causes.of_workload(&line, None, Some(GROUP), None), LATER, "of one that just comes");
-        let lone = DaemonView { member: None, ..running };
-        assert_eq!(causes.of_workload(&gone, Some(&lone), None, BOOT), BOOT);
+        let alone = DaemonView { member: None, ..running };
+        assert_eq!(causes.of_workload(&gone, Some(&alone), None, BOOT), BOOT);
     }
 }
