@@ -52,7 +52,6 @@ pub(crate) fn tone(kind: &EventKind) -> Tone {
         EventKind::ClusterFailed { .. } | EventKind::CallFinished { outcome: CallOutcome::Error(_), .. } => {
             Tone::Bad
         }
-        EventKind::NodeLeaving { .. } => Tone::Plain,
         EventKind::NodeStopped { reason } => match reason {
             StopReason::Crash => Tone::Bad,
             StopReason::Shutdown | StopReason::Replaced => Tone::Plain,
@@ -75,6 +74,7 @@ pub(crate) fn tone(kind: &EventKind) -> Tone {
         | EventKind::DecisionsLost { .. }
         | EventKind::DatagramRejected { .. } => Tone::Warn,
         EventKind::ClusterBooting { .. }
+        | EventKind::NodeLeaving { .. }
         | EventKind::TopologyChanged { .. }
         | EventKind::ClusterStopping
         | EventKind::ClusterStopped

@@ -99,8 +99,8 @@ impl Causes {
         disturbed.max(self.link(finder, subject)).cause
     }
 
-    /// Why something happens to what runs on nodes, of which `said` is the command that the node names, and `known` the
-    /// daemon on that node before this.
+    /// Why something happens to what runs on nodes, of which `said` is the command that the node names, `known` the
+    /// daemon on that node before this, and `group` the one it belongs to, there or elsewhere.
     ///
     /// What a group does by itself, it does because of the last that was done to it, to one of its members, or to nodes
     /// and links, but the node goes by the command that made it what it is to be. What a daemon does by itself has no
@@ -109,15 +109,21 @@ impl Causes {
         &mut self,
         kind: &EventKind,
         known: Option<&DaemonView>,
+        group: Option<GroupId>,
         said: Option<CommandId>,
     ) -> Option<CommandId> {
         let deed = said.map(|cause| self.first_seen(cause)).unwrap_or_default();
-        let group = group_of(kind, known);
+        let group = group_of(kind).or(group);
         let its = group.and_then(|group| self.groups.get(&group)).copied().unwrap_or_default();
         let (latest, cause) = match kind {
             // It is no command that has the group change then.
             EventKind::DaemonChanged { daemon } if has_crashed(daemon.lifecycle) => (self.deed(None), said),
-            kind if is_of_a_group(kind, known, said) => (its.max(deed), its.max(deed).max(self.latest).cause),
+            kind if is_of_a_group(kind, known, group, said) => {
+                let latest = its.max(deed).max(self.latest);
+                (latest, latest.cause)
+            }
+            // It is told before the daemon itself is, when that comes because its group moved it.
+            EventKind::DaemonLog { .. } => (its.max(deed), said.or(its.cause)),
             _ => (its.max(deed), said),
         };
         if let Some(group) = group {
@@ -146,26 +152,29 @@ impl Causes {
 pub(super) fn subject(kind: &EventKind) -> Option<DaemonId> {
     match kind {
         EventKind::DaemonChanged { daemon } => Some(daemon.id),
-        EventKind::DaemonGone { daemon, .. } => Some(*daemon),
+        EventKind::DaemonGone { daemon, .. } | EventKind::DaemonLog { daemon, .. } => Some(*daemon),
         EventKind::MigrationChanged { migration } => Some(migration.daemon),
         _ => None,
     }
 }
 
-/// The group that something happened to.
-fn group_of(kind: &EventKind, known: Option<&DaemonView>) -> Option<GroupId> {
-    let member = match kind {
-        EventKind::GroupChanged { group } => return Some(group.id),
-        EventKind::GroupGone { group } => return Some(*group),
-        EventKind::DaemonChanged { daemon } => daemon.member,
-        _ => known?.member,
-    };
-    member.map(|place| place.group)
+/// The group that something happened to, if that says it.
+fn group_of(kind: &EventKind) -> Option<GroupId> {
+    match kind {
+        EventKind::GroupChanged { group } => Some(group.id),
+        EventKind::GroupGone { group } => Some(*group),
+        EventKind::DaemonChanged { daemon } => daemon.member.map(|place| place.group),
+        _ => None,
+    }
 }
 
 /// Whether it may be the doing of a group.
-fn is_of_a_group(kind: &EventKind, known: Option<&DaemonView>, said: Option<CommandId>) -> bool {
-    let was_member = known.is_some_and(|known| known.member.is_some());
+fn is_of_a_group(
+    kind: &EventKind,
+    known: Option<&DaemonView>,
+    group: Option<GroupId>,
+    said: Option<CommandId>,
+) -> bool {
     match kind {
         EventKind::GroupChanged { .. } | EventKind::GroupGone { .. } => true,
         EventKind::DaemonChanged { daemon } => {
@@ -175,10 +184,10 @@ fn is_of_a_group(kind: &EventKind, known: Option<&DaemonView>, said: Option<Comm
         }
         EventKind::DaemonGone { reason, .. } => match reason {
             DaemonEnd::Evicted | DaemonEnd::Superseded => true,
-            DaemonEnd::Migrated => was_member,
+            DaemonEnd::Migrated => group.is_some(),
             DaemonEnd::Stopped | DaemonEnd::Killed => false,
         },
-        EventKind::MigrationChanged { .. } => was_member && said.is_none(),
+        EventKind::MigrationChanged { .. } => group.is_some() && said.is_none(),
         _ => false,
     }
 }
@@ -201,6 +210,8 @@ fn ends(one: NodeId, other: NodeId) -> (NodeId, NodeId) {
 
 #[cfg(test)]
 mod tests {
+    use meshground_shared::{DaemonHealth, LogLevel, Member};
+
     use super::*;
 
     const A: NodeId = NodeId(1);
@@ -256,5 +267,81 @@ mod tests {
         causes.forget(A);
         assert_eq!(causes.of_session(A, B), None);
         assert_eq!(causes.of_finding(B, A), None);
+    }
+
+    const GROUP: GroupId = GroupId(7);
+
+    fn member(lifecycle: Lifecycle) -> DaemonView {
+        DaemonView {
+            id: DaemonId(1),
+            name: String::new(),
+            kind: None,
+            lifecycle,
+            health: DaemonHealth::Healthy,
+            saturation: 0,
+            restarts: 0,
+            generation: 1,
+            member: Some(Member { group: GROUP, index: 0 }),
+            processed: 0,
+        }
+    }
+
+    fn changed(lifecycle: Lifecycle) -> EventKind {
+        EventKind::DaemonChanged { daemon: member(lifecycle) }
+    }
+
+    /// What becomes of the group, which was made because of `BOOT`.
+    fn of_the_group(causes: &mut Causes) -> Option<CommandId> {
+        causes.of_workload(&EventKind::GroupGone { group: GROUP }, None, None, BOOT)
+    }
+
+    #[test]
+    fn what_a_group_does_follows_from_the_last_that_was_done_to_it_its_members_nodes_or_links() {
+        const LAST: Option<CommandId> = Some(CommandId(1));
+        let mut causes = Causes::default();
+        assert_eq!(of_the_group(&mut causes), BOOT);
+        causes.disturbed(A, LATER);
+        assert_eq!(of_the_group(&mut causes), LATER);
+        let running = member(Lifecycle::Running);
+        assert_eq!(causes.of_workload(&changed(Lifecycle::Stopping), Some(&running), None, LAST), LAST);
+        assert_eq!(of_the_group(&mut causes), LAST, "a member was stopped");
+        assert_eq!(
+            causes.of_workload(&changed(Lifecycle::Starting), None, None, BOOT),
+            LAST,
+            "and is replaced"
+        );
+        causes.linked(A, B, LATER);
+        assert_eq!(of_the_group(&mut causes), LATER);
+        causes.disturbed(B, None);
+        assert_eq!(of_the_group(&mut causes), None, "a crash without a command hides the older ones");
+    }
+
+    #[test]
+    fn what_a_daemon_does_by_itself_follows_from_nothing_that_was_done_to_nodes() {
+        let mut causes = Causes::default();
+        assert_eq!(of_the_group(&mut causes), BOOT);
+        causes.disturbed(A, LATER);
+        let running = member(Lifecycle::Running);
+        assert_eq!(
+            causes.of_workload(&changed(Lifecycle::Running), Some(&running), None, BOOT),
+            BOOT,
+            "a figure"
+        );
+        assert_eq!(causes.of_workload(&changed(Lifecycle::BackingOff), Some(&running), None, BOOT), BOOT);
+        assert_eq!(of_the_group(&mut causes), None, "it crashed, and nobody had it do so");
+    }
+
+    #[test]
+    fn a_move_that_nobody_commands_follows_from_what_was_done_last_and_another_from_its_command() {
+        let mut causes = Causes::default();
+        let running = member(Lifecycle::Running);
+        assert_eq!(of_the_group(&mut causes), BOOT);
+        causes.changed(LATER);
+        let gone = EventKind::DaemonGone { daemon: DaemonId(1), reason: DaemonEnd::Migrated };
+        assert_eq!(causes.of_workload(&gone, Some(&running), Some(GROUP), BOOT), LATER);
+        let line = EventKind::DaemonLog { daemon: DaemonId(1), level: LogLevel::Info, text: String::new() };
+        assert_eq!(causes.of_workload(&line, None, Some(GROUP), None), LATER, "of one that just comes");
+        let alone = DaemonView { member: None, ..running };
+        assert_eq!(causes.of_workload(&gone, Some(&alone), None, BOOT), BOOT);
     }
 }

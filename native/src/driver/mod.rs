@@ -421,6 +421,10 @@ impl Driver {
             self.pump.run(&mut self.node);
             self.streams.run(&mut self.node);
             self.calls.run(&mut self.node, &mut self.reach);
+            if let Some(system) = &mut self.system {
+                // What this node decided is in the log before others can hear of it and say what they make of that.
+                system.let_out(self.observer.as_deref_mut());
+            }
             self.flush();
             if !self.publish() {
                 return false;

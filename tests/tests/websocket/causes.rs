@@ -20,9 +20,19 @@ struct Scene {
 }
 
 impl Scene {
-    /// Follows until `found` is so, and looks at what happened meanwhile: everything that happened to workloads, if it
-    /// was at least one thing, is to name `command`.
+    /// Follows until `found` is so, and looks at what happened meanwhile: everything that happened to workloads, and that
+    /// is at least one thing, is to name `command`.
     async fn follows(&mut self, what: &str, command: CommandId, found: impl Fn(&Snapshot) -> bool) {
+        self.follows_in_turn(what, &[command], found).await;
+    }
+
+    /// The same of commands that came one after the other: none comes back when a later one was named.
+    async fn follows_in_turn(
+        &mut self,
+        what: &str,
+        commands: &[CommandId],
+        found: impl Fn(&Snapshot) -> bool,
+    ) {
         // The answer may have come before the events.
         let seq = self.client.call::<ClusterSnapshot>(&NoParams {}).await.unwrap().seq;
         let is_so = |snapshot: &Snapshot| snapshot.seq >= seq && found(snapshot);
@@ -34,10 +44,17 @@ impl Scene {
             let kind = value["kind"].as_str().expect("it says what it is").to_owned();
             ["daemon_", "group_", "migration_"].iter().any(|what| kind.starts_with(what))
         });
-        assert!(of_workloads.clone().count() > 0, "{what}: nothing happened");
+        let mut turn = 0;
         for event in of_workloads {
-            assert_eq!(event.cause, Some(command), "{what}: {event:?}");
+            let named = commands.iter().position(|command| event.cause == Some(*command));
+            assert!(named >= Some(turn), "{what}: of {commands:?} not the one that it should be: {event:?}");
+            turn = named.unwrap_or(turn);
         }
+        assert_eq!(turn + 1, commands.len(), "{what}: nothing followed from the last of {commands:?}");
+        assert!(
+            events.iter().any(|event| event.cause == commands.last().copied()),
+            "{what}: nothing happened"
+        );
     }
 
     fn group(&self, group: GroupId) -> &GroupView {
@@ -69,8 +86,12 @@ fn copies(snapshot: &Snapshot, daemon: DaemonId) -> Vec<(NodeId, &DaemonView)> {
     nodes.filter_map(|(&id, node)| Some((id, node.daemons.get(&daemon)?))).collect()
 }
 
+fn is_only_on(snapshot: &Snapshot, daemon: DaemonId, node: NodeId, does: Lifecycle) -> bool {
+    matches!(copies(snapshot, daemon)[..], [(on, view)] if on == node && view.lifecycle == does)
+}
+
 fn runs_only_on(snapshot: &Snapshot, daemon: DaemonId, node: NodeId) -> bool {
-    matches!(copies(snapshot, daemon)[..], [(on, view)] if on == node && view.lifecycle == Lifecycle::Running)
+    is_only_on(snapshot, daemon, node, Lifecycle::Running)
 }
 
 /// Whether a group has what it is to have, each member once and where the group says.
@@ -78,12 +99,12 @@ fn is_well(snapshot: &Snapshot, group: GroupId, count: usize) -> bool {
     let Some(view) = snapshot.groups.get(&group) else { return false };
     let all = view.members.iter().enumerate().all(|(place, member)| {
         let stands = view.kind == GroupKind::Standby && place > 0;
-        member.node.is_some_and(|node| stands || runs_only_on(snapshot, member.daemon, node))
+        let does = if stands { Lifecycle::Standby } else { Lifecycle::Running };
+        member.node.is_some_and(|node| is_only_on(snapshot, member.daemon, node, does))
     });
     let members = snapshot.nodes.values().flat_map(|node| node.daemons.values());
     let members = members.filter(|daemon| daemon.member.is_some_and(|member| member.group == group));
-    let active = if view.kind == GroupKind::Standby { 1 } else { count };
-    all && view.members.len() == count && view.health == GroupHealth::Healthy && members.count() == active
+    all && view.members.len() == count && view.health == GroupHealth::Healthy && members.count() == count
 }
 
 fn group_of(kind: GroupKind, daemon: &str, anchor: NodeId) -> GroupSpawnParams {
@@ -120,32 +141,31 @@ async fn what_a_daemon_and_its_moves_go_through_names_the_command_behind_it() {
     let (from, to) = (nodes[0], nodes[2]);
     let daemon = spawn_on(&mut scene, from, "counter").await;
 
+    let started = scene.client.call::<MigrationStart>(&MigrateParams { daemon, to }).await.unwrap();
+    let is_over = |snapshot: &Snapshot| {
+        let known = snapshot.migrations.get(&started.migration);
+        known.is_some_and(|known| known.view.phase.is_over())
+            && [from, to].into_iter().any(|node| runs_only_on(snapshot, daemon, node))
+    };
+    scene.follows("migration.start", started.command, is_over).await;
+    let migration = &scene.mirror.snapshot.migrations[&started.migration].view;
+    assert_eq!(migration.phase, MigrationPhase::Complete, "{migration:?}");
+
     // Called off, as nothing arrives.
     let cut = FaultParams { from, to, both_ways: true, fault: LinkFault::CUT };
     scene.client.call::<FaultSet>(&cut).await.unwrap();
-    let started = scene.client.call::<MigrationStart>(&MigrateParams { daemon, to }).await.unwrap();
-    let leaves = |snapshot: &Snapshot| {
-        copies(snapshot, daemon).iter().any(|(_, view)| view.lifecycle == Lifecycle::Migrating)
-    };
-    scene.follows("migration.start", started.command, leaves).await;
+    let started = scene.client.call::<MigrationStart>(&MigrateParams { daemon, to: from }).await.unwrap();
     let params = CancelParams { migration: started.migration };
     let cancelled = scene.client.call::<MigrationCancel>(&params).await.unwrap();
     let is_off = |snapshot: &Snapshot| {
         let known = snapshot.migrations.get(&started.migration);
         known.is_some_and(|known| known.view.phase == MigrationPhase::Cancelled)
-            && runs_only_on(snapshot, daemon, from)
-    };
-    scene.follows("migration.cancel", cancelled.command, is_off).await;
-    scene.client.call::<FaultClear>(&ClearParams::default()).await.unwrap();
-    scene.mirror.until_it_shows(&mut scene.client, "the link", Snapshot::is_converged).await;
-
-    let started = scene.client.call::<MigrationStart>(&MigrateParams { daemon, to }).await.unwrap();
-    let is_there = |snapshot: &Snapshot| {
-        let known = snapshot.migrations.get(&started.migration);
-        known.is_some_and(|known| known.view.phase == MigrationPhase::Complete)
             && runs_only_on(snapshot, daemon, to)
     };
-    scene.follows("migration.start", started.command, is_there).await;
+    let commands = [started.command, cancelled.command];
+    scene.follows_in_turn("migration.start and migration.cancel", &commands, is_off).await;
+    scene.client.call::<FaultClear>(&ClearParams::default()).await.unwrap();
+    scene.mirror.until_it_shows(&mut scene.client, "the link", Snapshot::is_converged).await;
 
     let stopped =
         scene.client.call::<DaemonStop>(&DaemonStopParams { daemon, grace_ms: 60_000 }).await.unwrap();
@@ -240,4 +260,20 @@ async fn what_groups_do_when_nodes_go_names_the_command_that_made_them_go() {
             !snapshot.nodes.contains_key(&node) && elsewhere(node)(snapshot)
         })
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_that_move_for_balance_name_the_command_that_brought_the_node_they_move_to() {
+    let (_server, mut scene, nodes) = scene(2).await;
+    let groups = [
+        group_on(&mut scene, &group_of(GroupKind::Replica, "counter", nodes[0])).await,
+        group_on(&mut scene, &group_of(GroupKind::Replica, "counter", nodes[1])).await,
+    ];
+    let spawned = scene.client.call::<NodeSpawn>(&NoParams {}).await.unwrap();
+    let is_even = |snapshot: &Snapshot| {
+        groups.iter().all(|&group| is_well(snapshot, group, 2))
+            && snapshot.nodes.get(&spawned.node).is_some_and(|node| !node.daemons.is_empty())
+            && snapshot.migrations.values().any(|known| known.view.phase == MigrationPhase::Complete)
+    };
+    scene.follows("node.spawn", spawned.command, is_even).await;
 }

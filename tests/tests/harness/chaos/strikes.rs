@@ -73,11 +73,9 @@ impl Upheaval {
         // Nodes start one after the other, each within the cluster's own budgets.
         let most = PATIENCE * 5;
         let restart = self.cluster.restart_node_as(self.node(index).node_id(), identity);
-        match tokio::time::timeout(most, restart).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => panic!("{index} did not come back: {error}"),
-            Err(_) => panic!("{index} did not come back within {most:?}"),
-        }
+        let restarted = tokio::time::timeout(most, restart).await;
+        let restarted = restarted.unwrap_or_else(|_| panic!("{index} did not come back within {most:?}"));
+        restarted.unwrap_or_else(|error| panic!("{index} did not come back: {error}"));
     }
 
     /// Whether what the standby group has acknowledged is held by others than one node alone.
