@@ -285,6 +285,7 @@ impl MeshOs {
         }
         self.oversight.resting.retain(|_, until| *until > now.instant);
         self.oversight.probes.poll(|| node.peers().collect());
+        self.tell_resources(now);
         if self.oversight.look_at <= now.instant {
             self.oversight.look_at = now.instant + LOOK_AFTER;
             self.registry.look_after();

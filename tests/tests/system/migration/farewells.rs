@@ -109,7 +109,10 @@ impl Scene {
                 break;
             }
         }
+        // One whose farewell is lost is one that crashes for good, and its source waits for it to come back.
+        let faults = std::mem::replace(&mut self.network.faults, Faults::NONE);
         self.network.act(number, Node::leave);
+        self.network.faults = faults;
         self.network.crash(number);
     }
 
