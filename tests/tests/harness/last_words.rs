@@ -134,7 +134,7 @@ async fn a_daemons_last_word_arrives_and_its_end_comes_before_its_nodes_leave() 
     };
     within("its last word", arrives).await;
     assert_eq!(*heard.lock().unwrap(), [b"farewell"]);
-    let graces = graces.lock().unwrap();
+    let graces = graces.lock().unwrap().clone();
     let grace = meshground_node::MeshOsConfig::default().grace;
     assert!(graces.len() == 1 && graces[0] <= grace && graces[0] > grace / 2, "what it has: {graces:?}");
 

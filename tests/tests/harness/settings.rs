@@ -14,12 +14,12 @@ async fn until_view(
     what: &str,
     shows: impl Fn(&MeshOsSnapshot) -> bool,
 ) {
-    let shown = async {
+    let appears = async {
         while !shows(&cluster.views()[&index]) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    within(what, shown).await;
+    within(what, appears).await;
 }
 
 /// Counts how often it is asked.

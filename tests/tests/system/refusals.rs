@@ -24,7 +24,7 @@ fn diary(number: u16, args: &str) -> SpawnRequest {
 #[test]
 fn a_node_runs_as_many_daemons_as_it_may_and_not_one_more_until_one_is_gone() {
     let mut network = mesh(1, Faults::NONE, 2);
-    let mut start = |network: &mut Network, number| {
+    let start = |network: &mut Network, number| {
         network.act_os(0, |os, node, now| os.spawn(now, node, diary(number, "")))
     };
     let most = u16::try_from(MAX_DAEMONS).expect("few");
