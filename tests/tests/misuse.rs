@@ -2,6 +2,8 @@
 
 #[path = "misuse/daemons.rs"]
 mod daemons;
+#[path = "misuse/late.rs"]
+mod late;
 #[path = "misuse/talk.rs"]
 mod talk;
 

@@ -6,7 +6,7 @@ use meshground_shared::{
     CommandId, DaemonEnd, DaemonId, DaemonView, EventKind, Lifecycle, LogLevel, Maintenance,
 };
 
-use super::{Action, DaemonTiming, MeshOs, Settlement, Ticket};
+use super::{Action, DaemonTiming, MeshOs, Settlement, Ticket, probes::Resources};
 use crate::{
     capability::Filter,
     compute::{Happening, Inventory, NoState, SpawnError, SpawnOrder},
@@ -18,6 +18,12 @@ use crate::{
 
 /// Changes of the inventory within this are said together.
 const TOGETHER: Duration = Duration::from_millis(10);
+
+/// How long a machine's figures may wait to be said, and how much longer for each node that hears them.
+const UNHURRIED: Duration = Duration::from_secs(1);
+
+/// See [`UNHURRIED`].
+const UNHURRIED_A_NODE: Duration = Duration::from_millis(50);
 
 /// The steps in which a machine's figures are said, in thousandths.
 const STEP: u16 = 100;
@@ -357,6 +363,17 @@ impl MeshOs {
     pub(super) fn say_within(&mut self, now: Now, wait: Duration) {
         let at = now.instant + wait;
         self.say_at = Some(self.say_at.map_or(at, |before| before.min(at)));
+    }
+
+    /// How the machine does is to be said, if it is well beyond the step that was said last: not in a hurry, and the less the
+    /// more there are who hear it, as all nodes of a machine have that to say at once.
+    pub(super) fn tell_resources(&mut self, now: Now) {
+        let Resources { cpu, memory } = self.oversight.probes.resources;
+        let is_news = |is: u16, said: u16| is.abs_diff(said.saturating_add(STEP / 2)) > STEP;
+        if is_news(cpu, self.said.cpu) || is_news(memory, self.said.memory) {
+            let hearers = u32::try_from(self.directory.iter().count()).unwrap_or(u32::MAX);
+            self.say_within(now, UNHURRIED + UNHURRIED_A_NODE.saturating_mul(hearers));
+        }
     }
 
     pub(super) fn say_inventory(&mut self, now: Now, node: &mut Node) {

@@ -188,7 +188,8 @@ impl MeshOs {
         // Only a node on its way out asks what is left, and copies are looked for in every group.
         let service = &self.oversight.service;
         let leaves = service.is_draining() || service.state() == Maintenance::EnteringMaintenance;
-        let left = if leaves { self.registry.iter().count() + self.copies().len() } else { 0 };
+        let here = || self.registry.iter().count() + self.copies().len() + self.arriving();
+        let left = if leaves { here() } else { 0 };
         let mut next = self.oversight.service;
         let notice = next.step(now.instant, left, &self.config.maintenance);
         let to = next.state();
@@ -258,6 +259,7 @@ impl MeshOs {
         }
         self.oversight.resting.retain(|_, until| *until > now.instant);
         self.oversight.probes.poll(|| node.peers().collect());
+        self.tell_resources(now);
         if self.oversight.look_at <= now.instant {
             self.oversight.look_at = now.instant + LOOK_AFTER;
             self.registry.look_after();

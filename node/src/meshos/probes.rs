@@ -131,6 +131,37 @@ mod tests {
         }
     }
 
+    impl LocalityProbe for Panicking {
+        fn round_trips(&mut self, _: &[PeerView]) -> BTreeMap<NodeId, Duration> {
+            panic!("as it was told")
+        }
+    }
+
+    impl HealthProbe for Panicking {
+        fn verdicts(&mut self, _: &[PeerView]) -> BTreeMap<NodeId, Health> {
+            panic!("as it was told")
+        }
+    }
+
+    #[test]
+    fn those_for_the_network_may_panic_too_and_what_they_said_before_stands() {
+        let (round_trips, verdicts) = ([(NodeId(1), Duration::from_secs(1))], [(NodeId(2), Health::Suspect)]);
+        let (round_trips, verdicts) = (BTreeMap::from(round_trips), BTreeMap::from(verdicts));
+        let mut probes = Probes {
+            round_trips: round_trips.clone(),
+            verdicts: verdicts.clone(),
+            resources: Resources { cpu: 1, memory: 2 },
+            ..Probes::default()
+        };
+        probes.set_locality(Box::new(Panicking));
+        probes.poll(Vec::new);
+        assert_eq!((probes.panics, probes.round_trips()), (1, Some(&round_trips)));
+        probes.set_health(Box::new(Panicking));
+        probes.poll(Vec::new);
+        assert_eq!((probes.panics, probes.round_trips()), (3, Some(&round_trips)));
+        assert_eq!(probes.verdicts(), Some(&verdicts));
+    }
+
     #[test]
     fn a_panicking_probe_is_counted_and_harms_nobody() {
         let mut probes = Probes { resources: Resources { cpu: 1, memory: 2 }, ..Probes::default() };

@@ -98,7 +98,7 @@ async fn a_rollback_tells_all_to_stop_before_it_waits_for_any() {
         }
     };
     within("their ends", all).await;
-    assert_eq!(ends.iter().filter(|end| **end == DaemonEnd::Stopped).count(), 3, "{ends:?}");
+    assert!(ends.iter().all(|end| *end == DaemonEnd::Stopped), "{ends:?}");
     cluster.shutdown().await.unwrap();
 }
 
@@ -163,5 +163,17 @@ async fn a_daemon_is_told_how_long_it_has() {
         assert_eq!(end, Ok(DaemonEnd::Stopped));
         assert_eq!(graces.lock().unwrap().pop(), Some(grace));
     }
+    cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn daemons_that_the_harness_registered_go_with_their_handles() {
+    let cluster = boot(2).await;
+    let daemons = cluster.spawn_per_node(|_| Box::new(Last::default()));
+    let daemons = within("the starts", daemons).await.unwrap();
+    let count = |snapshot: &Snapshot| snapshot.nodes.values().map(|node| node.daemons.len()).sum::<usize>();
+    assert_eq!(count(&cluster.snapshot()), 2);
+    drop(daemons);
+    until(&cluster, "their ends", |snapshot| count(snapshot) == 0).await;
     cluster.shutdown().await.unwrap();
 }

@@ -14,12 +14,12 @@ async fn until_view(
     what: &str,
     shows: impl Fn(&MeshOsSnapshot) -> bool,
 ) {
-    let waits = async {
+    let appears = async {
         while !shows(&cluster.views()[&index]) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    within(what, waits).await;
+    within(what, appears).await;
 }
 
 /// Counts how often it is asked.
@@ -52,7 +52,6 @@ async fn with_a_tick_of_an_hour_changes_are_seen_at_once_and_only_what_waits_for
     until_view(&cluster, 0, "the stop", |view| view.daemons.is_empty()).await;
     // More than ten of the usual ticks have passed, as a crash is seen after a second.
     assert_eq!(asked.load(Relaxed), 0, "a probe is asked once a tick");
-    assert_eq!(cluster.views()[&0].resources.cpu, 0);
     cluster.shutdown().await.unwrap();
 }
 

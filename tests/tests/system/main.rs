@@ -10,6 +10,7 @@ mod frozen;
 mod groups;
 mod migration;
 mod overseeing;
+mod refusals;
 mod seeing;
 mod upheaval;
 mod verbs;

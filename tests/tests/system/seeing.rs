@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use meshground_node::{InventoryProbe, MeshOsConfig, Resources};
-use meshground_shared::{AdminVerb, GroupKind, Health};
+use meshground_shared::{AdminVerb, Health};
 use meshground_tests::{
     daemons::Diary,
     sim::{Faults, Network},
 };
 
 use super::{
-    LIMIT, all_acquainted, commanding, config, diaries, settled, spawn, try_group,
+    LIMIT, all_acquainted, commanding, config, settled, spawn,
     verbs::{command, seen},
 };
 
@@ -66,11 +66,6 @@ fn whatever_changes_what_is_there_makes_another_generation() {
     let (mut here, mut there) = (None, None);
     is_structural(&mut network, 0, "a start", |network| here = Some(spawn(network, 0, 50)));
     is_structural(&mut network, 0, "a start elsewhere", |network| there = Some(spawn(network, 1, 51)));
-    is_structural(&mut network, 0, "a group elsewhere", |network| {
-        command(network, AdminVerb::Cordon { node: nodes[0] });
-        try_group(network, 1, diaries(GroupKind::Replica, 1, 60)).expect("there are nodes");
-        command(network, AdminVerb::Uncordon { node: nodes[0] });
-    });
     for (number, daemon) in [(0, here), (1, there)] {
         is_structural(&mut network, 0, &format!("a stop on node {number}"), |network| {
             let daemon = daemon.expect("it was started");

@@ -148,8 +148,7 @@ impl MeshOs {
         if !self.said.takes_new() {
             return Err(Refusal::Closed);
         }
-        let under_way = self.migrations.incoming.values().filter(|incoming| incoming.is_under_way()).count();
-        if under_way >= MAX_MIGRATIONS {
+        if self.arriving() >= MAX_MIGRATIONS {
             return other("as many daemons are on their way to the target as may be");
         }
         if self.migrations.incoming.len() >= MAX_ENDED {
@@ -157,6 +156,11 @@ impl MeshOs {
         }
         self.migrations.incoming.insert(id, incoming);
         Ok(())
+    }
+
+    /// How many daemons this node has taken an offer of that are still on their way to it.
+    pub(in crate::meshos) fn arriving(&self) -> usize {
+        self.migrations.incoming.values().filter(|incoming| incoming.is_under_way()).count()
     }
 
     /// An item of what is fetched.

@@ -33,6 +33,10 @@ use suite::{Runner, Topic};
 /// No measurement takes longer.
 const LIMIT: Duration = Duration::from_mins(2);
 
+/// Where what is random comes from.
+const SEEDS: &str = "Seeds: the simulator's networks grow from a core's number c at rest and from c 2^32, c 2^32 + 1 and so on in \
+    upheaval, the handshakes' floor from c, the loop's nodes from their numbers; all else from the operating system.";
+
 const USAGE: &str = "usage: bench [--peers PROGRAM] [--slow] [TOPIC...]
     PROGRAM is what tests/peers builds; TOPIC is one of boot, idle, growth, messages, stream, rpc, flood, crash,
     system, meshos, sim
@@ -118,6 +122,7 @@ fn tables(words: &[&str]) -> Result<(), Error> {
         "Medians of {} runs (least to most) where nothing else is said, contenders in turn, each time in a process of its own.",
         suite::RUNS
     );
+    println!("{SEEDS}");
     let mut runner = Runner::new(peers, slow);
     for topic in &topics {
         let table = runner.run(topic)?;

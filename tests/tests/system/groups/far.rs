@@ -20,7 +20,7 @@ use crate::{
 
 /// A line of five of which only the ends can make diaries.
 fn line() -> Network {
-    let faults = Faults { delay: Duration::from_millis(2), loss: 0.01, ..Faults::NONE };
+    let faults = Faults { delay: Duration::from_millis(2), ..Faults::NONE };
     let mut network = Network::new(1, faults);
     for number in 0..5 {
         network.add(config());

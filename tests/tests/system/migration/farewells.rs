@@ -109,7 +109,10 @@ impl Scene {
                 break;
             }
         }
+        // One whose farewell is lost is one that crashes for good, and its source waits for it to come back.
+        let faults = std::mem::replace(&mut self.network.faults, Faults::NONE);
         self.network.act(number, Node::leave);
+        self.network.faults = faults;
         self.network.crash(number);
     }
 
@@ -129,7 +132,7 @@ fn befallen(seed: u64, blow: Blow, phase: MigrationPhase) {
     let pause = Duration::from_micros(scene.network.below(20_000) * scene.network.below(2));
     scene.network.run_for(pause);
     let past = told(&scene.network, 0).iter().any(|view| view.phase >= MigrationPhase::Cutover);
-    let mut killed = false;
+    let (mut killed, mut drain) = (false, None);
     match blow {
         Blow::Leave(number) => scene.leave(number),
         Blow::StandStill(number, seconds) => {
@@ -144,8 +147,8 @@ fn befallen(seed: u64, blow: Blow, phase: MigrationPhase) {
         }
         Blow::DrainTarget => {
             let node = scene.network.id(1);
-            let drain = sign(&mut scene.network, 2, meshground_shared::AdminVerb::Drain { node });
-            scene.network.act_os(2, |os, node, now| os.submit(now, node, &drain));
+            let command = sign(&mut scene.network, 2, meshground_shared::AdminVerb::Drain { node });
+            drain = Some(scene.network.act_os(2, |os, node, now| os.submit(now, node, &command)));
         }
     }
     scene.ticks(Duration::from_secs(3));
@@ -165,7 +168,10 @@ fn befallen(seed: u64, blow: Blow, phase: MigrationPhase) {
 
     let arrived = scene.has_run(1);
     let hosts = hosts(&scene.network, scene.daemon);
-    let story = format!("{blow:?} in {phase:?}: {hosts:?}, arrived: {arrived}, past: {past}");
+    // On a network as bad as this it may come to nothing.
+    let is_applied = |ticket: Ticket| matches!(scene.network.members[2].os.settlement(ticket), Some(Settlement::Commanded(Commanded { decision, .. })) if *decision == Decision::Applied);
+    let drained = drain.is_some_and(is_applied);
+    let story = format!("{blow:?} in {phase:?}: {hosts:?}, arrived: {arrived}, past: {past}, {drained}");
     // One that was stopped with its node is gone with it, and nothing else is.
     let may_be_none = blow == Blow::Leave(0) && !arrived || blow == Blow::Leave(1) && arrived;
     match hosts[..] {
@@ -179,7 +185,7 @@ fn befallen(seed: u64, blow: Blow, phase: MigrationPhase) {
             }
             match blow {
                 Blow::Kill if killed => assert_eq!(number, 0, "{story}"),
-                Blow::DrainTarget => assert_ne!(number, 1, "{story}"),
+                Blow::DrainTarget if drained => assert_ne!(number, 1, "{story}"),
                 Blow::StandStill(_, 1) | Blow::Kill => assert_eq!(number, 1, "{story}"),
                 _ => {}
             }
