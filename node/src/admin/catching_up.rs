@@ -367,45 +367,6 @@ mod tests {
     }
 
     #[test]
-    fn what_a_node_rejected_itself_gives_way_to_most_who_applied_it_and_for_good() {
-        let mut node = node();
-        // Whoever is named is not there.
-        let picture = ClusterPicture::new(NodeId(9));
-        let elsewhere = |number| {
-            let verb = AdminVerb::Cordon { node: NodeId(8) };
-            let issued = WallTime(at(0).wall.0 + u64::from(number));
-            AdminCommand::new(verb, issued, Nonce([number; 16])).sign(&OperatorKey::demo(1).unwrap())
-        };
-        let of_me = command(2);
-        for command in [&elsewhere(1), &of_me] {
-            node.1.submit(at(5), command, &picture);
-        }
-        let own: Vec<Decision> = node.1.trail().iter().map(|entry| entry.decision).collect();
-        assert!(own.iter().all(|decision| matches!(decision, Decision::Rejected(_))), "{own:?}");
-        while node.1.poll_decided().is_some() {}
-        let page = |decision| {
-            let claim = |command: SignedCommand| {
-                let decided_us = at(1).wall.0;
-                Claim { command: command.encode(), decision, decided_us }
-            };
-            Some(Page { claims: vec![claim(elsewhere(1)), claim(command(2))], more: false }.encode())
-        };
-        let (applied, nothing) =
-            (page(Decision::Applied), Some(Page { claims: vec![], more: false }.encode()));
-        assert_eq!(round(&mut node, at(10), std::slice::from_ref(&applied)), [], "one may lie");
-        let half = [applied.clone(), applied.clone(), nothing.clone(), nothing];
-        assert_eq!(round(&mut node, at(100), &half), []);
-        let most = [applied.clone(), applied.clone(), page(UNREACHABLE)];
-        assert_eq!(
-            round(&mut node, at(200), &most),
-            [(1, Decision::Applied)],
-            "and what names it it knows best"
-        );
-        let others = [page(UNREACHABLE), page(UNREACHABLE), applied];
-        assert_eq!(round(&mut node, at(300), &others), []);
-    }
-
-    #[test]
     fn a_node_is_behind_until_one_has_told_it_all_and_not_for_ever() {
         let at = |millis: u64| Now { instant: Instant::from_micros(millis * 1_000), wall: at(0).wall };
         let (mut catching_up, mut admin) = node();

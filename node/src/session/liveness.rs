@@ -25,7 +25,7 @@ const UNMEASURED_INTERVALS: u32 = 4;
 
 /// The shortest that jitter makes an interval. At this pace the budget is spent.
 fn shortest(interval: Duration) -> Duration {
-    interval * 4 / 5
+    (interval / 5).saturating_mul(4)
 }
 
 /// How often a node may stretch what is stretched already.

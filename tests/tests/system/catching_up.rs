@@ -358,31 +358,6 @@ fn two_halves(seed: u64) -> Network {
 }
 
 #[test]
-fn what_one_half_of_a_mesh_applied_counts_as_applied_for_the_other_that_could_not_once_they_meet_again() {
-    each_seed(10, |seed| {
-        let mut network = two_halves(seed);
-        let node = network.id(1);
-        let command = sign(&mut network, 0, AdminVerb::RestartAllDaemons { node });
-        let unreachable = Decision::Rejected(Rejection::Unreachable);
-        // Each half is handed the same command, whichever comes first.
-        let order = if seed.is_multiple_of(2) { [0, 2] } else { [2, 0] };
-        for at in order {
-            let expected = if at == 0 { Decision::Applied } else { unreachable };
-            assert_eq!(submit(&mut network, at, &command), expected, "at {at}");
-        }
-        network.cuts.clear();
-        let one = |network: &Network| agree(network) && trails(network)[0].len() == 1;
-        network.run_until(LIMIT * 3, one).expect("they tell each other");
-        assert_eq!(trails(&network)[3].values().collect::<Vec<_>>(), [&Decision::Applied]);
-        network.run_for(LIMIT * 3);
-        for member in &network.members {
-            let entries = member.os.os.as_ref().expect("it runs").audit().iter().len();
-            assert!(entries <= 2, "nobody changes its mind again and again: {entries}");
-        }
-    });
-}
-
-#[test]
 fn when_a_partition_heals_the_trails_agree_and_the_later_of_freeze_and_thaw_counts() {
     each_seed(10, |seed| {
         let mut network = two_halves(seed);

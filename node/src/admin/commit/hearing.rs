@@ -73,15 +73,7 @@ impl AdminCommit {
         let key = key_of(command);
         let is_under_way = self.voting.values().any(|voting| key_of(voting.command()) == key)
             || self.pending.values().any(|pending| key_of(pending.command()) == key);
-        let may_change = |known: &Known| !known.first_hand || self.may_yield(known, decision);
-        !is_under_way && self.history.get(&key).map_or_else(has_room, may_change)
-    }
-
-    /// Whether others can be right about what this node was there for: where it rejected a command, others that it was cut off
-    /// from may have applied it, or rejected it for what counts rather. But none of whether this node serves is applied without it.
-    fn may_yield(&self, known: &Known, decision: Decision) -> bool {
-        let is_of_me = is_service(known.command.verb(), self.me.node());
-        rank(decision) < rank(known.decision) && !(is_of_me && decision == Decision::Applied)
+        !is_under_way && self.history.get(&key).map_or_else(has_room, |known| !known.first_hand)
     }
 
     /// Whether enough operators have signed a command, and not in the future.
@@ -91,8 +83,7 @@ impl AdminCommit {
     }
 
     /// Takes over what most of those say who know a command. What was taken over before changes only if most of all that
-    /// `answered`, and two at least, say otherwise; and what this node rejected itself if as many say that it was applied, or why
-    /// else it was rejected, and then for good, so that nodes do not change their minds in turn. Whether anything is new.
+    /// `answered`, and two at least, say otherwise. Whether anything is new.
     pub(in crate::admin) fn believe(
         &mut self,
         now: Now,
@@ -106,16 +97,14 @@ impl AdminCommit {
                 for_a.len().cmp(&for_b.len()).then_with(|| rank(*b).cmp(&rank(*a)))
             });
             let Some((decision, mut times)) = most else { continue };
-            let known = self.history.get(&key);
-            let first_hand = known.is_some_and(|known| known.first_hand);
-            if let Some(known) = known
+            if let Some(known) = self.history.get(&key)
                 && (known.decision == decision || times.len() < 2 || times.len() * 2 <= answered)
             {
                 continue;
             }
             times.sort_unstable();
             let decided = plausible(&command, times[times.len() / 2]);
-            believed.push(Known { command, decision, decided, first_hand });
+            believed.push(Known { command, decision, decided, first_hand: false });
         }
         believed.sort_by_key(|known| known.decided);
         let me = self.me.node();
