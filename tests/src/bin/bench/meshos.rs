@@ -191,7 +191,12 @@ impl Side {
         let (now, port) = (clock.now(), u16::try_from(1 + number)?);
         let identity = Identity::from_seed(seed(number, 0));
         let node = Node::new(NodeConfig::new([42; 32]), identity, seed(number, 1), now)?;
-        let mut os = MeshOs::new(MeshOsConfig::default(), &node, seed(number, 2), now);
+        let mut os = MeshOs::new(
+            MeshOsConfig { founds: true, ..MeshOsConfig::default() },
+            &node,
+            seed(number, 2),
+            now,
+        );
         Diary::prepare(&mut os, now);
         let mut side = Self { node, os, address: ([127, 0, 0, 1], port).into(), heard: Vec::new() };
         // So that it knows what it can make itself.
