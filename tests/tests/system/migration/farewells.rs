@@ -27,16 +27,6 @@ const BLOWS: [Blow; 8] = [
     Blow::DrainTarget,
 ];
 
-/// When that may be.
-const PHASES: [MigrationPhase; 6] = [
-    MigrationPhase::Snapshot,
-    MigrationPhase::Transfer,
-    MigrationPhase::Restore,
-    MigrationPhase::Replay,
-    MigrationPhase::Cutover,
-    MigrationPhase::Complete,
-];
-
 /// A daemon that moves from the first of four members to the second, while two others keep sending it something.
 struct Scene {
     network: Network,

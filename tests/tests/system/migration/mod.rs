@@ -21,6 +21,16 @@ use meshground_tests::{
 
 use super::{BAD, LIMIT, config, entries, mesh, send, settled, spawn};
 
+/// All that a migration goes through, in order.
+const PHASES: [MigrationPhase; 6] = [
+    MigrationPhase::Snapshot,
+    MigrationPhase::Transfer,
+    MigrationPhase::Restore,
+    MigrationPhase::Replay,
+    MigrationPhase::Cutover,
+    MigrationPhase::Complete,
+];
+
 /// A network that loses some of what is sent.
 const LOSSY: Faults = Faults { loss: 0.05, corruption: 0.0, ..BAD };
 
@@ -220,17 +230,7 @@ fn every_phase_is_told_in_order_and_the_daemon_knows_that_it_was_restored() {
     let phases: Vec<MigrationPhase> = told(&network, 0).iter().map(|view| view.phase).collect();
     let mut each = phases.clone();
     each.dedup();
-    assert_eq!(
-        each,
-        [
-            MigrationPhase::Snapshot,
-            MigrationPhase::Transfer,
-            MigrationPhase::Restore,
-            MigrationPhase::Replay,
-            MigrationPhase::Cutover,
-            MigrationPhase::Complete,
-        ]
-    );
+    assert_eq!(each, PHASES);
     assert!(told(&network, 0).iter().all(|view| view.id == id && view.daemon == daemon));
     let gone = EventKind::DaemonGone { daemon, reason: DaemonEnd::Migrated };
     let is_gone = |event: &OsEvent| matches!(event, OsEvent::Happened { kind, .. } if *kind == gone);

@@ -14,16 +14,6 @@ enum Blow {
     Force,
 }
 
-/// When that may be.
-const PHASES: [MigrationPhase; 6] = [
-    MigrationPhase::Snapshot,
-    MigrationPhase::Transfer,
-    MigrationPhase::Restore,
-    MigrationPhase::Replay,
-    MigrationPhase::Cutover,
-    MigrationPhase::Complete,
-];
-
 #[test]
 #[allow(clippy::too_many_lines, reason = "one story, from its beginning to its end")]
 fn whatever_befalls_it_one_copy_is_left_that_holds_every_acknowledged_event_in_order() {
