@@ -12,7 +12,10 @@ use meshground_shared::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::registry::{MAX_DAEMONS, Registry};
+use super::{
+    groups::Incarnation,
+    registry::{MAX_DAEMONS, Registry},
+};
 use crate::{
     record::MAX_BODY,
     wire::{self, WireError},
@@ -70,8 +73,7 @@ pub(crate) struct Moving {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Standing {
     pub(crate) group: u64,
-    /// Of which incarnation.
-    pub(crate) generation: u64,
+    pub(crate) of: Incarnation,
     /// How many events, a short while ago.
     pub(crate) end: u64,
     /// That incarnation ended on this node.

@@ -33,7 +33,7 @@ fn said() -> Vec<(&'static str, Value)> {
         { "event": message, "receipt": receipt },
         { "event": { "Alarm": { "token": 8 } }, "receipt": null },
     ] });
-    let in_sync = json!({ "generation": 2, "version": 4, "by": 17, "members": { "18": 5 } });
+    let in_sync = json!({ "by": [2, 17], "version": 4, "members": { "18": 5 } });
     let admin = |says: Value| ("os.admin", json!({ "version": 1, "says": says }));
     vec![
         (
@@ -48,7 +48,7 @@ fn said() -> Vec<(&'static str, Value)> {
                       "restarts": 0, "member": null, "kind": null },
                 ],
                 "moving": [{ "migration": 7, "daemon": 1, "target": 8, "phase": "replay" }],
-                "standings": [{ "group": 9, "generation": 2, "end": 1_000, "sealed": true }],
+                "standings": [{ "group": 9, "of": [2, 17], "end": 1_000, "sealed": true }],
             }),
         ),
         (
@@ -131,7 +131,7 @@ fn said() -> Vec<(&'static str, Value)> {
         ("os.group.state answer", json!([1, 2, 3])),
         (
             "os.group.sync",
-            json!({ "group": 1, "generation": 2, "life": 3, "before": [1, 9], "end": null, "in_sync": in_sync, "what": { "Entries": {
+            json!({ "group": 1, "generation": 2, "life": 3, "before": [[1, 16], 9], "end": null, "in_sync": in_sync, "what": { "Entries": {
                 "first": 10, "entries": [{ "event": message, "receipt": receipt, "outcome": settled }] } } }),
         ),
         (
@@ -146,7 +146,7 @@ fn said() -> Vec<(&'static str, Value)> {
         ("os.group.sync answer", json!("Unwanted")),
         ("os.group.poll", json!([1, null])),
         ("os.group.poll", json!([1, 3])),
-        ("os.group.poll answer", json!({ "life": 3, "upto": [2, 500], "in_sync": in_sync })),
+        ("os.group.poll answer", json!({ "life": 3, "upto": [[2, 17], 500], "in_sync": in_sync })),
         ("os.group.poll answer", json!({ "life": 3, "upto": null, "in_sync": null })),
     ]
 }

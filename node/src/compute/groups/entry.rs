@@ -3,7 +3,7 @@
 use meshground_shared::{CommandId, DaemonId, GroupId, GroupKind, NodeId};
 use serde::{Deserialize, Serialize};
 
-use super::{ForkPoint, MAX_MEMBERS, Required};
+use super::{ForkPoint, Incarnation, MAX_MEMBERS, Required, incarnation::after_takeover};
 use crate::daemon::{EntityKeypair, GroupPlace};
 
 /// What a group is to be. Of two the greater counts: the newer one, and of equally new ones the same one everywhere.
@@ -49,6 +49,13 @@ pub(crate) struct Slot {
     pub(crate) generation: u64,
     /// The node that is to run it.
     pub(crate) host: Option<NodeId>,
+}
+
+impl Slot {
+    /// What runs there, in a standby group's first place.
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        Incarnation::new(self.generation, self.host.unwrap_or(NodeId(0)))
+    }
 }
 
 /// A group.
@@ -111,9 +118,11 @@ impl Entry {
         true
     }
 
-    /// Moves a place to `host`, under the next generation.
+    /// Gives a place to `host`, under the next generation.
     pub(crate) fn place(&mut self, index: u32, host: Option<NodeId>) {
-        let generation = self.slot(index).generation.saturating_add(1);
+        let generation = self.slot(index).generation;
+        let takes_over = self.spec.kind == GroupKind::Standby && index == 0;
+        let generation = if takes_over { after_takeover(generation) } else { generation.saturating_add(1) };
         self.put(index, Slot { generation, host });
     }
 

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use meshground_shared::NodeId;
 use serde::{Deserialize, Serialize};
 
-use super::{Follower, MAX_MEMBERS};
+use super::{Follower, Incarnation, MAX_MEMBERS};
 
 /// So many sets at most may be in force as far as somebody knows.
 const MAX_CHAIN: usize = 64;
@@ -23,19 +23,17 @@ pub(crate) type Lives = BTreeMap<u64, u64>;
 /// One of these sets. Of two the greater is the later.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct InSync {
-    /// The incarnation that named it.
-    generation: u64,
+    /// Who named it.
+    by: Incarnation,
     /// Counts those it named, from 1.
     version: u64,
-    /// The node it was on.
-    by: u64,
     members: Lives,
 }
 
 impl InSync {
     /// Which of an incarnation's sets it is; 0 if it is another's.
-    pub(crate) fn version_of(&self, generation: u64) -> u64 {
-        if self.generation == generation { self.version } else { 0 }
+    pub(crate) fn version_of(&self, by: Incarnation) -> u64 {
+        if self.by == by { self.version } else { 0 }
     }
 
     pub(crate) fn has(&self, node: NodeId) -> bool {
@@ -44,7 +42,7 @@ impl InSync {
 
     /// Whether a node is in it, or named it.
     pub(crate) fn names(&self, node: NodeId) -> bool {
-        self.has(node) || self.by == node.0
+        self.has(node) || self.by.node == node
     }
 
     fn members(&self) -> impl Iterator<Item = (NodeId, u64)> {
@@ -60,8 +58,7 @@ impl InSync {
 /// The sets as the one that works knows them.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    generation: u64,
-    local: NodeId,
+    local: Incarnation,
     /// Those that may be in force as far as somebody knows, the latest last.
     chain: Vec<InSync>,
     /// The first of them is in force, and of this incarnation.
@@ -69,19 +66,19 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// That of an incarnation which goes on from one whose sets these are, on the node `local`.
-    pub(crate) fn new(generation: u64, local: NodeId, before: Vec<InSync>) -> Self {
+    /// That of an incarnation which goes on from one whose sets these are.
+    pub(crate) fn new(local: Incarnation, before: Vec<InSync>) -> Self {
         let without = before.into_iter().map(|mut set| {
-            set.members.remove(&local.0);
+            set.members.remove(&local.node.0);
             set
         });
         let chain = without.filter(|set| !set.members.is_empty()).collect();
-        Self { generation, local, chain, holds: false }
+        Self { local, chain, holds: false }
     }
 
     /// What standbys are to be told: the latest set of this incarnation.
     pub(crate) fn told(&self) -> Option<&InSync> {
-        self.chain.last().filter(|set| set.generation == self.generation)
+        self.chain.last().filter(|set| set.by == self.local)
     }
 
     /// What a standby is to be told: whoever is left out keeps what it has until those that are not hold it.
@@ -131,7 +128,7 @@ impl Guard {
             return;
         }
         let version = self.told().map_or(1, |told| told.version + 1);
-        let set = InSync { generation: self.generation, version, by: self.local.0, members: wanted };
+        let set = InSync { by: self.local, version, members: wanted };
         self.chain.push(set);
     }
 
@@ -142,7 +139,7 @@ impl Guard {
                 let follower = followers.get(&node);
                 follower.is_some_and(|follower| follower.life == life && follower.knows >= set.version)
             };
-            set.generation == self.generation && set.members().all(knows)
+            set.by == self.local && set.members().all(knows)
         };
         if let Some(at) = self.chain.iter().rposition(all_know) {
             self.chain.drain(..at);
@@ -167,7 +164,7 @@ pub(crate) struct Holding {
     /// The node's life.
     pub(crate) life: u64,
     /// The incarnation and its last event, if there is a state.
-    pub(crate) upto: Option<(u64, u64)>,
+    pub(crate) upto: Option<(Incarnation, u64)>,
     /// The latest set it has heard of.
     pub(crate) in_sync: Option<InSync>,
 }
@@ -201,8 +198,8 @@ impl Census {
         gone: impl Fn(NodeId) -> bool,
     ) -> BTreeSet<NodeId> {
         let mut missing = BTreeSet::new();
-        let newest = self.holders().map(|(_, (generation, _))| generation).max().unwrap_or(0);
-        if self.latest().map_or(0, |latest| latest.generation) < newest {
+        let newest = self.holders().map(|(_, (of, _))| of).max();
+        if self.latest().map(|latest| latest.by) < newest {
             // Others may have been told who is in sync with the newest incarnation.
             missing
                 .extend(hosts.iter().copied().filter(|host| !self.said.contains_key(host) && !gone(*host)));
@@ -218,14 +215,14 @@ impl Census {
         }
         if forgot {
             // It may have been the only one of these that knew of a later set: anybody may be in that.
-            let others = all.iter().copied().chain([NodeId(latest.by)]);
+            let others = all.iter().copied().chain([latest.by.node]);
             missing.extend(others.filter(|node| !self.said.contains_key(node) && !gone(*node)));
         }
         missing
     }
 
     /// Those who hold a state, and up to where.
-    pub(crate) fn holders(&self) -> impl Iterator<Item = (NodeId, (u64, u64))> {
+    pub(crate) fn holders(&self) -> impl Iterator<Item = (NodeId, (Incarnation, u64))> {
         self.said.iter().filter_map(|(&node, holding)| Some((node, holding.upto?)))
     }
 }
@@ -234,6 +231,10 @@ impl Census {
 mod tests {
     use super::*;
     use crate::time::Instant;
+
+    fn incarnation(generation: u64, node: u64) -> Incarnation {
+        Incarnation::new(generation, NodeId(node))
+    }
 
     fn follower(knows: u64, have: u64) -> Follower {
         Follower { knows, have: Some(have), life: 1, ..Follower::new(Instant::from_micros(0)) }
@@ -244,7 +245,7 @@ mod tests {
     }
 
     fn in_force(nodes: &[u64]) -> Guard {
-        let mut guard = Guard::new(1, NodeId(9), Vec::new());
+        let mut guard = Guard::new(incarnation(1, 9), Vec::new());
         guard.propose(lives(nodes), &Lives::new(), 0, |_, _| false);
         guard.heard(&nodes.iter().map(|node| (NodeId(*node), follower(1, 5))).collect());
         guard
@@ -256,7 +257,7 @@ mod tests {
 
     #[test]
     fn nothing_is_told_before_a_set_is_in_force_and_all_of_it_have_it() {
-        let mut guard = Guard::new(1, NodeId(9), Vec::new());
+        let mut guard = Guard::new(incarnation(1, 9), Vec::new());
         guard.propose(lives(&[1, 2]), &Lives::new(), 0, |_, _| false);
         let mut followers = BTreeMap::from([(NodeId(1), follower(1, 5)), (NodeId(2), follower(0, 5))]);
         guard.heard(&followers);
@@ -284,7 +285,7 @@ mod tests {
         guard.propose(lives(&[2]), &Lives::new(), 0, |node, _| node == NodeId(1));
         assert!(names(&guard, &[2]));
         // The next incarnation, on node 1, goes on from there.
-        let guard = Guard::new(2, NodeId(1), in_force(&[1, 2]).chain().to_vec());
+        let guard = Guard::new(incarnation(2, 1), in_force(&[1, 2]).chain().to_vec());
         assert!(guard.told().is_none() && guard.has(NodeId(2)) && !guard.has(NodeId(1)));
     }
 
@@ -293,7 +294,11 @@ mod tests {
         let guard = in_force(&[1, 2]);
         let mut later = in_force(&[1, 2]);
         later.propose(lives(&[2]), &Lives::new(), 0, |_, _| false);
-        let holding = |guard: &Guard| Holding { life: 1, upto: Some((1, 3)), in_sync: guard.told().cloned() };
+        let holding = |guard: &Guard| Holding {
+            life: 1,
+            upto: Some((incarnation(1, 9), 3)),
+            in_sync: guard.told().cloned(),
+        };
         let none = BTreeSet::new();
         let all = BTreeSet::from([NodeId(1), NodeId(2), NodeId(4)]);
         let missing =
@@ -314,7 +319,10 @@ mod tests {
         census.say(NodeId(2), holding(&later));
         assert_eq!(missing(&census), [], "node 1 has nothing that this one lacks");
         let mut census = Census::default();
-        census.say(NodeId(1), Holding { life: 1, upto: Some((2, 0)), in_sync: guard.told().cloned() });
+        census.say(
+            NodeId(1),
+            Holding { life: 1, upto: Some((incarnation(2, 1), 0)), in_sync: guard.told().cloned() },
+        );
         census.say(NodeId(2), holding(&guard));
         assert_eq!(missing(&census), []);
         let hosts = BTreeSet::from([NodeId(1), NodeId(3)]);

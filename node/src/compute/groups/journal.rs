@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use meshground_shared::NodeId;
 use serde::{Deserialize, Serialize};
 
-use super::{Holding, InSync};
+use super::{Holding, InSync, Incarnation};
 use crate::{
     compute::{Luggage, Receipt, Settled},
     daemon::{DaemonEvent, MAX_STATE},
@@ -35,18 +35,17 @@ pub(crate) struct LogEntry {
 /// The journal.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    /// The incarnation it is of.
-    pub(crate) generation: u64,
-    /// Where that runs or ran, and in which life of that node.
-    pub(crate) source: NodeId,
+    /// Whose it is.
+    pub(crate) of: Incarnation,
+    /// In which life of its node that runs or ran.
     pub(crate) life: u64,
     /// That incarnation works off nothing more: the end is the end.
     pub(crate) sealed: bool,
     /// The incarnation that this one went on from, and after which of its events.
-    pub(crate) before: Option<(u64, u64)>,
-    /// The last incarnation of which it held all that it went on from; 0 for none. What is held as long as it lacks some
+    pub(crate) before: Option<(Incarnation, u64)>,
+    /// The last incarnation of which it held all that it went on from; `NONE` for none. What is held as long as it lacks some
     /// of that is a beginning of what that incarnation did.
-    rooted: u64,
+    rooted: Incarnation,
     /// How many events the state has seen, and the state with what belongs to it.
     base: Option<(u64, Arc<[u8]>)>,
     /// The events since, with their sizes; the first is the `first`-th.
@@ -57,14 +56,14 @@ pub(crate) struct Journal {
     pub(crate) in_sync: Option<InSync>,
     /// Who has asked last what is held here, to go on with it under which generation. Nothing is taken any more from
     /// whoever comes before that.
-    fence: (u64, NodeId),
+    fence: Incarnation,
     /// A newer state on its way here.
     partial: Option<Partial>,
 }
 
 #[derive(Debug)]
 struct Partial {
-    generation: u64,
+    of: Incarnation,
     at: u64,
     got: Vec<u8>,
 }
@@ -81,39 +80,38 @@ pub(crate) struct Piece {
 
 impl Journal {
     /// One of an incarnation that begins from nothing.
-    pub(crate) fn new(generation: u64, source: NodeId, life: u64) -> Self {
+    pub(crate) fn new(of: Incarnation, life: u64) -> Self {
         Self {
-            generation,
-            source,
+            of,
             life,
             sealed: false,
             before: None,
-            rooted: 0,
+            rooted: Incarnation::NONE,
             base: None,
             tail: VecDeque::new(),
             first: 1,
             bytes: 0,
             in_sync: None,
-            fence: (0, NodeId(0)),
+            fence: Incarnation::NONE,
             partial: None,
         }
     }
 
     /// The incarnation that goes on from this one runs here now.
-    pub(crate) fn go_on(&mut self, generation: u64, source: NodeId, life: u64) {
+    pub(crate) fn go_on(&mut self, of: Incarnation, life: u64) {
         self.root();
-        self.before = Some((self.generation, self.end()));
-        (self.generation, self.source, self.life) = (generation, source, life);
+        self.before = Some((self.of, self.end()));
+        (self.of, self.life) = (of, life);
         self.sealed = false;
         self.partial = None;
     }
 
     /// An incarnation elsewhere goes on from another, after the event that `before` names. What is held of that other
     /// is what both have in common.
-    pub(crate) fn follow(&mut self, generation: u64, before: (u64, u64), source: NodeId, life: u64) {
-        let (of, last) = before;
-        let shares = self.generation == of && self.base.as_ref().is_some_and(|(at, _)| *at <= last);
-        if generation <= self.generation || !shares {
+    pub(crate) fn follow(&mut self, of: Incarnation, before: (Incarnation, u64), life: u64) {
+        let (other, last) = before;
+        let shares = self.of == other && self.base.as_ref().is_some_and(|(at, _)| *at <= last);
+        if of <= self.of || !shares {
             return;
         }
         self.root();
@@ -122,7 +120,7 @@ impl Journal {
         {
             self.bytes -= size;
         }
-        self.go_on(generation, source, life);
+        self.go_on(of, life);
         self.before = Some(before);
     }
 
@@ -133,15 +131,15 @@ impl Journal {
 
     fn root(&mut self) {
         if self.is_whole() {
-            self.rooted = self.generation;
+            self.rooted = self.of;
         }
     }
 
     /// What is held, for a comparison: the incarnation and the last event. One that lacks some of what its incarnation went
     /// on from counts as one of those before, whose events it holds.
-    pub(crate) fn holds(&self) -> Option<(u64, u64)> {
+    pub(crate) fn holds(&self) -> Option<(Incarnation, u64)> {
         self.base()?;
-        Some((if self.is_whole() { self.generation } else { self.rooted }, self.end()))
+        Some((if self.is_whole() { self.of } else { self.rooted }, self.end()))
     }
 
     /// Whether the state lacks some of what its incarnation went on from. Whoever holds something else cannot go on with
@@ -154,24 +152,23 @@ impl Journal {
     /// to whom this node has promised to listen.
     pub(crate) fn forget(&mut self) {
         let (in_sync, fence) = (self.in_sync.take(), self.fence);
-        *self = Self { in_sync, fence, ..Self::new(self.generation, self.source, self.life) };
+        *self = Self { in_sync, fence, ..Self::new(self.of, self.life) };
     }
 
     /// Begins another in its place. What was promised and heard stays.
-    pub(crate) fn begin_anew(&mut self, generation: u64, source: NodeId, life: u64) {
+    pub(crate) fn begin_anew(&mut self, of: Incarnation, life: u64) {
         self.forget();
-        (self.generation, self.source, self.life) = (generation, source, life);
+        (self.of, self.life) = (of, life);
     }
 
     /// Whether it says something that others may have to know even if it holds nothing.
     pub(crate) fn is_bound(&self) -> bool {
-        self.in_sync.is_some() || self.fence.0 > 0
+        self.in_sync.is_some() || self.fence > Incarnation::NONE
     }
 
     /// Whether all that the one before it did is here, and nobody else has asked in order to go on with it.
     pub(crate) fn is_handed_over(&self, to: NodeId) -> bool {
-        let (asked, by) = self.fence;
-        self.sealed && (asked <= self.generation || by == to)
+        self.sealed && (self.fence <= self.of || self.fence.node == to)
     }
 
     /// What is held, for whoever goes on with it.
@@ -179,14 +176,14 @@ impl Journal {
         Holding { life, upto: self.holds(), in_sync: self.in_sync.clone() }
     }
 
-    /// Somebody asks in order to go on from here, under this generation.
-    pub(crate) fn fence(&mut self, generation: u64, by: NodeId) {
-        self.fence = self.fence.max((generation, by));
+    /// Somebody asks in order to go on from here.
+    pub(crate) fn fence(&mut self, by: Incarnation) {
+        self.fence = self.fence.max(by);
     }
 
     /// Whether nothing may be taken any more from that incarnation.
-    pub(crate) fn is_fenced(&self, generation: u64, source: NodeId) -> bool {
-        (generation, source) < self.fence
+    pub(crate) fn is_fenced(&self, of: Incarnation) -> bool {
+        of < self.fence
     }
 
     /// Takes note of who is in sync.
@@ -261,23 +258,18 @@ impl Journal {
 
     /// Takes a piece of a state. Until it is complete what is here stays as it is. Returns how much of it is here.
     /// What is here is given up only for what has all that its incarnation went on from, which is up to the event `least`.
-    pub(crate) fn take_piece(
-        &mut self,
-        (generation, source, life): (u64, NodeId, u64),
-        least: u64,
-        piece: Piece,
-    ) -> u64 {
+    pub(crate) fn take_piece(&mut self, (of, life): (Incarnation, u64), least: u64, piece: Piece) -> u64 {
         let Piece { at, len, offset, bytes } = piece;
-        let is_other = generation > self.generation || self.base.is_none();
+        let is_other = of > self.of || self.base.is_none();
         if self.base.as_ref().is_some_and(|(has, _)| at < if is_other { least } else { *has }) {
             return 0;
         }
-        if len > 2 * MAX_STATE as u64 || at > MAX_EVENTS {
+        if of < self.of || len > 2 * MAX_STATE as u64 || at > MAX_EVENTS {
             return 0;
         }
         let partial = match self.partial.take() {
-            Some(partial) if partial.generation == generation && partial.at == at => partial,
-            _ => Partial { generation, at, got: Vec::new() },
+            Some(partial) if partial.of == of && partial.at == at => partial,
+            _ => Partial { of, at, got: Vec::new() },
         };
         let partial = self.partial.insert(partial);
         if offset == partial.got.len() as u64 && offset + bytes.len() as u64 <= len {
@@ -290,7 +282,7 @@ impl Journal {
         let state: Arc<[u8]> = std::mem::take(&mut partial.got).into();
         self.partial = None;
         if is_other {
-            self.begin_anew(generation, source, life);
+            self.begin_anew(of, life);
             self.first = at + 1;
         }
         self.rebase(at, state);
@@ -374,6 +366,10 @@ mod tests {
     use super::*;
     use crate::compute::inbox::Worked;
 
+    fn of(generation: u64, node: u64) -> Incarnation {
+        Incarnation::new(generation, NodeId(node))
+    }
+
     fn entry(token: u64) -> LogEntry {
         let outcome = Ok(Worked { place: token, replies: Vec::new() });
         LogEntry { event: DaemonEvent::Alarm { token }, receipt: None, outcome }
@@ -391,18 +387,18 @@ mod tests {
 
     #[test]
     fn a_standby_comes_to_hold_what_its_active_does() {
-        let mut active = Journal::new(3, NodeId(1), 9);
+        let mut active = Journal::new(of(3, 1), 9);
         active.append(entry(1));
         active.rebase(1, state(1));
         active.append(entry(2));
         active.append(entry(3));
-        let mut standby = Journal::new(0, NodeId(0), 0);
+        let mut standby = Journal::new(of(0, 0), 0);
         let mut offset = 0;
         while standby.base().is_none() {
-            let next = standby.take_piece((3, NodeId(1), 9), 0, piece(&active, offset, 2));
+            let next = standby.take_piece((of(3, 1), 9), 0, piece(&active, offset, 2));
             offset = usize::try_from(next).unwrap();
         }
-        assert_eq!((standby.generation, standby.end()), (3, 1));
+        assert_eq!((standby.of.generation, standby.end()), (3, 1));
         standby.extend(2, active.after(1, 1).unwrap());
         standby.extend(2, active.after(1, 1_000).unwrap());
         standby.extend(5, vec![entry(5)]);
@@ -415,43 +411,61 @@ mod tests {
 
     #[test]
     fn of_those_who_ask_in_order_to_go_on_only_the_last_may() {
-        let mut journal = Journal::new(1, NodeId(1), 9);
+        let mut journal = Journal::new(of(1, 1), 9);
         journal.rebase(4, state(4));
         journal.sealed = true;
-        journal.fence(2, NodeId(5));
-        assert!(journal.is_fenced(1, NodeId(1)) && !journal.is_fenced(2, NodeId(5)));
+        journal.fence(of(2, 5));
+        assert!(journal.is_fenced(of(1, 1)) && !journal.is_fenced(of(2, 5)));
         assert!(journal.is_handed_over(NodeId(5)) && !journal.is_handed_over(NodeId(6)));
-        journal.fence(3, NodeId(4));
-        journal.fence(2, NodeId(6));
-        assert!(journal.is_fenced(2, NodeId(6)) && !journal.is_fenced(3, NodeId(4)));
-        journal.begin_anew(2, NodeId(5), 9);
-        assert!(journal.is_fenced(2, NodeId(5)), "what was promised stays");
+        journal.fence(of(3, 4));
+        journal.fence(of(2, 6));
+        assert!(journal.is_fenced(of(2, 6)) && !journal.is_fenced(of(3, 4)));
+        journal.begin_anew(of(2, 5), 9);
+        assert!(journal.is_fenced(of(2, 5)), "what was promised stays");
     }
 
     #[test]
     fn figures_beyond_all_measure_are_refused() {
-        let mut journal = Journal::new(1, NodeId(1), 9);
+        let mut journal = Journal::new(of(1, 1), 9);
         journal.rebase(4, state(4));
         journal.extend(u64::MAX, vec![entry(5), entry(6)]);
         let bytes = state(1).to_vec();
         let len = bytes.len() as u64;
         for at in [u64::MAX, u64::MAX - 1] {
             let piece = Piece { at, len, offset: 0, bytes: bytes.clone() };
-            assert_eq!(journal.take_piece((u64::MAX, NodeId(2), 9), 0, piece), 0);
+            assert_eq!(journal.take_piece((of(u64::MAX, 2), 9), 0, piece), 0);
         }
-        assert_eq!((journal.generation, journal.end()), (1, 4));
+        assert_eq!((journal.of.generation, journal.end()), (1, 4));
     }
 
     #[test]
     fn what_a_standby_holds_stays_until_the_newer_state_is_complete() {
-        let mut old = Journal::new(1, NodeId(1), 9);
+        let mut old = Journal::new(of(1, 1), 9);
         old.rebase(4, state(4));
         old.append(entry(5));
-        let mut new = Journal::new(2, NodeId(2), 9);
+        let mut new = Journal::new(of(2, 2), 9);
         new.rebase(2, state(2));
-        old.take_piece((2, NodeId(2), 9), 0, piece(&new, 0, 2));
-        assert_eq!((old.generation, old.end()), (1, 5));
-        old.take_piece((2, NodeId(2), 9), 0, piece(&new, 2, 1_000));
-        assert_eq!((old.generation, old.end()), (2, 2));
+        old.take_piece((of(2, 2), 9), 0, piece(&new, 0, 2));
+        assert_eq!((old.of.generation, old.end()), (1, 5));
+        old.take_piece((of(2, 2), 9), 0, piece(&new, 2, 1_000));
+        assert_eq!((old.of.generation, old.end()), (2, 2));
+    }
+
+    #[test]
+    fn of_two_incarnations_with_one_generation_the_later_is_followed_and_they_share_nothing() {
+        let mut later = Journal::new(of(2, 2), 9);
+        later.rebase(2, state(2));
+        let mut journal = Journal::new(of(2, 1), 9);
+        journal.rebase(4, state(4));
+        journal.take_piece((of(2, 2), 9), 0, piece(&later, 0, 1_000));
+        assert_eq!((journal.of, journal.end()), (of(2, 2), 2));
+        let mut earlier = Journal::new(of(2, 1), 9);
+        earlier.rebase(9, state(9));
+        journal.take_piece((of(2, 1), 9), 0, piece(&earlier, 0, 1_000));
+        assert_eq!(journal.of, of(2, 2), "what came before does not come back");
+        journal.follow(of(3, 1), (of(2, 1), 2), 9);
+        assert_eq!(journal.of, of(2, 2), "that one goes on from the other");
+        journal.follow(of(3, 1), (of(2, 2), 2), 9);
+        assert_eq!((journal.of, journal.end()), (of(3, 1), 2));
     }
 }

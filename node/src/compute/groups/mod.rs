@@ -6,6 +6,7 @@
 mod entry;
 mod error;
 mod in_sync;
+mod incarnation;
 mod journal;
 pub(crate) mod ledger;
 mod lineage;
@@ -16,6 +17,7 @@ mod required;
 pub(crate) use self::{
     entry::{Claim, Entry, Slot, Spec},
     in_sync::{Census, Guard, Holding, InSync, Lives},
+    incarnation::Incarnation,
     journal::{Follower, Journal, LogEntry, Piece},
     ledger::Ledger,
     lineage::{ForkPoint, root},

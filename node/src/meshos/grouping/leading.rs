@@ -222,17 +222,17 @@ impl MeshOs {
         }
         if entry.spec.kind == GroupKind::Standby {
             let standing = self.standing_at(host, group).copied();
-            let generation = entry.slot(0).generation;
+            let active = entry.slot(0).incarnation();
             if index > 0 && entry.slot(0).host == Some(host) {
                 // The one that works was moved there: with that node both would be gone.
                 return Verdict::Homeless;
             }
             if index > 0 {
-                let holds = standing.is_some_and(|standing| standing.generation >= generation);
+                let holds = standing.is_some_and(|standing| standing.of >= active);
                 return if holds { Verdict::Runs } else { Verdict::Comes };
             }
             // It crashed there, or was stopped.
-            if standing.is_some_and(|standing| standing.sealed && standing.generation >= generation) {
+            if standing.is_some_and(|standing| standing.sealed && standing.of >= active) {
                 self.refuse(now, group, index, host, DID_NOT_STAY);
                 return Verdict::Homeless;
             }

@@ -80,7 +80,7 @@ impl MeshOs {
         let slot = entry.slot(index);
         if entry.spec.kind == GroupKind::Standby && index > 0 {
             let standing = slot.host.and_then(|host| self.standing_at(host, id));
-            return standing.is_some_and(|standing| standing.generation >= entry.slot(0).generation);
+            return standing.is_some_and(|standing| standing.of >= entry.slot(0).incarnation());
         }
         let stated = slot.host.and_then(|host| self.stated_at(host, entry.member(index), slot.generation));
         stated.is_some_and(Stated::is_well)

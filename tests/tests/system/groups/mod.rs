@@ -3,6 +3,7 @@
 mod far;
 mod fencing;
 mod forks;
+mod going_on;
 mod healing;
 mod making;
 mod moving;

@@ -18,7 +18,7 @@ use super::{super::MeshOs, leading::Counts};
 use crate::{
     compute::{
         Luggage, Standing, WorkedOff,
-        groups::{Census, Entry, Follower, Guard, Journal},
+        groups::{Census, Entry, Follower, Guard, Incarnation, Journal},
     },
     node::Node,
     time::{Instant, Now},
@@ -69,14 +69,14 @@ impl Standbys {
     /// The daemon that runs or last ran here, and its journal, unless that is somebody else's by now.
     fn active(&mut self, group: GroupId) -> Option<(&mut Active, &Journal)> {
         let (active, journal) = (self.actives.get_mut(&group)?, self.journals.get(&group)?);
-        (journal.generation == active.generation).then_some((active, journal))
+        (journal.of == active.of).then_some((active, journal))
     }
 
     /// The group whose daemon this is, and its journal, if that goes on here.
     fn worked_by(&mut self, daemon: DaemonId) -> Option<(GroupId, &mut Active, &mut Journal)> {
         let (&group, active) = self.actives.iter_mut().find(|(_, active)| active.daemon == daemon)?;
         let journal = self.journals.get_mut(&group)?;
-        let goes_on = !journal.sealed && journal.generation == active.generation;
+        let goes_on = !journal.sealed && journal.of == active.of;
         goes_on.then_some((group, active, journal))
     }
 
@@ -96,7 +96,7 @@ impl Standbys {
 struct Active {
     daemon: DaemonId,
     /// The incarnation. A journal of another is not what it did.
-    generation: u64,
+    of: Incarnation,
     /// What was worked off and is not told yet, by number.
     unsynced: VecDeque<(u64, WorkedOff)>,
     /// Nobody is told anything before those who stand by have it up to here.
@@ -119,10 +119,11 @@ impl Active {
     }
 }
 
-/// This node is to go on with the work of another, under a generation.
+/// This node is to go on with the work of another.
 #[derive(Debug)]
 struct Taking {
-    generation: u64,
+    /// As what.
+    of: Incarnation,
     since: Instant,
     /// Whoever was asked, and when last.
     asked: BTreeMap<NodeId, Instant>,
@@ -155,7 +156,7 @@ impl MeshOs {
             let mut places = entry.hosts().filter(|&(index, host)| index > 0 && host == self.local);
             let place = places.next().map(|(index, _)| index);
             // Whatever it worked off itself went along with the daemon.
-            let held = journals.get(&group).filter(|it| it.base().is_some() && it.source != self.local);
+            let held = journals.get(&group).filter(|it| it.base().is_some() && it.of.node != self.local);
             let counts = held.and_then(|it| it.in_sync.as_ref()).is_some_and(|set| set.has(self.local));
             (place.is_some() || counts).then_some((group, place))
         };
@@ -183,15 +184,15 @@ impl MeshOs {
     pub(in crate::meshos) fn standings(&self) -> Vec<Standing> {
         let standbys = &self.groups.standbys;
         let held = standbys.journals.iter().filter(|(_, journal)| journal.base().is_some() || journal.sealed);
-        let standing = |(group, journal): (&GroupId, &Journal)| Standing {
-            group: group.0,
-            generation: if journal.sealed && journal.source == self.local {
-                journal.generation
-            } else {
-                journal.holds().map_or(0, |(generation, _)| generation)
-            },
-            end: journal.end(),
-            sealed: journal.sealed && journal.source == self.local,
+        let standing = |(group, journal): (&GroupId, &Journal)| {
+            let sealed = journal.sealed && journal.of.node == self.local;
+            let held = journal.holds().map_or(Incarnation::NONE, |(of, _)| of);
+            Standing {
+                group: group.0,
+                of: if sealed { journal.of } else { held },
+                end: journal.end(),
+                sealed,
+            }
         };
         held.map(standing).collect()
     }
@@ -212,7 +213,7 @@ impl MeshOs {
             active.followers.retain(|host, follower| {
                 let is_in_sync = active.guard.has(*host);
                 follower.was_in_sync |= is_in_sync;
-                let told = active.guard.told_to(*host).map_or(0, |told| told.version_of(active.generation));
+                let told = active.guard.told_to(*host).map_or(0, |told| told.version_of(active.of));
                 let is_unaware = follower.knows < told && !follower.has_resigned;
                 let is_awaited = follower.was_in_sync && !parted.contains(host);
                 let owes = is_unaware && (is_awaited || (follower.have.is_some() && is_here(host)));
@@ -247,7 +248,7 @@ impl MeshOs {
             let done = active.followers.values().all(|follower| follower.knows_end);
             let moved = registry.get(active.daemon).is_none();
             let journal = standbys.journals.get(group);
-            let is_its = journal.is_some_and(|journal| journal.generation == active.generation);
+            let is_its = journal.is_some_and(|journal| journal.of == active.of);
             let sealed = journal.is_none_or(|journal| journal.sealed);
             ledger.get(*group).is_some() && is_its && !((sealed || moved) && done)
         });
@@ -272,8 +273,8 @@ impl MeshOs {
         let mut stands = BTreeMap::new();
         for (&group, journal) in &self.groups.standbys.journals {
             let Some(entry) = self.groups.ledger.get(group) else { continue };
-            let generation = entry.slot(0).generation;
-            let holds = journal.holds().is_some_and(|(of, _)| of >= generation);
+            let active = entry.slot(0).incarnation();
+            let holds = journal.holds().is_some_and(|(of, _)| of >= active);
             let place = entry.hosts().find(|&(index, host)| index > 0 && host == self.local);
             if let Some((index, _)) = place.filter(|_| holds) {
                 let daemon = DaemonView {
@@ -286,7 +287,7 @@ impl MeshOs {
                     restarts: 0,
                     processed: 0,
                     member: Some(Member { group, index }),
-                    generation,
+                    generation: active.generation,
                 };
                 stands.insert(entry.member(index), (daemon, entry.cause()));
             }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     compute::{
         Luggage, WorkedOff,
-        groups::{Follower, InSync, Journal, Lives, LogEntry, Piece},
+        groups::{Follower, InSync, Incarnation, Journal, Lives, LogEntry, Piece},
     },
     node::Node,
     rpc::{CallError, CallId},
@@ -30,7 +30,7 @@ pub(in crate::meshos) struct Push {
     generation: u64,
     life: u64,
     /// What this incarnation went on from.
-    before: Option<(u64, u64)>,
+    before: Option<(Incarnation, u64)>,
     /// With this the end is reached, as soon as all that came before is there.
     end: Option<u64>,
     /// Who has to have what is told of.
@@ -113,7 +113,7 @@ impl MeshOs {
             };
             follower.is_asking = true;
             let end = journal.sealed.then_some(journal.end());
-            let (generation, before) = (journal.generation, journal.before);
+            let (generation, before) = (journal.of.generation, journal.before);
             let in_sync = told.cloned();
             let push = Push { group: group.0, generation, life, before, end, in_sync, what };
             pushes.push((host, wire::encode(&push)));
@@ -137,7 +137,7 @@ impl MeshOs {
         // It may be gone from here already, and what it takes along says who was in sync.
         let instance = self.registry.get(active.daemon);
         let is_moving = instance.is_none_or(|instance| instance.lifecycle == Lifecycle::Migrating);
-        if is_moving || journal.sealed || journal.generation != active.generation {
+        if is_moving || journal.sealed || journal.of != active.of {
             return;
         }
         let (mut ready, mut lasting) = (Lives::new(), Lives::new());
@@ -202,19 +202,13 @@ impl MeshOs {
             _ = node.end_reply(now, call, Err(CallError::Malformed));
             return;
         };
-        let group = GroupId(group);
+        let (group, of) = (GroupId(group), Incarnation::new(generation, call.peer));
         let local = self.local;
         let is_mine = self.groups.ledger.get(group).is_some_and(|entry| {
             entry.spec.kind == GroupKind::Standby && entry.hosts().any(|(_, host)| host == local)
         });
         let known = self.groups.standbys.journals.get(&group);
-        let is_older = known.is_some_and(|journal| {
-            journal.generation > generation
-                || journal.is_fenced(generation, call.peer)
-                || (journal.generation == generation
-                    && journal.source != call.peer
-                    && journal.base().is_some())
-        });
+        let is_older = known.is_some_and(|journal| journal.of > of || journal.is_fenced(of));
         if is_older {
             return answer(now, node, call, &wire::encode(&Ack::Unwanted));
         }
@@ -222,26 +216,26 @@ impl MeshOs {
             return answer(now, node, call, &wire::encode(&Ack::Nothing));
         }
         let journal = self.groups.standbys.journals.entry(group);
-        let journal = journal.or_insert_with(|| Journal::new(0, call.peer, life));
-        let before = (journal.base().is_some(), journal.generation, journal.sealed);
+        let journal = journal.or_insert_with(|| Journal::new(Incarnation::NONE, life));
+        let before = (journal.base().is_some(), journal.of, journal.sealed);
         if let Some(goes_on) = goes_on {
-            journal.follow(generation, goes_on, call.peer, life);
+            journal.follow(of, goes_on, life);
         }
         let mut offset = 0;
         match what {
             What::Piece(piece) => {
                 let least = goes_on.map_or(0, |(_, last)| last);
-                offset = journal.take_piece((generation, call.peer, life), least, piece);
-                if journal.generation == generation {
+                offset = journal.take_piece((of, life), least, piece);
+                if journal.of == of {
                     journal.before = goes_on;
                 }
             }
-            What::Entries { first, entries } if journal.generation == generation => {
+            What::Entries { first, entries } if journal.of == of => {
                 journal.extend(first, entries);
             }
             What::Entries { .. } => {}
         }
-        let is_current = journal.generation == generation && journal.base().is_some();
+        let is_current = journal.of == of && journal.base().is_some();
         journal.sealed |= is_current && end == Some(journal.end());
         let have = is_current.then_some(journal.end());
         let sealed = is_current && journal.sealed;
@@ -249,9 +243,9 @@ impl MeshOs {
             journal.note(in_sync);
         }
         let noted = journal.in_sync.as_ref().filter(|_| is_current);
-        let version = noted.map_or(0, |noted| noted.version_of(generation));
+        let version = noted.map_or(0, |noted| noted.version_of(of));
         let base_at = journal.base().filter(|_| is_current).map_or(0, |(at, _)| at);
-        if before == (journal.base().is_some(), journal.generation, journal.sealed) {
+        if before == (journal.base().is_some(), journal.of, journal.sealed) {
             self.say_within(now, Duration::from_secs(1));
         } else {
             self.say_soon(now);
@@ -312,7 +306,7 @@ impl MeshOs {
 
 fn next_push(journal: &Journal, follower: &Follower, told: Option<&InSync>) -> Option<What> {
     let entries = follower.have.and_then(|have| Some((have, journal.after(have, PIECE)?)));
-    let knows = told.is_none_or(|told| follower.knows >= told.version_of(journal.generation));
+    let knows = told.is_none_or(|told| follower.knows >= told.version_of(journal.of));
     // One that takes no more events needs a newer state.
     let wants_state = follower.is_stuck && journal.base().is_some_and(|(at, _)| at > follower.base_at);
     if let Some((have, entries)) = entries

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     compute::{
         SpawnOrder,
-        groups::{Census, Entry, Follower, GroupError, Guard, Holding, InSync, Journal, choose},
+        groups::{Census, Entry, Follower, GroupError, Guard, Holding, InSync, Incarnation, Journal, choose},
     },
     node::Node,
     rpc::{CallError, CallId},
@@ -63,7 +63,7 @@ impl MeshOs {
         });
         let ready = ready.filter_map(|(index, host)| {
             let standing = self.standing_at(host, group)?;
-            (standing.generation >= active.generation).then_some((standing.end, index, host))
+            (standing.of >= active.incarnation()).then_some((standing.end, index, host))
         });
         let Some((_, index, host)) = ready.max() else {
             let why = "no other of its nodes holds the present state".to_owned();
@@ -90,18 +90,14 @@ impl MeshOs {
         entry: &Entry,
     ) {
         let (id, slot) = (entry.member(0), entry.slot(0));
-        let begun = || Taking {
-            generation: slot.generation,
-            since: now.instant,
-            asked: BTreeMap::new(),
-            census: Census::default(),
-        };
+        let of = Incarnation::new(slot.generation, self.local);
+        let begun = || Taking { of, since: now.instant, asked: BTreeMap::new(), census: Census::default() };
         let taking = self.groups.standbys.taking.entry(group).or_insert_with(begun);
-        if taking.generation != slot.generation {
+        if taking.of != of {
             *taking = begun();
         }
         let waited = now.instant.saturating_since(taking.since);
-        if !self.may_go_on(now, node, group, slot.generation, waited) {
+        if !self.may_go_on(now, node, group, of, waited) {
             return;
         }
         let journal = self.groups.standbys.journals.get(&group);
@@ -135,13 +131,13 @@ impl MeshOs {
         self.registry.stand(id);
         self.registry.work_again(id, events);
         self.registry.release(id);
-        let (local, life) = (self.local, self.life);
+        let life = self.life;
         if is_fresh {
             let journal = self.groups.standbys.journals.entry(group);
-            let journal = journal.or_insert_with(|| Journal::new(0, local, life));
-            journal.begin_anew(slot.generation, local, life);
+            let journal = journal.or_insert_with(|| Journal::new(of, life));
+            journal.begin_anew(of, life);
         } else if let Some(journal) = self.groups.standbys.journals.get_mut(&group) {
-            journal.go_on(slot.generation, local, life);
+            journal.go_on(of, life);
         }
         if let Some(taking) = self.groups.standbys.taking.remove(&group) {
             before.extend(taking.census.latest().cloned());
@@ -157,25 +153,29 @@ impl MeshOs {
         now: Now,
         node: &mut Node,
         group: GroupId,
-        generation: u64,
+        of: Incarnation,
         waited: Duration,
     ) -> bool {
         let local = self.local;
         let journal = self.groups.standbys.journals.get(&group);
         let Some(journal) = journal.filter(|journal| journal.base().is_some()) else {
-            return self.may_begin_anew(now, node, group, generation);
+            return self.may_begin_anew(now, node, group, of.generation);
         };
+        if journal.of > of {
+            // Somebody took over since, and the ledger will say so.
+            return false;
+        }
         if journal.is_handed_over(local) {
             return true;
         }
-        let life = self.directory.get(journal.source).map(|inventory| inventory.life);
+        let life = self.directory.get(journal.of.node).map(|inventory| inventory.life);
         let of_this_life = life == Some(journal.life);
-        let more_comes = of_this_life && journal.source != local && self.groups.is_here(journal.source);
+        let more_comes = of_this_life && journal.of.node != local && self.groups.is_here(journal.of.node);
         if more_comes && waited < HANDOVER {
             return false;
         }
         let Some(journal) = self.groups.standbys.journals.get(&group) else { return true };
-        if journal.is_fenced(generation, local) {
+        if journal.is_fenced(of) {
             // Whoever asked has been told what is here, and may go on with that already.
             return false;
         }
@@ -221,7 +221,7 @@ impl MeshOs {
     /// Asks these what they hold of a group that this node is to go on with, and to listen to nobody before it.
     fn claim(&mut self, now: Now, node: &mut Node, group: GroupId, whom: BTreeSet<NodeId>) {
         let Some(taking) = self.groups.standbys.taking.get_mut(&group) else { return };
-        let generation = taking.generation;
+        let generation = taking.of.generation;
         let mut questions = Vec::new();
         for of in whom {
             let is_due = taking.asked.get(&of).is_none_or(|at| now.instant.saturating_since(*at) >= AGAIN);
@@ -246,7 +246,7 @@ impl MeshOs {
         said: &Result<Vec<u8>, CallError>,
     ) {
         let Some(taking) = self.groups.standbys.taking.get_mut(&group) else { return };
-        let Some(holding) = read(said).filter(|_| taking.generation == generation) else { return };
+        let Some(holding) = read(said).filter(|_| taking.of.generation == generation) else { return };
         taking.census.say(of, holding);
         self.groups.dirty = true;
     }
@@ -262,16 +262,16 @@ impl MeshOs {
         let hosts = entry.hosts().map(|(_, host)| host).filter(|host| *host != self.local);
         let followers = hosts.map(|host| (host, Follower::new(now))).collect();
         let journal = self.groups.standbys.journals.get(&group);
-        let generation = journal.map_or(0, |journal| journal.generation);
+        let of = journal.map_or(Incarnation::NONE, |journal| journal.of);
         // Some of what it went on from may be known to nobody else, and none of that may be told.
         self.registry.hush(daemon, true);
         let active = Active {
             daemon,
-            generation,
+            of,
             unsynced: VecDeque::new(),
             hushed: Some(journal.map_or(0, Journal::end)),
             followers,
-            guard: Guard::new(generation, self.local, before),
+            guard: Guard::new(of, before),
             is_asking_state: false,
         };
         self.groups.standbys.actives.insert(group, active);
@@ -284,16 +284,18 @@ impl MeshOs {
     /// a move.
     pub(in crate::meshos::grouping) fn keep_active(&mut self, now: Instant, group: GroupId, id: DaemonId) {
         let Some(entry) = self.groups.ledger.get(group).cloned() else { return };
-        let Some(generation) = self.registry.get(id).map(|instance| instance.generation) else { return };
+        let Some(instance) = self.registry.get(id) else { return };
+        let (of, mut in_sync) = (Incarnation::new(instance.generation, self.local), instance.in_sync.clone());
         let journal = self.groups.standbys.journals.get(&group);
         let is_kept = self.groups.standbys.actives.contains_key(&group)
-            && journal.is_some_and(|journal| journal.generation == generation && !journal.sealed);
-        if is_kept {
+            && journal.is_some_and(|journal| journal.of == of && !journal.sealed);
+        // Somebody took over while it was on its way here. The ledger will say so, and what is held is theirs.
+        let is_over = journal.is_some_and(|journal| journal.of > of);
+        if is_kept || is_over {
             return;
         }
         self.registry.stand(id);
         // What nobody was told of yet is not told before the others have it from this journal.
-        let mut in_sync = self.registry.get(id).map_or_else(Vec::new, |instance| instance.in_sync.clone());
         let last = self.groups.standbys.actives.remove(&group);
         in_sync.extend(last.iter().flat_map(|active| active.guard.chain()).cloned());
         in_sync.extend(journal.and_then(|journal| journal.in_sync.clone()));
@@ -301,8 +303,8 @@ impl MeshOs {
         in_sync.dedup();
         let unsynced = last.filter(|active| active.daemon == id).map(|active| active.unsynced);
         let journal = self.groups.standbys.journals.remove(&group);
-        let mut journal = journal.unwrap_or_else(|| Journal::new(generation, self.local, self.life));
-        journal.begin_anew(generation, self.local, self.life);
+        let mut journal = journal.unwrap_or_else(|| Journal::new(of, self.life));
+        journal.begin_anew(of, self.life);
         journal.note(in_sync.last().cloned());
         let unsynced = unsynced.into_iter().flatten().map(|(_, worked)| {
             journal.append(worked.entry.clone());
@@ -329,7 +331,7 @@ impl MeshOs {
             return;
         }
         let journal = group.and_then(|group| self.groups.standbys.journals.get_mut(&group));
-        if let Some(journal) = journal.filter(|journal| Some(journal.generation) == generation) {
+        if let Some(journal) = journal.filter(|journal| Some(journal.of.generation) == generation) {
             journal.sealed = true;
         }
         self.registry.take_out(id, end);
@@ -435,7 +437,7 @@ impl MeshOs {
         };
         let group = GroupId(group);
         if let (Some(generation), Some(journal)) = (claim, self.groups.standbys.journals.get_mut(&group)) {
-            journal.fence(generation, call.peer);
+            journal.fence(Incarnation::new(generation, call.peer));
         }
         answer(now, node, call, &wire::encode(&self.holding(group)));
     }
