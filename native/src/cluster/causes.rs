@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use meshground_shared::{CommandId, DaemonEnd, DaemonId, DaemonView, EventKind, GroupId, Lifecycle, NodeId};
+use meshground_shared::{
+    CommandId, DaemonEnd, DaemonView, EventKind, GroupId, Lifecycle, NodeId, NodeSnapshot, Snapshot,
+};
 
 /// How many commands behind workloads, and how many groups, are remembered.
 const REMEMBERED: usize = 4_096;
@@ -22,8 +24,8 @@ pub(super) struct Causes {
     /// The last that was done to any node or link.
     latest: Deed,
     /// When commands were first seen behind something that happened to workloads.
-    seen: BTreeMap<CommandId, u64>,
-    /// The last that was done to each group or to members of it, as far as that was seen.
+    seen: BTreeMap<CommandId, Deed>,
+    /// The last that was seen to be done to each group or to members of it.
     groups: BTreeMap<GroupId, Deed>,
 }
 
@@ -99,47 +101,44 @@ impl Causes {
         disturbed.max(self.link(finder, subject)).cause
     }
 
-    /// Why something happens to what runs on nodes, of which `said` is the command that the node names, `known` the
-    /// daemon on that node before this, and `group` the one it belongs to, there or elsewhere.
+    /// Why something happens on `node` to what runs there, of which `said` is the command that the node names; `before` is
+    /// what the log has shown until now.
     ///
-    /// What a group does by itself, it does because of the last that was done to it, to one of its members, or to nodes
-    /// and links, but the node goes by the command that made it what it is to be. What a daemon does by itself has no
-    /// such reason.
+    /// A node goes by the command that made a group or a daemon what it is to be. But what a group does by itself, it does
+    /// because of the last that was done to it, to one of its members, or to nodes and links. What a daemon does by itself has
+    /// no such reason.
     pub(super) fn of_workload(
         &mut self,
+        before: &Snapshot,
+        node: NodeId,
         kind: &EventKind,
-        known: Option<&DaemonView>,
-        group: Option<GroupId>,
         said: Option<CommandId>,
     ) -> Option<CommandId> {
-        let deed = said.map(|cause| self.first_seen(cause)).unwrap_or_default();
-        let group = group_of(kind).or(group);
-        let its = group.and_then(|group| self.groups.get(&group)).copied().unwrap_or_default();
-        let (latest, cause) = match kind {
-            // It is no command that has the group change then.
-            EventKind::DaemonChanged { daemon } if has_crashed(daemon.lifecycle) => (self.deed(None), said),
-            kind if is_of_a_group(kind, known, group, said) => {
-                let latest = its.max(deed).max(self.latest);
-                (latest, latest.cause)
-            }
-            // It is told before the daemon itself is, when that comes because its group moved it.
-            EventKind::DaemonLog { .. } => (its.max(deed), said.or(its.cause)),
-            _ => (its.max(deed), said),
-        };
+        let known = before.nodes.get(&node).and_then(|node| subject(kind, node));
+        // What moves in is known elsewhere.
+        let anywhere = || known.or_else(|| before.nodes.values().find_map(|node| subject(kind, node)));
+        let group = group_of(kind).or_else(|| Some(anywhere()?.member?.group));
+
+        let told = said.map(|command| self.first_seen(command)).unwrap_or_default();
+        // It is no command that has a group replace a member that crashed.
+        let done = if is_crash(kind) { self.deed(None) } else { self.last_done_to(group).max(told) };
         if let Some(group) = group {
-            self.groups.insert(group, latest);
-            drop_oldest(&mut self.groups, |deed| deed.order);
+            remember(&mut self.groups, group, done);
         }
-        cause
+        if is_of_a_group(kind, known, group, said) { done.max(self.latest).cause } else { said }
     }
 
-    fn first_seen(&mut self, cause: CommandId) -> Deed {
-        if let Some(&order) = self.seen.get(&cause) {
-            return Deed { order, cause: Some(cause) };
+    fn last_done_to(&self, group: Option<GroupId>) -> Deed {
+        group.and_then(|group| self.groups.get(&group)).copied().unwrap_or_default()
+    }
+
+    /// A command may be named again and again, long after another.
+    fn first_seen(&mut self, command: CommandId) -> Deed {
+        if let Some(&deed) = self.seen.get(&command) {
+            return deed;
         }
-        let deed = self.deed(Some(cause));
-        self.seen.insert(cause, deed.order);
-        drop_oldest(&mut self.seen, |order| *order);
+        let deed = self.deed(Some(command));
+        remember(&mut self.seen, command, deed);
         deed
     }
 
@@ -148,14 +147,15 @@ impl Causes {
     }
 }
 
-/// The daemon that something happened to.
-pub(super) fn subject(kind: &EventKind) -> Option<DaemonId> {
-    match kind {
-        EventKind::DaemonChanged { daemon } => Some(daemon.id),
-        EventKind::DaemonGone { daemon, .. } | EventKind::DaemonLog { daemon, .. } => Some(*daemon),
-        EventKind::MigrationChanged { migration } => Some(migration.daemon),
-        _ => None,
-    }
+/// The daemon that something happened to, as it is shown on a node.
+fn subject<'a>(kind: &EventKind, node: &'a NodeSnapshot) -> Option<&'a DaemonView> {
+    let daemon = match kind {
+        EventKind::DaemonChanged { daemon } => daemon.id,
+        EventKind::DaemonGone { daemon, .. } | EventKind::DaemonLog { daemon, .. } => *daemon,
+        EventKind::MigrationChanged { migration } => migration.daemon,
+        _ => return None,
+    };
+    node.daemons.get(&daemon)
 }
 
 /// The group that something happened to, if that says it.
@@ -180,27 +180,32 @@ fn is_of_a_group(
         EventKind::DaemonChanged { daemon } => {
             let is_told = matches!(daemon.lifecycle, Lifecycle::Migrating | Lifecycle::Stopping);
             let is_other = known.is_none_or(|known| known.lifecycle != daemon.lifecycle);
-            daemon.member.is_some() && is_other && (is_told || daemon.restarts == 0)
+            let is_by_itself = is_crash(kind) || daemon.restarts > 0 && !is_told;
+            daemon.member.is_some() && is_other && !is_by_itself
         }
         EventKind::DaemonGone { reason, .. } => match reason {
             DaemonEnd::Evicted | DaemonEnd::Superseded => true,
             DaemonEnd::Migrated => group.is_some(),
             DaemonEnd::Stopped | DaemonEnd::Killed => false,
         },
-        EventKind::MigrationChanged { .. } => group.is_some() && said.is_none(),
+        // Nobody commands a move for balance; and lines of a member that moves in are told before the daemon is.
+        EventKind::MigrationChanged { .. } | EventKind::DaemonLog { .. } => group.is_some() && said.is_none(),
         _ => false,
     }
 }
 
-fn has_crashed(lifecycle: Lifecycle) -> bool {
-    matches!(lifecycle, Lifecycle::BackingOff | Lifecycle::CrashLooping | Lifecycle::Failed)
+fn is_crash(kind: &EventKind) -> bool {
+    let EventKind::DaemonChanged { daemon } = kind else { return false };
+    matches!(daemon.lifecycle, Lifecycle::BackingOff | Lifecycle::CrashLooping | Lifecycle::Failed)
 }
 
-fn drop_oldest<K: Copy + Ord, V>(known: &mut BTreeMap<K, V>, order: impl Fn(&V) -> u64) {
-    if known.len() > REMEMBERED
-        && let Some(oldest) = known.iter().min_by_key(|(_, it)| order(it)).map(|(&key, _)| key)
+/// The oldest makes room.
+fn remember<K: Copy + Ord>(deeds: &mut BTreeMap<K, Deed>, of: K, deed: Deed) {
+    deeds.insert(of, deed);
+    if deeds.len() > REMEMBERED
+        && let Some((&oldest, _)) = deeds.iter().min_by_key(|(_, deed)| deed.order)
     {
-        known.remove(&oldest);
+        deeds.remove(&oldest);
     }
 }
 
@@ -210,7 +215,7 @@ fn ends(one: NodeId, other: NodeId) -> (NodeId, NodeId) {
 
 #[cfg(test)]
 mod tests {
-    use meshground_shared::{DaemonHealth, LogLevel, Member};
+    use meshground_shared::{DaemonHealth, DaemonId, Epoch, Event, LogLevel, Member, PublicKey};
 
     use super::*;
 
@@ -270,10 +275,11 @@ mod tests {
     }
 
     const GROUP: GroupId = GroupId(7);
+    const MEMBER: DaemonId = DaemonId(1);
 
     fn member(lifecycle: Lifecycle) -> DaemonView {
         DaemonView {
-            id: DaemonId(1),
+            id: MEMBER,
             name: String::new(),
             kind: None,
             lifecycle,
@@ -286,62 +292,99 @@ mod tests {
         }
     }
 
-    fn changed(lifecycle: Lifecycle) -> EventKind {
-        EventKind::DaemonChanged { daemon: member(lifecycle) }
+    /// What the log shows while this runs on `A`.
+    fn showing(daemon: Option<DaemonView>) -> Snapshot {
+        let mut snapshot = Snapshot::new(Epoch(1));
+        let started = EventKind::NodeStarted {
+            index: 0,
+            address: ([127, 0, 0, 1], 1).into(),
+            public_key: PublicKey([0; 32]),
+        };
+        let changed = daemon.map(|daemon| EventKind::DaemonChanged { daemon });
+        for (seq, kind) in (1..).zip([started].into_iter().chain(changed)) {
+            snapshot.apply(&Event { seq, at_us: 0, wall_us: 0, node: Some(A), cause: None, kind });
+        }
+        snapshot
     }
 
-    /// What becomes of the group, which was made because of `BOOT`.
-    fn of_the_group(causes: &mut Causes) -> Option<CommandId> {
-        causes.of_workload(&EventKind::GroupGone { group: GROUP }, None, None, BOOT)
+    impl Causes {
+        /// Why something happens on `A` while this runs there.
+        fn of(
+            &mut self,
+            running: Option<DaemonView>,
+            kind: &EventKind,
+            said: Option<CommandId>,
+        ) -> Option<CommandId> {
+            self.of_workload(&showing(running), A, kind, said)
+        }
+
+        /// Why something becomes of the group, which was made because of `BOOT`.
+        fn of_the_group(&mut self) -> Option<CommandId> {
+            self.of(None, &EventKind::GroupGone { group: GROUP }, BOOT)
+        }
+    }
+
+    fn changed(lifecycle: Lifecycle) -> EventKind {
+        EventKind::DaemonChanged { daemon: member(lifecycle) }
     }
 
     #[test]
     fn what_a_group_does_follows_from_the_last_that_was_done_to_it_its_members_nodes_or_links() {
         const LAST: Option<CommandId> = Some(CommandId(1));
         let mut causes = Causes::default();
-        assert_eq!(of_the_group(&mut causes), BOOT);
+        assert_eq!(causes.of_the_group(), BOOT);
         causes.disturbed(A, LATER);
-        assert_eq!(of_the_group(&mut causes), LATER);
+        assert_eq!(causes.of_the_group(), LATER);
         let running = member(Lifecycle::Running);
-        assert_eq!(causes.of_workload(&changed(Lifecycle::Stopping), Some(&running), None, LAST), LAST);
-        assert_eq!(of_the_group(&mut causes), LAST, "a member was stopped");
-        assert_eq!(
-            causes.of_workload(&changed(Lifecycle::Starting), None, None, BOOT),
-            LAST,
-            "and is replaced"
-        );
+        assert_eq!(causes.of(Some(running), &changed(Lifecycle::Stopping), LAST), LAST);
+        assert_eq!(causes.of_the_group(), LAST, "a member was stopped");
+        assert_eq!(causes.of(None, &changed(Lifecycle::Starting), BOOT), LAST, "and is replaced");
         causes.linked(A, B, LATER);
-        assert_eq!(of_the_group(&mut causes), LATER);
+        assert_eq!(causes.of_the_group(), LATER);
         causes.disturbed(B, None);
-        assert_eq!(of_the_group(&mut causes), None, "a crash without a command hides the older ones");
+        assert_eq!(causes.of_the_group(), None, "a crash without a command hides the older ones");
     }
 
     #[test]
     fn what_a_daemon_does_by_itself_follows_from_nothing_that_was_done_to_nodes() {
         let mut causes = Causes::default();
-        assert_eq!(of_the_group(&mut causes), BOOT);
+        assert_eq!(causes.of_the_group(), BOOT);
         causes.disturbed(A, LATER);
-        let running = member(Lifecycle::Running);
-        assert_eq!(
-            causes.of_workload(&changed(Lifecycle::Running), Some(&running), None, BOOT),
-            BOOT,
-            "a figure"
-        );
-        assert_eq!(causes.of_workload(&changed(Lifecycle::BackingOff), Some(&running), None, BOOT), BOOT);
-        assert_eq!(of_the_group(&mut causes), None, "it crashed, and nobody had it do so");
+        let running = || Some(member(Lifecycle::Running));
+        assert_eq!(causes.of(running(), &changed(Lifecycle::Running), BOOT), BOOT, "a figure");
+        assert_eq!(causes.of(running(), &changed(Lifecycle::BackingOff), BOOT), BOOT);
+        assert_eq!(causes.of_the_group(), None, "it crashed, and nobody had it do so");
+        let again = DaemonView { restarts: 1, ..member(Lifecycle::Starting) };
+        let again = EventKind::DaemonChanged { daemon: again };
+        assert_eq!(causes.of(Some(member(Lifecycle::BackingOff)), &again, BOOT), BOOT, "it is made anew");
     }
 
     #[test]
     fn a_move_that_nobody_commands_follows_from_what_was_done_last_and_another_from_its_command() {
         let mut causes = Causes::default();
-        let running = member(Lifecycle::Running);
-        assert_eq!(of_the_group(&mut causes), BOOT);
+        assert_eq!(causes.of_the_group(), BOOT);
         causes.changed(LATER);
-        let gone = EventKind::DaemonGone { daemon: DaemonId(1), reason: DaemonEnd::Migrated };
-        assert_eq!(causes.of_workload(&gone, Some(&running), Some(GROUP), BOOT), LATER);
-        let line = EventKind::DaemonLog { daemon: DaemonId(1), level: LogLevel::Info, text: String::new() };
-        assert_eq!(causes.of_workload(&line, None, Some(GROUP), None), LATER, "of one that just comes");
-        let alone = DaemonView { member: None, ..running };
-        assert_eq!(causes.of_workload(&gone, Some(&alone), None, BOOT), BOOT);
+        let running = member(Lifecycle::Running);
+        let gone = EventKind::DaemonGone { daemon: MEMBER, reason: DaemonEnd::Migrated };
+        assert_eq!(causes.of(Some(running.clone()), &gone, BOOT), LATER);
+        let line = EventKind::DaemonLog { daemon: MEMBER, level: LogLevel::Info, text: String::new() };
+        let elsewhere = showing(Some(running.clone()));
+        assert_eq!(causes.of_workload(&elsewhere, B, &line, None), LATER, "of one that just comes");
+        assert_eq!(causes.of_workload(&elsewhere, B, &line, BOOT), BOOT);
+        let alone = Some(DaemonView { member: None, ..running });
+        assert_eq!(causes.of(alone.clone(), &gone, BOOT), BOOT);
+        assert_eq!(causes.of(alone, &line, None), None);
+    }
+
+    #[test]
+    fn of_all_commands_and_groups_there_ever_were_the_latest_are_remembered() {
+        let mut causes = Causes::default();
+        for number in 1..=10_000 {
+            let gone = EventKind::GroupGone { group: GroupId(number) };
+            let command = Some(CommandId(number));
+            assert_eq!(causes.of(None, &gone, command), command);
+        }
+        assert_eq!((causes.seen.len(), causes.groups.len()), (REMEMBERED, REMEMBERED));
+        assert!(causes.groups.contains_key(&GroupId(10_000)) && !causes.groups.contains_key(&GroupId(1)));
     }
 }

@@ -11,8 +11,7 @@ use std::{
 
 use meshground_node::{NodeEvent, Path};
 use meshground_shared::{
-    CommandId, EventKind, Health, NodeId, NodeSnapshot, NodeState, RejectReason, SessionEnd, Snapshot,
-    StopReason,
+    CommandId, EventKind, Health, NodeId, NodeState, RejectReason, SessionEnd, Snapshot, StopReason,
 };
 use tokio::{
     sync::watch,
@@ -21,7 +20,6 @@ use tokio::{
 
 use super::{
     ClusterConfig,
-    causes::subject,
     factories::Factories,
     state::{Leaving, Member, Phase, State},
 };
@@ -406,13 +404,8 @@ impl Observer for Listener {
         let is_leaving = state.leaving.contains_key(&(*index, *run))
             && (state.phase == Phase::Up || !matches!(kind, EventKind::GroupChanged { .. }));
         if is_leaving || state.is_current(*index, *run) {
-            let cause = shared.log.with_snapshot(|snapshot| {
-                let on = |node: &NodeSnapshot| node.daemons.get(&subject(&kind)?).cloned();
-                let known = snapshot.nodes.get(id).and_then(on);
-                let anywhere = known.clone().or_else(|| snapshot.nodes.values().find_map(on));
-                let group = anywhere.and_then(|daemon| daemon.member).map(|place| place.group);
-                state.causes.of_workload(&kind, known.as_ref(), group, cause)
-            });
+            let cause =
+                shared.log.with_snapshot(|before| state.causes.of_workload(before, *id, &kind, cause));
             shared.log.append(Some(*id), cause, kind);
         }
     }
