@@ -292,10 +292,12 @@ mod tests {
     }
 
     fn command(number: u8) -> SignedCommand {
-        let node = NodeId(9);
+        signed(number, AdminVerb::Cordon { node: NodeId(9) })
+    }
+
+    fn signed(number: u8, verb: AdminVerb) -> SignedCommand {
         let issued = WallTime(at(0).wall.0 + u64::from(number));
-        let command = AdminCommand::new(AdminVerb::Cordon { node }, issued, Nonce([number; 16]));
-        command.sign(&OperatorKey::demo(1).unwrap())
+        AdminCommand::new(verb, issued, Nonce([number; 16])).sign(&OperatorKey::demo(1).unwrap())
     }
 
     fn page(claims: &[(u8, Decision)]) -> Vec<u8> {
@@ -387,7 +389,12 @@ mod tests {
         };
         assert!(ask(at(200), None), "it said nothing");
         assert!(ask(at(700), Some(&[1, 2, 3])), "nor anything that means something");
-        let all = page(&[(1, UNREACHABLE)]);
+        let backwards = page(&[(2, UNREACHABLE), (1, UNREACHABLE)]);
+        assert!(ask(at(3_000), Some(&backwards)), "it said what cannot be");
+        let mut first = Page::parse(&page(&[(1, UNREACHABLE)])).unwrap();
+        first.more = true;
+        assert!(ask(at(6_000), Some(&first.encode())), "nor can it be that there is ever more");
+        let all = page(&[(1, UNREACHABLE), (2, UNREACHABLE), (3, UNREACHABLE)]);
         assert!(!ask(at(8_000), Some(&all)));
         // What was being decided on meanwhile nobody could tell.
         let due: Vec<u64> = (0..3)
@@ -442,28 +449,54 @@ mod tests {
         assert_eq!(admin.known(), 0);
     }
 
+    /// Command `number` is carried out on this node while it serves so.
+    fn carry_out(admin: &mut AdminCommit, now: Now, number: u8, verb: AdminVerb, maintenance: Maintenance) {
+        let mut picture = ClusterPicture::new(NodeId(9));
+        picture.nodes.insert(NodeId(9), NodePicture { health: Health::Healthy, maintenance });
+        admin.submit(now, &signed(number, verb), &picture);
+        assert_eq!(admin.poll_decided().map(|entry| entry.decision), Some(Decision::Applied));
+    }
+
+    /// A round in which one neighbour says that command `number` was applied, and what stands by that.
+    fn hear(
+        node: &mut (CatchingUp, AdminCommit),
+        now: Now,
+        number: u8,
+        verb: AdminVerb,
+    ) -> Option<StandingState> {
+        let command = signed(number, verb);
+        let decided_us = command.issued().0;
+        let claim = Claim { command: command.encode(), decision: Decision::Applied, decided_us };
+        let page = Page { claims: vec![claim], more: false }.encode();
+        assert_eq!(round(node, now, &[Some(page)]).len(), 1);
+        node.1.poll_standing().map(|standing| standing.what)
+    }
+
     #[test]
     fn what_one_round_began_another_ends_though_the_node_was_told_something_itself_since() {
         let me = NodeId(9);
         let mut node = node();
-        let mut picture = ClusterPicture::new(me);
-        let serves = NodePicture { health: Health::Healthy, maintenance: Maintenance::Active };
-        picture.nodes.insert(me, serves);
-        node.1.submit(at(20), &command(3), &picture);
-        assert_eq!(node.1.poll_decided().map(|entry| entry.decision), Some(Decision::Applied));
-        let mut hear = |now, number: u8, verb| {
-            let issued = WallTime(at(0).wall.0 + u64::from(number));
-            let command = AdminCommand::new(verb, issued, Nonce([number; 16]));
-            let command = command.sign(&OperatorKey::demo(1).unwrap()).encode();
-            let claim = Claim { command, decision: Decision::Applied, decided_us: issued.0 };
-            let page = Page { claims: vec![claim], more: false }.encode();
-            assert_eq!(round(&mut node, now, &[Some(page)]).len(), 1);
-            node.1.poll_standing().map(|standing| standing.what)
-        };
+        carry_out(&mut node.1, at(20), 3, AdminVerb::Cordon { node: me }, Maintenance::Active);
         let enter = AdminVerb::EnterMaintenance { node: me };
-        assert_eq!(hear(at(30), 1, enter), Some(StandingState::OutOfService));
+        assert_eq!(hear(&mut node, at(30), 1, enter), Some(StandingState::OutOfService));
         let exit = AdminVerb::ExitMaintenance { node: me };
-        assert_eq!(hear(at(100), 2, exit), Some(StandingState::Cordoned), "of which it was told itself");
+        assert_eq!(
+            hear(&mut node, at(100), 2, exit),
+            Some(StandingState::Cordoned),
+            "of which it was told itself"
+        );
+    }
+
+    #[test]
+    fn what_a_node_has_ended_itself_nothing_ends_once_more_that_it_hears_of_later() {
+        let me = NodeId(9);
+        let mut node = node();
+        let enter = AdminVerb::EnterMaintenance { node: me };
+        assert_eq!(hear(&mut node, at(30), 1, enter), Some(StandingState::OutOfService));
+        let exit = AdminVerb::ExitMaintenance { node: me };
+        carry_out(&mut node.1, at(40), 3, exit, Maintenance::Maintenance);
+        let uncordon = AdminVerb::Uncordon { node: me };
+        assert_eq!(hear(&mut node, at(100), 2, uncordon), None);
     }
 
     #[test]

@@ -491,6 +491,19 @@ mod tests {
     }
 
     #[test]
+    fn of_many_matters_that_change_fast_no_more_is_kept_either_and_of_each_the_last() {
+        let most = u16::try_from(CAPACITY).unwrap();
+        let mut history = History::default();
+        for number in 0..2 * most {
+            let node = NodeId(u64::from(number % 300));
+            history.note(applied_at(number, number.into(), Verb::Admin(AdminVerb::Cordon { node })));
+        }
+        assert_eq!((history.len(), history.standing(None).len()), (CAPACITY, MAX_STANDING));
+        let kept: Vec<u64> = history.standing(None).iter().map(|(issued, _)| issued.0).collect();
+        assert!(kept.iter().copied().eq(u64::from(most + most / 2)..u64::from(2 * most)), "{kept:?}");
+    }
+
+    #[test]
     fn so_much_that_stands_that_nothing_else_has_room_is_not_kept() {
         let most = u16::try_from(CAPACITY).unwrap();
         let mut history = History::default();
