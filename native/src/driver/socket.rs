@@ -51,8 +51,12 @@ impl Socket {
 
     /// Sends `contents` as datagrams of `segment` bytes, of which the last may be shorter.
     pub(super) fn try_send(&self, to: SocketAddr, contents: &[u8], segment: usize) -> io::Result<()> {
-        let segment_size = (contents.len() > segment).then_some(segment);
-        let transmit = Transmit { destination: to, ecn: None, contents, segment_size, src_ip: None };
+        if contents.len() <= segment {
+            // The system call for one datagram costs less than that for a run of them.
+            return self.io.try_send_to(contents, to).map(drop);
+        }
+        let transmit =
+            Transmit { destination: to, ecn: None, contents, segment_size: Some(segment), src_ip: None };
         self.io.try_io(Interest::WRITABLE, || self.offload.try_send(UdpSockRef::from(&self.io), &transmit))
     }
 

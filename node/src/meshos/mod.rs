@@ -318,6 +318,7 @@ impl MeshOs {
         if self.groups.poll_timeout().is_some_and(|at| at <= now.instant) {
             self.groups.look_again();
         }
+        self.ask_probes(now, node);
         if self.say_at.is_some_and(|at| at <= now.instant) {
             self.say_inventory(now, node);
             self.announce_changes(now, node);

@@ -48,6 +48,8 @@ pub(super) struct Oversight {
     /// Whom it was last said to avoid, and why.
     pub(super) told_avoided: BTreeMap<NodeId, String>,
     pub(super) probes: Probes,
+    /// Since when the machine does otherwise than was said.
+    pub(super) resources_news_since: Option<Instant>,
     pub(super) frozen_until: Option<Instant>,
     pub(super) actions: Recent<ActionRecord>,
     pub(super) failures: Recent<FailureRecord>,
@@ -80,6 +82,7 @@ impl Oversight {
             avoided: AvoidList::default(),
             told_avoided: BTreeMap::new(),
             probes: Probes::default(),
+            resources_news_since: None,
             frozen_until: None,
             actions: Recent::default(),
             failures: Recent::default(),
@@ -244,6 +247,14 @@ impl MeshOs {
         }
     }
 
+    /// A turn of the loop begins by asking the probes, so that what is said of the machine in it is true from the first time on.
+    pub(super) fn ask_probes(&mut self, now: Now, node: &Node) {
+        if self.oversight.tick_at <= now.instant {
+            self.oversight.probes.poll(|| node.peers().collect());
+            self.tell_resources(now);
+        }
+    }
+
     /// One turn of the loop. Turns that were missed are not made up for.
     pub(super) fn tick(&mut self, now: Now, node: &mut Node) {
         if self.oversight.frozen_until.is_some_and(|until| until <= now.instant) {
@@ -258,8 +269,6 @@ impl MeshOs {
             self.oversight.touch();
         }
         self.oversight.resting.retain(|_, until| *until > now.instant);
-        self.oversight.probes.poll(|| node.peers().collect());
-        self.tell_resources(now);
         if self.oversight.look_at <= now.instant {
             self.oversight.look_at = now.instant + LOOK_AFTER;
             self.registry.look_after();

@@ -120,7 +120,7 @@ mod tests {
             MeshOsConfig,
             testing::{alone, at},
         },
-        time::Now,
+        time::{Instant, Now},
     };
 
     struct Panicking;
@@ -201,5 +201,58 @@ mod tests {
         assert_eq!(run(at(11)), 1, "it stood still for a hundred turns");
         let next = Now { instant: at(11).instant + MeshOsConfig::default().tick_interval, ..at(11) };
         assert_eq!(run(next), 1, "and from there on goes on as before");
+    }
+
+    /// Says that the memory is as full as it was told.
+    struct Gauge(Arc<AtomicUsize>);
+
+    impl InventoryProbe for Gauge {
+        fn resources(&mut self) -> Resources {
+            let memory = self.0.load(Ordering::Relaxed).try_into().expect("thousandths");
+            Resources { cpu: 0, memory }
+        }
+    }
+
+    /// A node alone with a gauge of its memory, and turns of its loop until a tenth of a second, each followed by what it
+    /// then says of its memory.
+    fn gauged() -> (Arc<AtomicUsize>, impl FnMut(u64) -> Vec<u16>) {
+        let (mut os, mut node) = alone();
+        let memory = Arc::new(AtomicUsize::new(0));
+        os.install_inventory_probe(Box::new(Gauge(Arc::clone(&memory))));
+        let mut tenth = 0;
+        let run = move |until: u64| {
+            let from = std::mem::replace(&mut tenth, until);
+            let mut turn = |tenth: u64| {
+                let now = Now { instant: Instant::from_micros(tenth * 100_000), ..at(tenth / 10) };
+                os.handle_timeout(now, &mut node);
+                os.said.memory
+            };
+            (from..until).map(&mut turn).collect()
+        };
+        (memory, run)
+    }
+
+    #[test]
+    fn the_first_that_is_said_of_a_machine_is_how_it_does() {
+        let (memory, mut run) = gauged();
+        memory.store(340, Ordering::Relaxed);
+        assert_eq!(run(1), [300]);
+    }
+
+    #[test]
+    fn that_a_machine_does_otherwise_for_a_moment_is_not_said_and_what_lasts_is() {
+        let (memory, mut run) = gauged();
+        memory.store(340, Ordering::Relaxed);
+        run(10);
+        for moment in 1..10 {
+            memory.store(900, Ordering::Relaxed);
+            let during = run(moment * 10 + 3);
+            memory.store(340, Ordering::Relaxed);
+            let after = run(moment * 10 + 10);
+            assert!(during.iter().chain(&after).all(|said| *said == 300), "{during:?} {after:?}");
+        }
+        memory.store(900, Ordering::Relaxed);
+        let said = run(120);
+        assert_eq!((said[0], said.last()), (300, Some(&900)), "{said:?}");
     }
 }

@@ -2,13 +2,15 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
+use tokio::{net::UdpSocket as Socket, time::timeout};
+
 use crate::{
-    measure::{self, Error, Figures, as_f64},
+    measure::{self, Error, Figures, QUIET, as_f64},
     ours::Pair,
     suite::{Contender, MESHGROUND, Round, Topic},
     table::{Better, Column, Unit},
@@ -30,14 +32,18 @@ const BATCHES: u32 = 1_000;
 pub(crate) fn topic() -> Topic {
     let rounds = FLOODS.into_iter().map(|(label, rate)| Round {
         label: label.to_owned(),
-        contenders: vec![Contender::own(MESHGROUND, format!("flood {rate}"))],
+        contenders: vec![
+            Contender::own(MESHGROUND, format!("flood {rate}")),
+            Contender::own("bare UDP, there and back", format!("flood-floor {rate}")),
+        ],
     });
     Topic {
         name: "flood",
         title: "Calls under a stranger's flood",
         text: "One caller, 64 bytes there and back as under *Calls*, while a stranger's socket sends the answering node first \
             messages that do not authenticate, garbage, and packets for sessions that it does not have. Flood and peace take \
-            turns of 250 ms in one process; *times peace* compares the two. The stranger's thread takes a core of the same machine \
+            turns of 250 ms in one process; *times peace* compares the two. Bare UDP suffers the same flood, looks at nothing but \
+            who sent a datagram, and sends none again. The stranger's thread takes a core of the same machine \
             when it sends all it can, and what it sends beyond what the node reads overflows the socket's buffer, calls with it.",
         columns: vec![
             Column { heading: "p50", key: "p50", unit: Unit::Time },
@@ -56,17 +62,55 @@ pub(crate) fn topic() -> Topic {
 pub(crate) async fn flood(rate: u64) -> Result<Figures, Error> {
     let pair = Pair::new(SIZE).await?;
     pair.serve_echo();
+    in_turn(rate, pair.address(), async || pair.call(vec![7; SIZE]).await.unwrap_or(false)).await
+}
+
+/// The same, of bare datagrams there and back.
+pub(crate) async fn floor(rate: u64) -> Result<Figures, Error> {
+    let open = || Socket::bind((Ipv4Addr::LOCALHOST, 0));
+    let (a, b) = (open().await?, open().await?);
+    let (asking, target) = (a.local_addr()?, b.local_addr()?);
+    a.connect(target).await?;
+    let echo = tokio::spawn(async move {
+        let mut buffer = [0; 2 * SIZE];
+        while let Ok((length, from)) = b.recv_from(&mut buffer).await {
+            if from == asking && b.send_to(&buffer[..length], from).await.is_err() {
+                return;
+            }
+        }
+    });
+    let calls = AtomicUsize::new(0);
+    let call = async || {
+        let (mut body, mut answer) = ([7; SIZE], [0; SIZE]);
+        // So that one which comes too late answers no other.
+        body[..8].copy_from_slice(&calls.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+        let answered = async {
+            a.send(&body).await?;
+            while answer != body {
+                a.recv(&mut answer).await?;
+            }
+            Ok::<_, std::io::Error>(())
+        };
+        matches!(timeout(QUIET, answered).await, Ok(Ok(())))
+    };
+    let figures = in_turn(rate, target, call).await;
+    echo.abort();
+    figures
+}
+
+/// Has `call` made one after the other, in peace and while `target` suffers a flood, in turn. It says whether it was
+/// answered, and rightly.
+async fn in_turn(rate: u64, target: SocketAddr, call: impl AsyncFn() -> bool) -> Result<Figures, Error> {
     let (mut peace, mut flooded) = (Calls::default(), Calls::default());
-    peace.make(&pair).await;
+    peace.make(&call).await;
     peace = Calls::default();
     let mut sent = 0;
     for _ in 0..TURNS {
-        peace.make(&pair).await;
+        peace.make(&call).await;
         let stop = AtomicBool::new(false);
-        let target = pair.address();
         let counted = thread::scope(|scope| {
             let stranger = scope.spawn(|| send_junk(target, rate, &stop));
-            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(flooded.make(&pair)));
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(flooded.make(&call)));
             stop.store(true, Ordering::Relaxed);
             stranger.join()
         });
@@ -91,11 +135,11 @@ struct Calls {
 
 impl Calls {
     /// One after the other, for a turn.
-    async fn make(&mut self, pair: &Pair) {
+    async fn make(&mut self, call: &impl AsyncFn() -> bool) {
         let start = Instant::now();
         while start.elapsed() < TURN {
             let asked = Instant::now();
-            if pair.call(vec![7; SIZE]).await.unwrap_or(false) {
+            if call().await {
                 self.times.push(asked.elapsed());
             } else {
                 self.lost += 1;

@@ -41,7 +41,7 @@ const USAGE: &str = "usage: bench [--peers PROGRAM] [--slow] [TOPIC...]
     PROGRAM is what tests/peers builds; TOPIC is one of boot, idle, growth, messages, stream, rpc, flood, crash,
     system, meshos, sim
 one measurement: bench measure boot NODES | boot-floor NODES | boot-floor-signatures NODES | idle NODES | messages BYTES | aead BYTES
-    | stream BYTES | rpc IN_FLIGHT | ping-pong IN_FLIGHT | flood PER_SECOND | crash NODES
+    | stream BYTES | rpc IN_FLIGHT | ping-pong IN_FLIGHT | flood PER_SECOND | flood-floor PER_SECOND | crash NODES
     | system daemons EACH | system group MEMBERS | system migration BYTES | system command | meshos NODES | sim at-rest | sim in-upheaval";
 
 fn main() -> Result<(), Error> {
@@ -71,6 +71,7 @@ async fn measured(words: &[&str]) -> Result<Figures, Error> {
         ["rpc", callers] => rpc::calls(callers.parse()?).await,
         ["ping-pong", callers] => rpc::ping_pong(callers.parse()?).await,
         ["flood", rate] => flood::flood(rate.parse()?).await,
+        ["flood-floor", rate] => flood::floor(rate.parse()?).await,
         ["sim", how] => sim::sim(how),
         ["crash", nodes] => crash::crash(nodes.parse()?).await,
         ["system", "daemons", each] => system::daemons(each.parse()?).await,
