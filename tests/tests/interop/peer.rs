@@ -1,6 +1,7 @@
 //! The bare peer on a UDP socket, beside a mesh node: one thing at a time, each sent again until it is acknowledged.
 
 use std::{
+    cell::Cell,
     net::SocketAddr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -16,7 +17,7 @@ use meshground_tests::{
 use tokio::{net::UdpSocket, task::JoinHandle};
 
 /// What was not acknowledged for so long is sent again.
-const REPEAT: Duration = Duration::from_millis(250);
+pub(crate) const REPEAT: Duration = Duration::from_millis(250);
 
 /// How many bytes of a stream the bare peer sends at a time. A node takes datagrams of any length.
 pub(crate) const PIECE: usize = 16 << 10;
@@ -58,12 +59,17 @@ impl Pair {
 
     /// The node grows from this byte.
     pub(crate) async fn grown(suite: Suite, seed: u8) -> Self {
-        let config = NodeConfig { suite: Some(suite), ..NodeConfig::new(PSK) };
+        Self::configured(NodeConfig { suite: Some(suite), ..NodeConfig::new(PSK) }, seed).await
+    }
+
+    /// The same, of any other node.
+    pub(crate) async fn configured(config: NodeConfig, seed: u8) -> Self {
         let identity = Identity::from_seed([seed; 32]);
         let mesh = MeshBuilder::new(here(), PSK).config(config).identity(identity).build().await.unwrap();
         let socket = UdpSocket::bind(here()).await.unwrap();
         let keys = Keys::grow(&[2; 32]).unwrap();
-        let bare = Bare { keys, socket, peer: mesh.local_addr(), incarnation: unix_micros() };
+        let (peer, longest) = (mesh.local_addr(), Cell::new(0));
+        let bare = Bare { keys, socket, peer, incarnation: unix_micros(), longest };
         Self { inbox: mesh.messages(), mesh, bare }
     }
 
@@ -117,6 +123,8 @@ pub(crate) struct Bare {
     pub(crate) socket: UdpSocket,
     pub(crate) peer: SocketAddr,
     pub(crate) incarnation: u64,
+    /// How long the longest datagram was that came.
+    pub(crate) longest: Cell<usize>,
 }
 
 impl Bare {
@@ -124,6 +132,7 @@ impl Bare {
         let mut datagram = vec![0; 65_536];
         let (len, from) = within("a datagram", self.socket.recv_from(&mut datagram)).await.unwrap();
         assert_eq!(from, self.peer);
+        self.longest.set(self.longest.get().max(len));
         datagram.truncate(len);
         datagram
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meshground::{CallOptions, Mesh, MeshBuilder, Request};
-use meshground_node::{Identity, NodeId, RejectReason, Suite};
+use meshground_node::{Identity, NodeConfig, NodeId, RejectReason, Suite};
 use meshground_tests::{
     bare::{Connection, Frame, Handshake, Shelf, cut, links},
     waiting::{here, within},
@@ -250,8 +250,14 @@ struct Middle {
 
 impl Middle {
     async fn new() -> ([Mesh; 2], Self) {
-        let one = Pair::grown(Suite::Aes256Gcm, 1).await;
-        let mut other = Pair::grown(Suite::Aes256Gcm, 4).await;
+        Self::between(NodeConfig::new(PSK).max_datagram).await
+    }
+
+    /// Neither node sends a datagram that is longer than this.
+    async fn between(max_datagram: usize) -> ([Mesh; 2], Self) {
+        let config = NodeConfig { suite: Some(Suite::Aes256Gcm), max_datagram, ..NodeConfig::new(PSK) };
+        let one = Pair::configured(config.clone(), 1).await;
+        let mut other = Pair::configured(config, 4).await;
         other.bare.incarnation = one.bare.incarnation;
         let ((one, to_one), (other, to_other)) = (one.dial().await, other.dial().await);
         let ids = [one.node_id(), other.node_id()];
@@ -327,7 +333,7 @@ async fn echo([one, other]: &[Mesh; 2]) {
     way(one, other.node_id()).await;
     way(other, one.node_id()).await;
     other.serve("echo", async |request: Request| Ok(request.body));
-    let body = SECRET.repeat(3_000);
+    let body = SECRET.repeat(10_000);
     let answer = one.call(other.node_id(), "echo", body.clone(), CallOptions::default()).await;
     assert!(answer.unwrap() == body);
 }
@@ -352,6 +358,21 @@ async fn two_nodes_talk_over_the_bare_peer_which_cannot_read_them() {
     for mesh in &meshes {
         assert_eq!(rejected(mesh).await, []);
         assert_eq!(mesh.peer_count(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_relayed_datagram_is_as_long_as_the_datagram_that_carries_it_leaves_room_for() {
+    for max_datagram in [512, 1_452, 65_507] {
+        let (meshes, mut middle) = Middle::between(max_datagram).await;
+        middle.during(echo(&meshes), |side, datagram| vec![(1 - side, datagram.to_vec())]).await;
+        // Outside 33 bytes and a frame's 23; inside one that only a frame which goes on with a connection would take.
+        let longest = middle.given.iter().map(|(_, datagram)| datagram.len()).max();
+        assert_eq!(longest, Some(max_datagram - 56 - 1));
+        for (mesh, link) in meshes.iter().zip(&middle.links) {
+            assert!(link.bare.longest.get() <= max_datagram);
+            assert_eq!(rejected(mesh).await, []);
+        }
     }
 }
 
