@@ -251,6 +251,9 @@ impl MeshOs {
             self.say_soon(now);
             self.groups.dirty = true;
         }
+        if is_current {
+            self.heed(group, of);
+        }
         answer(
             now,
             node,

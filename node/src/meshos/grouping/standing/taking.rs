@@ -162,7 +162,7 @@ impl MeshOs {
             return self.may_begin_anew(now, node, group, of.generation);
         };
         if journal.of > of {
-            // Somebody took over since, and the ledger will say so.
+            // Somebody took over since, and the ledger says so.
             return false;
         }
         if journal.is_handed_over(local) {
@@ -289,7 +289,7 @@ impl MeshOs {
         let journal = self.groups.standbys.journals.get(&group);
         let is_kept = self.groups.standbys.actives.contains_key(&group)
             && journal.is_some_and(|journal| journal.of == of && !journal.sealed);
-        // Somebody took over while it was on its way here. The ledger will say so, and what is held is theirs.
+        // Somebody took over while it was on its way here. The ledger says so, and what is held is theirs.
         let is_over = journal.is_some_and(|journal| journal.of > of);
         if is_kept || is_over {
             return;
@@ -436,8 +436,11 @@ impl MeshOs {
             return;
         };
         let group = GroupId(group);
-        if let (Some(generation), Some(journal)) = (claim, self.groups.standbys.journals.get_mut(&group)) {
-            journal.fence(Incarnation::new(generation, call.peer));
+        if let Some(by) = claim.map(|generation| Incarnation::new(generation, call.peer)) {
+            if let Some(journal) = self.groups.standbys.journals.get_mut(&group) {
+                journal.fence(by);
+            }
+            self.heed(group, by);
         }
         answer(now, node, call, &wire::encode(&self.holding(group)));
     }
