@@ -163,7 +163,7 @@ pub(crate) fn sentence(event: &Event, names: &Names) -> String {
         EventKind::DaemonLog { daemon, text, .. } => {
             format!("{} on {}: {text}", capital(&names.daemon(*daemon)), lower(&who))
         }
-        EventKind::GroupChanged { group } => workload::group_changed(group),
+        EventKind::GroupChanged { group } => workload::group_changed(group, names),
         EventKind::GroupGone { group } => format!("{} is no more", capital(&names.group(*group))),
         EventKind::MigrationChanged { migration } => workload::migration_changed(migration, names),
         EventKind::MaintenanceChanged { state, cordoned } => {

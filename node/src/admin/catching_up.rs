@@ -120,9 +120,9 @@ impl CatchingUp {
 
     /// Whether this node may not know yet what was commanded before its life, and somebody may still tell it. It is so for 10 s
     /// at most, and for 3 s while it has no neighbours.
-    pub fn is_behind(&self, now: Instant, has_neighbours: bool) -> bool {
-        let most = if has_neighbours { PATIENCE } else { ALONE };
-        self.caught_up.is_none() && now < self.born + most
+    pub fn is_behind(&self, now: Instant, has_neighbours: impl FnOnce() -> bool) -> bool {
+        let is_new = self.caught_up.is_none() && now < self.born + PATIENCE;
+        is_new && (now < self.born + ALONE || has_neighbours())
     }
 
     /// There is a cause to ask: a node is there, or there again, or knows other things.
@@ -372,20 +372,15 @@ mod tests {
     fn a_node_is_behind_until_one_has_told_it_all_and_not_for_ever() {
         let at = |millis: u64| Now { instant: Instant::from_micros(millis * 1_000), wall: at(0).wall };
         let (mut catching_up, mut admin) = node();
-        assert!(
-            catching_up.is_behind(at(9_999).instant, true)
-                && !catching_up.is_behind(at(10_000).instant, true)
-        );
-        assert!(
-            catching_up.is_behind(at(2_999).instant, false)
-                && !catching_up.is_behind(at(3_000).instant, false)
-        );
-        assert!(!CatchingUp::new(NodeId(9), at(0).instant, true).is_behind(at(0).instant, true));
+        let is_behind = |millis, has_neighbours| catching_up.is_behind(at(millis).instant, || has_neighbours);
+        assert!(is_behind(9_999, true) && !is_behind(10_000, true));
+        assert!(is_behind(2_999, false) && !is_behind(3_000, false));
+        assert!(!CatchingUp::new(NodeId(9), at(0).instant, true).is_behind(at(0).instant, || true));
         let mut ask = |now: Now, answer: Option<&[u8]>| {
             for (to, _) in catching_up.handle_timeout(now, &mut admin, || vec![NodeId(1)]) {
                 while catching_up.on_page(now, to, answer, &mut admin).is_some() {}
             }
-            catching_up.is_behind(now.instant, true)
+            catching_up.is_behind(now.instant, || true)
         };
         assert!(ask(at(200), None), "it said nothing");
         assert!(ask(at(700), Some(&[1, 2, 3])), "nor anything that means something");

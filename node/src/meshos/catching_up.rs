@@ -32,9 +32,7 @@ impl MeshOs {
 
     /// Whether this node may not know yet what was commanded before its life: whatever it decided, others might know better.
     pub(super) fn is_behind(&self, now: Now, node: &Node) -> bool {
-        // The second costs more, and the first is rare.
-        self.catching_up.is_behind(now.instant, true)
-            && self.catching_up.is_behind(now.instant, neighbours(node).next().is_some())
+        self.catching_up.is_behind(now.instant, || neighbours(node).next().is_some())
     }
 
     /// Another node asks what it does not know.

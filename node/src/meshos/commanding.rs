@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use meshground_shared::{
     AdminVerb, AuditEntry, BlastRadius, CommandId, DaemonEnd, DaemonId, Decision, EventKind, Health, IceVerb,
-    Lifecycle, Maintenance, MigrationId, MigrationView, NodeId, Rejection, Verb,
+    Lifecycle, MigrationId, NodeId, Rejection, Verb,
 };
 
 use super::{
@@ -16,7 +16,7 @@ use crate::{
         AdminEffect, AuditTrail, ClusterPicture, DaemonPicture, MigrationPicture, NodePicture, Nonce,
         Question, SignedCommand, simulate,
     },
-    compute::{Inventory, MigrateError, Moving},
+    compute::{Inventory, MigrateError},
     node::Node,
     rpc::{CallError, CallId},
     time::{Instant, Now},
@@ -102,7 +102,7 @@ impl MeshOs {
         let mut picture = ClusterPicture::new(self.local);
         let own = Inventory {
             maintenance: self.stated_maintenance(),
-            moving: self.said.moving.clone(),
+            moving: self.saying.said.moving.clone(),
             ..Inventory::of(&self.registry)
         };
         let others = self.directory.iter().filter(|(id, _)| *id != self.local);
@@ -140,23 +140,6 @@ impl MeshOs {
         let mut last: Vec<AuditEntry> = self.admin.trail().iter().rev().take(AUDIT_SHOWN).cloned().collect();
         last.reverse();
         last
-    }
-
-    /// What this node says of its daemons that are on their way.
-    pub(super) fn stated_migrations(&self, now: Instant) -> Vec<Moving> {
-        let stated = |view: MigrationView| Moving {
-            migration: view.id.0,
-            daemon: view.daemon.0,
-            target: view.target.0,
-            phase: view.phase,
-        };
-        self.migrations(now).filter(|view| !view.phase.is_over()).map(stated).collect()
-    }
-
-    /// What this node says of whether it serves: on its way out of service from the beginning of a drain.
-    pub(super) fn stated_maintenance(&self) -> Maintenance {
-        let service = &self.oversight.service;
-        if service.is_draining() { Maintenance::EnteringMaintenance } else { service.state() }
     }
 
     /// Another node says something about a command.

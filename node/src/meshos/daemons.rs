@@ -1,4 +1,4 @@
-//! Starting and stopping daemons on this node, and saying what runs here.
+//! Starting and stopping daemons on this node, and telling whoever waits for them.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -6,16 +6,16 @@ use meshground_shared::{
     CommandId, DaemonEnd, DaemonId, DaemonView, EventKind, Lifecycle, LogLevel, Maintenance,
 };
 
-use super::{Action, DaemonTiming, MeshOs, Settlement, Ticket, probes::Resources};
+use super::{Action, DaemonTiming, MeshOs, Settlement, Ticket};
 use crate::{
     capability::Filter,
-    compute::{Happening, Inventory, NoState, SpawnError, SpawnOrder},
+    compute::{Happening, NoState, SpawnError, SpawnOrder},
     daemon::{Control, DaemonFactory, EntityKeypair, MAX_STATE, MeshDaemon},
     node::Node,
-    record::Topic,
     time::{Instant, Now},
 };
 
+<<<<<<< HEAD
 /// Changes of the inventory within this are said together.
 const TOGETHER: Duration = Duration::from_millis(10);
 
@@ -32,8 +32,23 @@ const UNHURRIED_AT_MOST: Duration = Duration::from_mins(1);
 /// The steps in which a machine's figures are said, in thousandths.
 const STEP: u16 = 100;
 
+=======
+>>>>>>> read
 /// A change of saturation that is worth an event, in thousandths.
 const SATURATED: u16 = 200;
+
+/// What was told of a daemon here, and who waits for what comes next.
+#[derive(Debug, Default)]
+pub(super) struct Followed {
+    /// What it was like when that was last told.
+    told: Option<DaemonView>,
+    /// Who waits for its first event.
+    starting: Vec<Ticket>,
+    /// Who waits for its end.
+    stopping: Vec<Ticket>,
+    /// Who waits for its state.
+    asking: Vec<Ticket>,
+}
 
 /// A daemon to be started on this node.
 #[derive(Debug)]
@@ -198,7 +213,7 @@ impl MeshOs {
         let order = SpawnOrder { generation: known.saturating_add(1), ..order };
         let id = self.registry.spawn(now.instant, order, daemon)?;
         let ticket = self.issue();
-        self.starting.entry(id).or_default().push(ticket);
+        self.followed.entry(id).or_default().starting.push(ticket);
         self.settle(now, node);
         Ok(ticket)
     }
@@ -217,7 +232,7 @@ impl MeshOs {
         let instance = self.registry.get_mut(daemon).filter(|instance| !instance.sealed)?;
         instance.cause = cause.or(instance.cause);
         let ticket = self.issue();
-        self.stopping.entry(daemon).or_default().push(ticket);
+        self.followed.entry(daemon).or_default().stopping.push(ticket);
         self.registry.stop(now.instant, daemon, grace.unwrap_or(self.config.grace));
         self.settle(now, node);
         Some(ticket)
@@ -244,7 +259,7 @@ impl MeshOs {
             return Err(StateError::NotRunning(daemon));
         }
         let ticket = self.issue();
-        self.asking.entry(daemon).or_default().push_back(ticket);
+        self.followed.entry(daemon).or_default().asking.push(ticket);
         self.settle(now, node);
         Ok(ticket)
     }
@@ -283,7 +298,7 @@ impl MeshOs {
                     self.tell_drain(now.instant, id);
                 }
                 let outcome = outcome.map(|()| id).map_err(SpawnError::Failed);
-                for ticket in self.starting.remove(&id).into_iter().flatten() {
+                for ticket in self.take_waiting(id, |it| &mut it.starting) {
                     self.settled(ticket, Settlement::Spawned(outcome.clone()));
                 }
             }
@@ -300,7 +315,7 @@ impl MeshOs {
             Happening::State { id, luggage } => {
                 self.offer_state(now, node, id, luggage.as_deref().map_err(|why| *why));
                 // Everybody who has asked so far: the daemon has worked off nothing since.
-                for ticket in self.asking.remove(&id).into_iter().flatten() {
+                for ticket in self.take_waiting(id, |it| &mut it.asking) {
                     let state = match luggage.as_ref().map_err(|why| *why) {
                         Ok(luggage) => Ok(DaemonState { origin: id, bytes: luggage.state.clone() }),
                         Err(NoState::Stateless) => Err(StateError::None(id)),
@@ -328,18 +343,28 @@ impl MeshOs {
         }
     }
 
+    /// Those who wait for this of a daemon here, as it has come.
+    fn take_waiting(
+        &mut self,
+        id: DaemonId,
+        which: impl Fn(&mut Followed) -> &mut Vec<Ticket>,
+    ) -> Vec<Ticket> {
+        self.followed.get_mut(&id).map(|followed| std::mem::take(which(followed))).unwrap_or_default()
+    }
+
     fn gone(&mut self, id: DaemonId, end: DaemonEnd, cause: Option<CommandId>, held: bool) {
-        for ticket in self.starting.remove(&id).into_iter().flatten() {
+        let Followed { told, starting, stopping, asking } = self.followed.remove(&id).unwrap_or_default();
+        for ticket in starting {
             let reason = "it was stopped before it had started".to_owned();
             self.settled(ticket, Settlement::Spawned(Err(SpawnError::Failed(reason))));
         }
-        for ticket in self.asking.remove(&id).into_iter().flatten() {
+        for ticket in asking {
             self.settled(ticket, Settlement::State(Err(StateError::NotRunning(id))));
         }
-        for ticket in self.stopping.remove(&id).into_iter().flatten() {
+        for ticket in stopping {
             self.settled(ticket, Settlement::Stopped(end));
         }
-        if self.told.remove(&id).is_some() && !held {
+        if told.is_some() && !held {
             self.happened(EventKind::DaemonGone { daemon: id, reason: end }, cause);
         }
     }
@@ -348,16 +373,19 @@ impl MeshOs {
     pub(super) fn tell_daemon(&mut self, id: DaemonId) -> bool {
         let Some(instance) = self.registry.get(id).filter(|instance| !instance.held) else { return false };
         let (view, cause) = (instance.view(), instance.cause);
-        let told = self.told.get(&id);
-        let is_other = told.is_none_or(|told| {
+        let told = &mut self.followed.entry(id).or_default().told;
+        let is_other = told.as_ref().is_none_or(|told| {
             DaemonView { saturation: view.saturation, processed: view.processed, ..told.clone() } != view
         });
-        if is_other || told.is_some_and(|told| told.saturation.abs_diff(view.saturation) >= SATURATED) {
-            self.told.insert(id, view.clone());
+        if is_other
+            || told.as_ref().is_some_and(|told| told.saturation.abs_diff(view.saturation) >= SATURATED)
+        {
+            *told = Some(view.clone());
             self.happened(EventKind::DaemonChanged { daemon: view }, cause);
         }
         is_other
     }
+<<<<<<< HEAD
 
     /// What runs here is to be said to everyone, if it is not what was said last.
     pub(super) fn say_soon(&mut self, now: Now) {
@@ -423,4 +451,6 @@ impl MeshOs {
         }
         self.directory.set(self.local, Some(inventory));
     }
+=======
+>>>>>>> read
 }

@@ -10,7 +10,7 @@ use super::{
     desk::{Asked, DELIVER, answer},
 };
 use crate::{
-    compute::{Parcel, SenderKey, Settled, can_wait, is_batch},
+    compute::{Instance, Parcel, SenderKey, Settled, can_wait, is_batch},
     daemon::{Address, DaemonEvent, DeliverError, MAX_PAYLOAD, Sender},
     node::Node,
     rpc::{CallError, CallId, MAX_BODY},
@@ -46,10 +46,11 @@ pub(super) enum ForWhom {
     Nobody,
 }
 
-/// An answer that waits for a daemon to work something off.
+/// An answer that waits for a daemon here to work something off.
 #[derive(Debug)]
 pub(super) struct Owed {
-    call: CallId,
+    /// Another node's question; none if this node sent it itself.
+    call: Option<CallId>,
     daemon: DaemonId,
     sender: SenderKey,
     first: u64,
@@ -158,7 +159,7 @@ impl MeshOs {
         }
         for daemon in self.deliveries.ready(now.instant) {
             if self.registry.get(daemon).is_some_and(|instance| !instance.held) {
-                self.deliver_here(now.instant, daemon);
+                self.deliver_here(now, node, daemon);
                 happened = true;
             } else if let Some((to, _)) = self.directory.find(daemon)
                 && to != self.local
@@ -177,20 +178,15 @@ impl MeshOs {
     }
 
     /// Brings a daemon on this node what waits for it.
-    fn deliver_here(&mut self, now: Instant, daemon: DaemonId) {
+    fn deliver_here(&mut self, now: Now, node: &mut Node, daemon: DaemonId) {
         let Some((first, events)) = self.deliveries.dispatch(daemon) else { return };
         let sender = SenderKey { node: self.local, life: self.life };
         let count = events.len();
         match self.registry.deliver(daemon, sender, first, events) {
-            Ok(()) => {
-                // Settled like everybody else's, only without a call to answer.
-                if let Some(outcomes) = self.registry.outcomes(daemon, sender, first, count) {
-                    self.deliveries.arrived(daemon, outcomes.collect());
-                } else {
-                    self.here.insert(daemon, (first, count));
-                }
+            Ok(()) => self.owe(now, node, Owed { call: None, daemon, sender, first, count }),
+            Err(DeliverError::Overloaded | DeliverError::NotFound(_)) => {
+                self.deliveries.failed(now.instant, daemon);
             }
-            Err(DeliverError::Overloaded | DeliverError::NotFound(_)) => self.deliveries.failed(now, daemon),
             Err(error) => self.deliveries.refused(daemon, &error),
         }
     }
@@ -210,77 +206,66 @@ impl MeshOs {
         // It sends what is under way again only when it has given up on the call before.
         let is_again = |owed: &mut Owed| owed.daemon == daemon && owed.sender == sender;
         for again in self.owed.extract_if(.., is_again) {
-            _ = node.end_reply(now, again.call, Err(CallError::Failed));
+            _ = again.call.map(|call| node.end_reply(now, call, Err(CallError::Failed)));
         }
         if self.owed.len() >= MAX_OWED {
             return answer(now, node, call, &wire::encode(&Answer::Refused(DeliverError::Overloaded)));
         }
         match self.registry.deliver(daemon, sender, first, events) {
-            Ok(()) => match self.registry.outcomes(daemon, sender, first, count) {
-                Some(outcomes) => {
-                    answer(now, node, call, &wire::encode(&Answer::Settled(fitting(outcomes))));
-                }
-                None => self.owed.push(Owed { call, daemon, sender, first, count }),
-            },
+            Ok(()) => self.owe(now, node, Owed { call: Some(call), daemon, sender, first, count }),
             Err(DeliverError::NotFound(_)) => answer(now, node, call, &wire::encode(&Answer::Gone)),
             Err(error) => answer(now, node, call, &wire::encode(&Answer::Refused(error))),
+        }
+    }
+
+    /// Answers as soon as a daemon has worked all of it off, which may be so already.
+    fn owe(&mut self, now: Now, node: &mut Node, owed: Owed) {
+        let outcomes = self.registry.outcomes(owed.daemon, owed.sender, owed.first, owed.count);
+        match outcomes.map(Iterator::collect) {
+            None => self.owed.push(owed),
+            outcomes => self.pay_off(now, node, &owed, outcomes),
         }
     }
 
     /// Answers whoever waits for what a daemon has worked off meanwhile.
     pub(super) fn pay(&mut self, now: Now, node: &mut Node, daemon: DaemonId) {
         let registry = &self.registry;
-        self.owed.retain(|owed| {
-            if owed.daemon != daemon {
-                return true;
-            }
-            let said = match registry.outcomes(daemon, owed.sender, owed.first, owed.count) {
-                Some(outcomes) => Answer::Settled(fitting(outcomes)),
-                None if registry.get(daemon).is_some() => return true,
-                None => Answer::Gone,
-            };
-            answer(now, node, owed.call, &wire::encode(&said));
-            false
-        });
-        if let Some(&(first, count)) = self.here.get(&daemon) {
-            let sender = SenderKey { node: self.local, life: self.life };
-            if let Some(outcomes) = self.registry.outcomes(daemon, sender, first, count) {
-                self.here.remove(&daemon);
-                self.deliveries.arrived(daemon, outcomes.collect());
-            } else if self.registry.get(daemon).is_none() {
-                self.here.remove(&daemon);
-                self.deliveries.failed(now.instant, daemon);
-            }
+        let outcomes = |owed: &Owed| registry.outcomes(daemon, owed.sender, owed.first, owed.count);
+        let is_here = registry.get(daemon).is_some();
+        let is_due = |owed: &mut Owed| owed.daemon == daemon && (!is_here || outcomes(owed).is_some());
+        let due = self.owed.extract_if(.., is_due);
+        let due: Vec<_> = due.map(|owed| (outcomes(&owed).map(Iterator::collect), owed)).collect();
+        for (outcomes, owed) in due {
+            self.pay_off(now, node, &owed, outcomes);
         }
     }
 
     /// A daemon is gone from here: those who wait for it try elsewhere, or learn how it ended.
-    pub(super) fn pay_last(&mut self, now: Now, node: &mut Node, instance: &crate::compute::Instance) {
+    pub(super) fn pay_last(&mut self, now: Now, node: &mut Node, instance: &Instance) {
         let daemon = instance.id();
-        let (owed, others) =
-            std::mem::take(&mut self.owed).into_iter().partition(|owed| owed.daemon == daemon);
-        self.owed = others;
-        let owed: Vec<Owed> = owed;
-        for Owed { call, sender, first, count, .. } in owed {
-            let said = match instance.outcomes(sender, first, count) {
-                Some(outcomes) => Answer::Settled(fitting(outcomes)),
-                None => Answer::Gone,
-            };
-            answer(now, node, call, &wire::encode(&said));
+        let owed: Vec<Owed> = self.owed.extract_if(.., |owed| owed.daemon == daemon).collect();
+        for owed in owed {
+            let outcomes = instance.outcomes(owed.sender, owed.first, owed.count).map(Iterator::collect);
+            self.pay_off(now, node, &owed, outcomes);
         }
-        if let Some((first, count)) = self.here.remove(&daemon) {
-            let sender = SenderKey { node: self.local, life: self.life };
-            match instance.outcomes(sender, first, count) {
-                Some(outcomes) => self.deliveries.arrived(daemon, outcomes.collect()),
-                None => self.deliveries.failed(now.instant, daemon),
+    }
+
+    /// Says what came of it; or that the daemon is no more here, without that.
+    fn pay_off(&mut self, now: Now, node: &mut Node, owed: &Owed, outcomes: Option<Vec<Settled>>) {
+        match (owed.call, outcomes) {
+            (Some(call), Some(outcomes)) => {
+                answer(now, node, call, &wire::encode(&Answer::Settled(fitting(outcomes))));
             }
+            (Some(call), None) => answer(now, node, call, &wire::encode(&Answer::Gone)),
+            (None, Some(outcomes)) => self.deliveries.arrived(owed.daemon, outcomes),
+            (None, None) => self.deliveries.failed(now.instant, owed.daemon),
         }
     }
 
     /// Nobody waits for this answer any more. Whether there was one.
     pub(super) fn abandon(&mut self, call: CallId) -> bool {
         let before = self.owed.len();
-        self.owed.retain(|owed| owed.call != call);
+        self.owed.retain(|owed| owed.call != Some(call));
         self.owed.len() < before
     }
 
@@ -346,9 +331,9 @@ fn may_send(peer: NodeId, event: &DaemonEvent) -> bool {
 }
 
 /// The first of these, as many as fit one answer.
-fn fitting(outcomes: impl Iterator<Item = Settled>) -> Vec<Settled> {
+fn fitting(outcomes: Vec<Settled>) -> Vec<Settled> {
     let mut bytes = 0;
-    let fit = outcomes.enumerate().take_while(|(place, outcome)| {
+    let fit = outcomes.into_iter().enumerate().take_while(|(place, outcome)| {
         let replies = outcome.iter().flat_map(|worked| &worked.replies);
         bytes += 32 + replies.map(|reply| reply.len() + 8).sum::<usize>();
         // What a daemon puts out over one event always fits.
@@ -409,12 +394,12 @@ mod tests {
         };
         bring(&mut os, 1, 1);
         bring(&mut os, 1, 2);
-        let calls: Vec<CallId> = os.owed.iter().map(|owed| owed.call).collect();
+        let calls: Vec<CallId> = os.owed.iter().filter_map(|owed| owed.call).collect();
         assert_eq!(calls, [call_of(PEER, 2)], "it asked again");
         let waiting = |os: &MeshOs| os.registry.get(daemon).map(|instance| instance.inbox.len());
         assert_eq!((os.owed.len(), waiting(&os)), (1, Some(0)), "one is being worked off");
         os.owed.extend((1..MAX_OWED as u64).map(|number| Owed {
-            call: call_of(NodeId(78), number),
+            call: Some(call_of(NodeId(78), number)),
             daemon: DaemonId(1),
             sender: SenderKey { node: NodeId(78), life: 1 },
             first: 1,

@@ -15,7 +15,7 @@ impl MeshOs {
         each(Gauge::new("commands that wait", self.postponed.len(), MAX_HELD));
         each(Gauge::new("daemons", self.registry.iter().count(), MAX_DAEMONS));
         each(Gauge::new("avoided nodes", self.oversight.avoided.len(), MAX_AVOIDED));
-        each(Gauge::new("answers owed", self.owed.len(), MAX_OWED));
+        each(Gauge::new("answers owed", self.owed.len(), MAX_OWED + MAX_DAEMONS));
         for (_, instance) in self.registry.iter() {
             let (senders, outcomes, replied) = instance.inbox.remembered();
             each(Gauge::new("events that wait", instance.inbox.len(), inbox::MAX_HELD));

@@ -28,6 +28,7 @@ mod oversight;
 mod probes;
 mod publishing;
 mod reconcile;
+mod saying;
 mod snapshot;
 #[cfg(test)]
 mod testing;
@@ -37,9 +38,7 @@ use std::{
     fmt,
 };
 
-use meshground_shared::{
-    CommandId, DaemonId, DaemonView, EventKind, GroupId, Health, MigrationId, NodeId, SessionEnd,
-};
+use meshground_shared::{CommandId, DaemonId, EventKind, GroupId, Health, MigrationId, NodeId, SessionEnd};
 use rand_chacha::{
     ChaCha20Rng,
     rand_core::{RngCore, SeedableRng},
@@ -61,12 +60,14 @@ pub use self::{
 };
 use self::{
     commanding::Postponed,
+    daemons::Followed,
     delivering::{ForWhom, Owed},
     desk::Desk,
     dispatching::Gate,
     grouping::Groups,
     migrating::Migrations,
     oversight::Oversight,
+    saying::Saying,
 };
 use crate::{
     admin::{AdminCommit, CatchingUp, Nonce},
@@ -148,19 +149,9 @@ pub struct MeshOs {
     groups: Groups,
     /// Answers that wait for daemons to work something off.
     owed: Vec<Owed>,
-    /// What of this node's own a daemon here has not worked off yet: the first's number, and how many.
-    here: BTreeMap<DaemonId, (u64, usize)>,
-    /// Who waits for a daemon's first event.
-    starting: BTreeMap<DaemonId, Vec<Ticket>>,
-    /// Who waits for a daemon's end.
-    stopping: BTreeMap<DaemonId, Vec<Ticket>>,
-    /// Who waits for a daemon's state.
-    asking: BTreeMap<DaemonId, VecDeque<Ticket>>,
-    /// What was last told of each daemon here.
-    told: BTreeMap<DaemonId, DaemonView>,
-    /// What was last said to everyone, and when to look again whether that still holds.
-    said: Inventory,
-    say_at: Option<Instant>,
+    /// What was told of each daemon here, and who waits for more.
+    followed: BTreeMap<DaemonId, Followed>,
+    saying: Saying,
     admin: AdminCommit,
     catching_up: CatchingUp,
     /// Who waits for what becomes of a signed command.
@@ -199,13 +190,8 @@ impl MeshOs {
             migrations: Migrations::default(),
             groups: Groups::default(),
             owed: Vec::new(),
-            here: BTreeMap::new(),
-            starting: BTreeMap::new(),
-            stopping: BTreeMap::new(),
-            asking: BTreeMap::new(),
-            told: BTreeMap::new(),
-            said: Inventory::default(),
-            say_at: Some(now.instant),
+            followed: BTreeMap::new(),
+            saying: Saying::new(now.instant),
             admin,
             catching_up,
             commanding: BTreeMap::new(),
@@ -318,8 +304,12 @@ impl MeshOs {
         if self.groups.poll_timeout().is_some_and(|at| at <= now.instant) {
             self.groups.look_again();
         }
+<<<<<<< HEAD
         self.ask_probes(now, node);
         if self.say_at.is_some_and(|at| at <= now.instant) {
+=======
+        if self.saying.at.is_some_and(|at| at <= now.instant) {
+>>>>>>> read
             self.say_inventory(now, node);
             self.announce_changes(now, node);
         }
@@ -337,7 +327,7 @@ impl MeshOs {
             self.desk.poll_timeout(),
             self.migrations.poll_timeout(),
             self.groups.poll_timeout(),
-            self.say_at,
+            self.saying.at,
             self.oversight.poll_timeout(),
             self.admin.poll_timeout(),
             Some(self.catching_up.poll_timeout()),

@@ -289,19 +289,20 @@ impl MeshOs {
 
     /// Writes down what a drain has left here when its time was over, daemons and copies of what others do, and why.
     fn record_left(&mut self, now: Now, node: &mut Node) {
-        let why = |instance: &Instance| match (instance.lifecycle, instance.no_state) {
-            _ if instance.kind.is_none() => {
-                "was handed over ready-made: no factory makes it elsewhere".into()
+        let why = |instance: &Instance| {
+            match (instance.lifecycle, instance.no_state) {
+                _ if instance.kind.is_none() => "was handed over ready-made: no factory makes it elsewhere",
+                (Lifecycle::BackingOff | Lifecycle::CrashLooping | Lifecycle::Failed, _) => {
+                    "crashed, and is down"
+                }
+                (Lifecycle::Migrating, _) => "was still on its way",
+                (_, Some(NoState::Stateless)) => "has no state that could be moved",
+                (_, Some(NoState::TooLarge(bytes))) => {
+                    return format!("has a state of {bytes} bytes; at most {MAX_STATE} are moved");
+                }
+                _ => "was taken by no other node",
             }
-            (Lifecycle::BackingOff | Lifecycle::CrashLooping | Lifecycle::Failed, _) => {
-                "crashed, and is down".into()
-            }
-            (Lifecycle::Migrating, _) => "was still on its way".into(),
-            (_, Some(NoState::Stateless)) => "has no state that could be moved".into(),
-            (_, Some(NoState::TooLarge(bytes))) => {
-                format!("has a state of {bytes} bytes; at most {MAX_STATE} are moved")
-            }
-            _ => "was taken by no other node".to_owned(),
+            .to_owned()
         };
         let mut left: Vec<String> = (self.registry.iter())
             .filter(|(_, instance)| !instance.held)

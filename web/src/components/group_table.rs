@@ -69,7 +69,7 @@ pub(crate) fn GroupTable(props: &DeskProps) -> Html {
                 <td class="health">{ mark(workload::group_tone(group.health), workload::group_health(group.health)) }</td>
                 <td class="members">
                     { members(desk, group) }
-                    if let Some(lacking) = &group.lacking { <p class="lacking">{ lacking }</p> }
+                    if let Some(lacking) = &group.lacking { <p class="lacking">{ desk.names.in_words(lacking) }</p> }
                 </td>
                 <td class="wide">{ desk.node(group.leader) }</td>
                 <td class="row-actions">

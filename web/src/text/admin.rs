@@ -50,7 +50,8 @@ pub(crate) fn avoids(who: &str, avoided: &[AvoidedNode], names: &Names) -> Strin
 
 /// `node 2: unreachable; node 3: its daemons crash`.
 pub(crate) fn avoided(avoided: &[AvoidedNode], names: &Names) -> String {
-    let each = |avoided: &AvoidedNode| format!("{}: {}", names.name(avoided.node), avoided.reason);
+    let each =
+        |avoided: &AvoidedNode| format!("{}: {}", names.name(avoided.node), names.in_words(&avoided.reason));
     avoided.iter().map(each).collect::<Vec<_>>().join("; ")
 }
 

@@ -141,7 +141,7 @@ pub(crate) fn group_tone(health: GroupHealth) -> Tone {
 }
 
 /// `Group web has all of its 3 members`.
-pub(super) fn group_changed(group: &GroupView) -> String {
+pub(super) fn group_changed(group: &GroupView, names: &Names) -> String {
     let has = match group.health {
         GroupHealth::Healthy if group.desired == 1 => "has its 1 member".to_owned(),
         GroupHealth::Healthy => format!("has all of its {}", count(group.desired, "member")),
@@ -150,7 +150,7 @@ pub(super) fn group_changed(group: &GroupView) -> String {
         }
         GroupHealth::Dead => format!("has none of its {}", count(group.desired, "member")),
     };
-    let lacking = group.lacking.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    let lacking = group.lacking.as_ref().map_or_else(String::new, |why| format!(": {}", names.in_words(why)));
     format!("Group {} {has}{lacking}", group.name)
 }
 
@@ -311,8 +311,8 @@ mod tests {
             (GroupHealth::Healthy, None, "Group web has all of its 3 members"),
             (
                 GroupHealth::of(2, 3),
-                Some("no node is left"),
-                "Group web has 2 of its 3 members: no node is left",
+                Some("member 2 was on node 0000000000000002, which cannot be reached"),
+                "Group web has 2 of its 3 members: member 2 was on node 2, which cannot be reached",
             ),
             (GroupHealth::Dead, None, "Group web has none of its 3 members"),
         ] {

@@ -2,6 +2,8 @@
 //!
 //! There is one registry a node, and whatever runs is in it, whichever door it came in by.
 
+mod moving;
+mod restarting;
 mod working;
 
 use std::{
@@ -15,7 +17,7 @@ use meshground_shared::{DaemonEnd, DaemonId, Lifecycle, LogLevel, NodeId};
 use super::{
     groups::LogEntry,
     inbox::{Receipt, SenderKey, Settled},
-    instance::{Instance, Luggage, NoState, Planned, SpawnOrder},
+    instance::{Instance, Luggage, NoState, SpawnOrder},
 };
 use crate::{
     daemon::{Address, Control, DaemonEvent, DaemonFactory, DeliverError, Job, MAX_NAME, MeshDaemon},
@@ -250,16 +252,6 @@ impl Registry {
         }
     }
 
-    /// Lets a daemon that was held work off what comes.
-    pub(crate) fn release(&mut self, id: DaemonId) {
-        if let Some(instance) = self.instances.get_mut(&id) {
-            instance.held = false;
-            self.happenings.push_back(Happening::Changed(id));
-            self.pump(id);
-            self.mind_restart(id);
-        }
-    }
-
     /// Takes what a sender sends a daemon, to be worked off in order. What comes of it, ask
     /// [`outcomes`](Self::outcomes) after [`Happening::Settled`].
     pub(crate) fn deliver(
@@ -364,70 +356,6 @@ impl Registry {
         }
     }
 
-    /// Has a daemon made anew, as after a crash but at once. Whether it can be: not one that nothing makes anew, that is on
-    /// its way here, elsewhere or to its end, or that is just taking over a state, as that would be lost.
-    pub(crate) fn restart(&mut self, now: Instant, id: DaemonId) -> bool {
-        let Some(instance) = self.instances.get_mut(&id) else { return false };
-        if instance.kind.is_none() || !instance.can_restart() {
-            return false;
-        }
-        instance.daemon = None;
-        // What its job still says no longer counts, so nobody will know of what is in it.
-        for planned in instance.job.take().into_iter().flat_map(|(_, plan)| plan) {
-            match planned {
-                Planned::Event(Some(receipt)) => {
-                    instance.inbox.settle(receipt, Err(DeliverError::Unknown));
-                }
-                // It is taken of what it is then.
-                Planned::Snapshot => instance.snapshot = true,
-                _ => {}
-            }
-        }
-        if !std::mem::take(&mut instance.tags).is_empty() {
-            self.happenings.push_back(Happening::Announced);
-        }
-        self.happenings.push_back(Happening::Settled { id });
-        instance.restart_at = Some(now);
-        instance.lifecycle = Lifecycle::BackingOff;
-        instance.alarms.clear();
-        self.happenings.push_back(Happening::Changed(id));
-        self.handle_timeout(now);
-        true
-    }
-
-    /// A daemon that crashed is not started again by itself.
-    pub(crate) fn leave_down(&mut self, id: DaemonId) {
-        if let Some(instance) = self.instances.get_mut(&id)
-            && matches!(instance.lifecycle, Lifecycle::BackingOff | Lifecycle::CrashLooping)
-        {
-            instance.lifecycle = Lifecycle::Failed;
-            instance.restart_at = None;
-            instance.inbox.fail_all(&DeliverError::Down);
-            self.happenings.push_back(Happening::Changed(id));
-            self.happenings.push_back(Happening::Settled { id });
-        }
-    }
-
-    /// Has a daemon made anew as soon as it can be, should that not be now: [`Happening::RestartDue`] follows then. Whether it
-    /// has to wait.
-    pub(crate) fn restart_later(&mut self, id: DaemonId) -> bool {
-        let Some(instance) = self.instances.get_mut(&id) else { return false };
-        let waits = !instance.can_restart() && instance.lifecycle != Lifecycle::Stopping;
-        instance.restart_wanted |= waits;
-        waits
-    }
-
-    /// Says so if a daemon is to be made anew and can be by now.
-    pub(super) fn mind_restart(&mut self, id: DaemonId) {
-        if let Some(instance) = self.instances.get_mut(&id)
-            && instance.restart_wanted
-            && instance.can_restart()
-        {
-            instance.restart_wanted = false;
-            self.happenings.push_back(Happening::RestartDue(id));
-        }
-    }
-
     /// Has every daemon asked how it does that has done nothing since the last time; they say so whenever they have done
     /// something. One that is at the same thing for [`STUCK`] times is seen to be.
     pub(crate) fn look_after(&mut self) {
@@ -445,55 +373,6 @@ impl Registry {
                 instance.asked = true;
                 self.pump(id);
             }
-        }
-    }
-
-    /// Asks for a daemon's state, as of before the next event: [`Happening::State`] follows. With `moving`, it works off
-    /// nothing more until [`stay`](Self::stay), which others see from [`show_moving`](Self::show_moving) on.
-    pub(crate) fn take_state(&mut self, id: DaemonId, moving: bool) -> bool {
-        let Some(instance) = self.instances.get_mut(&id) else { return false };
-        if !matches!(instance.lifecycle, Lifecycle::Running | Lifecycle::Draining) {
-            return false;
-        }
-        if moving {
-            (instance.before_moving, instance.lifecycle) = (instance.lifecycle, Lifecycle::Migrating);
-            instance.unseen = true;
-        }
-        // One that is being taken will do: nothing comes between that and a move.
-        let is_taken = instance.job.as_ref().is_some_and(|(_, plan)| plan.contains(&Planned::Snapshot));
-        instance.snapshot |= !(moving && is_taken);
-        self.pump(id);
-        true
-    }
-
-    /// Others are told that a daemon moves.
-    pub(crate) fn show_moving(&mut self, id: DaemonId) {
-        if let Some(instance) = self.instances.get_mut(&id)
-            && std::mem::take(&mut instance.unseen)
-        {
-            self.happenings.push_back(Happening::Changed(id));
-        }
-    }
-
-    /// Takes nothing new for a daemon that moves, and asks nothing of it, until it [stays](Self::stay) or is dropped.
-    /// Whether nothing is under way with it.
-    pub(crate) fn seal(&mut self, id: DaemonId) -> bool {
-        let moving = self.instances.get_mut(&id).filter(|instance| {
-            instance.lifecycle == Lifecycle::Migrating && instance.job.is_none() && !instance.snapshot
-        });
-        moving.map(|instance| instance.sealed = true).is_some()
-    }
-
-    /// A daemon that was about to move stays.
-    pub(crate) fn stay(&mut self, id: DaemonId) {
-        if let Some(instance) = self.instances.get_mut(&id)
-            && instance.lifecycle == Lifecycle::Migrating
-        {
-            instance.lifecycle = instance.before_moving;
-            (instance.snapshot, instance.sealed, instance.unseen) = (false, false, false);
-            self.happenings.push_back(Happening::Changed(id));
-            self.pump(id);
-            self.mind_restart(id);
         }
     }
 

@@ -145,7 +145,7 @@ impl MeshOs {
         if self.registry.iter().any(|(_, instance)| instance.member.is_some_and(beside)) {
             return other("the target has another member of its group");
         }
-        if !self.said.takes_new() {
+        if !self.saying.said.takes_new() {
             return Err(Refusal::Closed);
         }
         if self.arriving() >= MAX_MIGRATIONS {
