@@ -175,11 +175,8 @@ impl MeshOs {
         group: GroupId,
         cause: Option<CommandId>,
     ) -> Result<Ticket, GroupError> {
-        let entry = self.groups.ledger.get_mut(group).ok_or(GroupError::NotFound(group))?;
-        if let Some(cause) = cause {
-            entry.spec.cause = Some(cause.0);
-        }
-        self.end_group(now.instant, group);
+        self.groups.ledger.get(group).ok_or(GroupError::NotFound(group))?;
+        self.end_group(now.instant, group, cause);
         Ok(self.await_group(now, node, group, Wanted::Stop))
     }
 
@@ -207,9 +204,9 @@ impl MeshOs {
         });
     }
 
-    fn end_group(&mut self, now: Instant, group: GroupId) {
+    fn end_group(&mut self, now: Instant, group: GroupId, cause: Option<CommandId>) {
         if let Some(entry) = self.groups.ledger.end(now, group) {
-            self.group_gone(now, group, &entry);
+            self.group_gone(now, group, &entry, cause);
         }
     }
 
@@ -282,7 +279,8 @@ impl MeshOs {
             // Nothing more is to be waited for: the members there were are still there.
             pending.until = now.instant;
         } else {
-            self.end_group(now.instant, pending.group);
+            let cause = self.groups.ledger.get(pending.group).and_then(Entry::cause);
+            self.end_group(now.instant, pending.group, cause);
             pending.until = now.instant + self.config.grace + CLEARED;
         }
         pending.what = Wanted::Undo(error);

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use meshground_shared::{DaemonId, EventKind, GroupId, GroupView, NodeId};
+use meshground_shared::{CommandId, DaemonId, EventKind, GroupId, GroupView, NodeId};
 
 pub use self::asking::GroupRequest;
 #[cfg(feature = "floor")]
@@ -242,7 +242,8 @@ impl MeshOs {
     /// Another node says this of groups now.
     pub(super) fn hear_groups(&mut self, now: Now, from: NodeId, body: &[u8]) {
         for (id, entry) in self.groups.ledger.hear(now.instant, from, body) {
-            self.group_gone(now.instant, id, &entry);
+            // Whoever ended it knows the cause. What is known of it here is why it came to be, or last changed.
+            self.group_gone(now.instant, id, &entry, None);
         }
         self.groups.dirty = true;
     }
@@ -334,10 +335,10 @@ impl MeshOs {
         }
     }
 
-    /// A group is no more. Whoever looked after it says so.
-    fn group_gone(&mut self, now: Instant, id: GroupId, entry: &Entry) {
+    /// A group is no more, because of a command if one is known. Whoever looked after it says so.
+    fn group_gone(&mut self, now: Instant, id: GroupId, entry: &Entry, cause: Option<CommandId>) {
         if self.groups.leader(now, id, entry) == self.local {
-            self.happened(EventKind::GroupGone { group: id }, entry.cause());
+            self.happened(EventKind::GroupGone { group: id }, cause);
         }
         self.forget_standby(id);
         let groups = &mut self.groups;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use meshground_node::{GroupError, GroupId, GroupRequest, MeshOs, OsEvent, PickStrategy};
-use meshground_shared::{EventKind, GroupHealth, Lifecycle};
+use meshground_shared::{CommandId, EventKind, GroupHealth, Lifecycle};
 use meshground_tests::sim::{Faults, Network, each_seed};
 
 use super::{divide, heals, mesh, nobody_runs_twice, really, rejoin, request, view};
@@ -178,6 +178,27 @@ fn one_node_tells_of_a_group_and_its_end() {
     assert!(matches!(told(1)[..], [.., EventKind::GroupChanged { group }, EventKind::GroupGone { .. }]
         if group.health == GroupHealth::Healthy));
     assert!([0, 2, 3].into_iter().all(|number| told(number).is_empty()));
+}
+
+#[test]
+fn a_groups_end_is_put_down_to_what_ended_it_or_to_nothing_and_not_to_what_made_it() {
+    let (made, ended) = (Some(CommandId(1)), Some(CommandId(2)));
+    for (stopper, by, cause) in [(1, ended, ended), (1, None, None), (2, ended, None)] {
+        let mut network = mesh(1, Faults::NONE, 4);
+        let request = GroupRequest { cause: made, ..request(3, 1) };
+        let group = try_group(&mut network, 1, request).expect("four nodes");
+        heals(&mut network, group, 3);
+        let ticket = network.act_os(stopper, |os, node, now| os.stop_group(now, node, group, by));
+        assert_eq!(group_outcome(&mut network, stopper, ticket.expect("it is there")), Ok(group));
+        network.run_for(Duration::from_secs(5));
+        let causes: Vec<_> = (network.members[1].os.events.iter())
+            .filter_map(|(_, event)| match event {
+                OsEvent::Happened { kind: EventKind::GroupGone { .. }, cause } => Some(*cause),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(causes, [cause], "stopped at {stopper} by {by:?}");
+    }
 }
 
 #[test]
