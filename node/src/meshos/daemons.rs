@@ -15,25 +15,6 @@ use crate::{
     time::{Instant, Now},
 };
 
-<<<<<<< HEAD
-/// Changes of the inventory within this are said together.
-const TOGETHER: Duration = Duration::from_millis(10);
-
-/// How long a machine's figures wait to be said.
-const UNHURRIED: Duration = Duration::from_secs(1);
-
-/// How much longer for each pair of nodes: if all have it to say, each pair exchanges two datagrams over it, and in a mesh of
-/// any size no more go out a second.
-const UNHURRIED_A_PAIR: Duration = Duration::from_micros(800);
-
-/// And how long at most.
-const UNHURRIED_AT_MOST: Duration = Duration::from_mins(1);
-
-/// The steps in which a machine's figures are said, in thousandths.
-const STEP: u16 = 100;
-
-=======
->>>>>>> read
 /// A change of saturation that is worth an event, in thousandths.
 const SATURATED: u16 = 200;
 
@@ -385,72 +366,4 @@ impl MeshOs {
         }
         is_other
     }
-<<<<<<< HEAD
-
-    /// What runs here is to be said to everyone, if it is not what was said last.
-    pub(super) fn say_soon(&mut self, now: Now) {
-        self.say_within(now, TOGETHER);
-    }
-
-    pub(super) fn say_within(&mut self, now: Now, wait: Duration) {
-        let at = now.instant + wait;
-        self.say_at = Some(self.say_at.map_or(at, |before| before.min(at)));
-    }
-
-    /// How the machine does is to be said, if it has been well beyond the step that was said last for a while: that it is busy
-    /// for a moment is not worth a word to everyone.
-    pub(super) fn tell_resources(&mut self, now: Now) {
-        let Resources { cpu, memory } = self.oversight.probes.resources;
-        let is_news = |is: u16, said: u16| is.abs_diff(said.saturating_add(STEP / 2)) > STEP;
-        if !is_news(cpu, self.said.cpu) && !is_news(memory, self.said.memory) {
-            self.oversight.resources_news_since = None;
-            return;
-        }
-        let since = *self.oversight.resources_news_since.get_or_insert(now.instant);
-        if now.instant >= since + self.unhurried() {
-            self.say_soon(now);
-        }
-    }
-
-    /// How long figures of the machine wait. All nodes of a machine have the same to say at once, so each has another part
-    /// of that time, from half of it up.
-    fn unhurried(&self) -> Duration {
-        let nodes = u32::try_from(self.directory.iter().count()).unwrap_or(u32::MAX);
-        let most = UNHURRIED + UNHURRIED_A_PAIR.saturating_mul(nodes.saturating_mul(nodes));
-        let [lot, ..] = self.local.0.to_be_bytes();
-        most.min(UNHURRIED_AT_MOST) * (256 + u32::from(lot)) / 512
-    }
-
-    pub(super) fn say_inventory(&mut self, now: Now, node: &mut Node) {
-        self.say_at = None;
-        let service = &self.oversight.service;
-        let resources = self.oversight.probes.resources;
-        let mut inventory = Inventory {
-            life: self.life,
-            version: self.version.clone(),
-            maintenance: self.stated_maintenance(),
-            cordoned: service.is_cordoned() || self.registry.is_closed(),
-            // In steps, so that it is not said anew all the time.
-            cpu: resources.cpu / STEP * STEP,
-            memory: resources.memory / STEP * STEP,
-            standings: self.standings(),
-            moving: self.stated_migrations(now.instant),
-            ..Inventory::of(&self.registry)
-        };
-        let left_out = inventory.fit();
-        if inventory != self.said {
-            if left_out > 0 {
-                let what =
-                    format!("too many kinds of daemons: the other nodes are not told of {left_out} of them");
-                self.record_failure(now, what);
-            }
-            // It is bounded so that it fits.
-            let _ = node.say(now, Topic::Inventory, inventory.encode());
-            self.said = inventory.clone();
-            self.groups.stir();
-        }
-        self.directory.set(self.local, Some(inventory));
-    }
-=======
->>>>>>> read
 }

@@ -304,12 +304,8 @@ impl MeshOs {
         if self.groups.poll_timeout().is_some_and(|at| at <= now.instant) {
             self.groups.look_again();
         }
-<<<<<<< HEAD
         self.ask_probes(now, node);
-        if self.say_at.is_some_and(|at| at <= now.instant) {
-=======
         if self.saying.at.is_some_and(|at| at <= now.instant) {
->>>>>>> read
             self.say_inventory(now, node);
             self.announce_changes(now, node);
         }

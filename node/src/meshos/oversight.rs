@@ -48,8 +48,6 @@ pub(super) struct Oversight {
     /// Whom it was last said to avoid, and why.
     pub(super) told_avoided: BTreeMap<NodeId, String>,
     pub(super) probes: Probes,
-    /// Since when the machine does otherwise than was said.
-    pub(super) resources_news_since: Option<Instant>,
     pub(super) frozen_until: Option<Instant>,
     pub(super) actions: Recent<ActionRecord>,
     pub(super) failures: Recent<FailureRecord>,
@@ -82,7 +80,6 @@ impl Oversight {
             avoided: AvoidList::default(),
             told_avoided: BTreeMap::new(),
             probes: Probes::default(),
-            resources_news_since: None,
             frozen_until: None,
             actions: Recent::default(),
             failures: Recent::default(),

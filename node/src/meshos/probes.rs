@@ -225,7 +225,7 @@ mod tests {
             let mut turn = |tenth: u64| {
                 let now = Now { instant: Instant::from_micros(tenth * 100_000), ..at(tenth / 10) };
                 os.handle_timeout(now, &mut node);
-                os.said.memory
+                os.saying.said.memory
             };
             (from..until).map(&mut turn).collect()
         };

@@ -15,11 +15,15 @@ use crate::{
 /// Changes of the inventory within this are said together.
 const TOGETHER: Duration = Duration::from_millis(10);
 
-/// How long a machine's figures may wait to be said, and how much longer for each node that hears them.
+/// How long a machine's figures wait to be said.
 const UNHURRIED: Duration = Duration::from_secs(1);
 
-/// See [`UNHURRIED`].
-const UNHURRIED_A_NODE: Duration = Duration::from_millis(50);
+/// How much longer for each pair of nodes: if all have it to say, each pair exchanges two datagrams over it, and in a mesh of
+/// any size no more go out a second.
+const UNHURRIED_A_PAIR: Duration = Duration::from_micros(800);
+
+/// And how long at most.
+const UNHURRIED_AT_MOST: Duration = Duration::from_mins(1);
 
 /// The steps in which a machine's figures are said, in thousandths.
 const STEP: u16 = 100;
@@ -31,12 +35,14 @@ pub(super) struct Saying {
     pub(super) said: Inventory,
     /// When to look whether that still holds.
     pub(super) at: Option<Instant>,
+    /// Since when the machine does otherwise than was said.
+    resources_news_since: Option<Instant>,
 }
 
 impl Saying {
     /// Nothing was said yet, and something is to be.
     pub(super) fn new(now: Instant) -> Self {
-        Self { said: Inventory::default(), at: Some(now) }
+        Self { said: Inventory::default(), at: Some(now), resources_news_since: None }
     }
 }
 
@@ -52,15 +58,29 @@ impl MeshOs {
         self.saying.at = Some(self.saying.at.map_or(at, |before| before.min(at)));
     }
 
-    /// How the machine does is to be said, if it is well beyond the step that was said last: not in a hurry, and the less the
-    /// more there are who hear it, as all nodes of a machine have that to say at once.
+    /// How the machine does is to be said, if it has been well beyond the step that was said last for a while: that it is busy
+    /// for a moment is not worth a word to everyone.
     pub(super) fn tell_resources(&mut self, now: Now) {
         let Resources { cpu, memory } = self.oversight.probes.resources;
+        let said = &self.saying.said;
         let is_news = |is: u16, said: u16| is.abs_diff(said.saturating_add(STEP / 2)) > STEP;
-        if is_news(cpu, self.saying.said.cpu) || is_news(memory, self.saying.said.memory) {
-            let hearers = u32::try_from(self.directory.iter().count()).unwrap_or(u32::MAX);
-            self.say_within(now, UNHURRIED + UNHURRIED_A_NODE.saturating_mul(hearers));
+        if !is_news(cpu, said.cpu) && !is_news(memory, said.memory) {
+            self.saying.resources_news_since = None;
+            return;
         }
+        let since = *self.saying.resources_news_since.get_or_insert(now.instant);
+        if now.instant >= since + self.unhurried() {
+            self.say_soon(now);
+        }
+    }
+
+    /// How long figures of the machine wait. All nodes of a machine have the same to say at once, so each has another part
+    /// of that time, from half of it up.
+    fn unhurried(&self) -> Duration {
+        let nodes = u32::try_from(self.directory.iter().count()).unwrap_or(u32::MAX);
+        let most = UNHURRIED + UNHURRIED_A_PAIR.saturating_mul(nodes.saturating_mul(nodes));
+        let [lot, ..] = self.local.0.to_be_bytes();
+        most.min(UNHURRIED_AT_MOST) * (256 + u32::from(lot)) / 512
     }
 
     pub(super) fn say_inventory(&mut self, now: Now, node: &mut Node) {
