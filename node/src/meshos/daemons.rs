@@ -274,7 +274,7 @@ impl MeshOs {
                 self.say_soon(now);
             }
             Happening::Started { id, outcome } => {
-                self.learn_requirements(id);
+                self.learn_requirements(now.instant, id);
                 if outcome.is_ok() {
                     self.tell_drain(now.instant, id);
                 }

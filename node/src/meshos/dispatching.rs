@@ -127,6 +127,12 @@ impl Gate {
         }
     }
 
+    /// How often all groups were looked at.
+    #[cfg(test)]
+    pub(super) fn looks(&self) -> u64 {
+        self.looks
+    }
+
     /// How many decisions were lost.
     pub(super) fn lost(&self) -> u64 {
         self.logged().map_or(0, LoggingDispatcher::dropped)

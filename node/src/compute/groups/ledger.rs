@@ -117,19 +117,19 @@ impl Ledger {
     }
 
     /// What members of a group ask of a node has been learned. It is left out where there is no room for it in what a
-    /// node can say.
-    pub(crate) fn require(&mut self, id: GroupId, required: Required) {
-        let Some(entry) = self.groups.get_mut(&id) else { return };
+    /// node can say. Whether it is news.
+    pub(crate) fn require(&mut self, id: GroupId, required: Required) -> bool {
+        let Some(entry) = self.groups.get_mut(&id) else { return false };
         let required = Some(required);
         if required <= entry.required {
-            return;
+            return false;
         }
         let before = std::mem::replace(&mut entry.required, required);
-        if !self.fits()
-            && let Some(entry) = self.groups.get_mut(&id)
-        {
+        let fits = self.fits();
+        if let Some(entry) = self.groups.get_mut(&id).filter(|_| !fits) {
             entry.required = before;
         }
+        fits
     }
 
     /// Whether one node could say all there is.

@@ -271,6 +271,20 @@ mod tests {
         }
     }
 
+    /// A group of one that does nothing.
+    fn request(seed: u8) -> GroupRequest {
+        GroupRequest {
+            kind: GroupKind::Replica,
+            daemon: "idle".to_owned(),
+            args: String::new(),
+            count: 1,
+            name: "group".to_owned(),
+            seed: [seed; 32],
+            parent: None,
+            cause: None,
+        }
+    }
+
     /// One node alone.
     struct Alone {
         now: Now,
@@ -293,17 +307,7 @@ mod tests {
         /// Lets a group run to which nothing happens.
         fn with_group() -> (Self, GroupId) {
             let mut alone = Self::new();
-            let request = GroupRequest {
-                kind: GroupKind::Replica,
-                daemon: "idle".to_owned(),
-                args: String::new(),
-                count: 1,
-                name: "group".to_owned(),
-                seed: [5; 32],
-                parent: None,
-                cause: None,
-            };
-            alone.os.spawn_group(alone.now, &mut alone.node, request).unwrap();
+            alone.os.spawn_group(alone.now, &mut alone.node, request(5)).unwrap();
             alone.ticks(20, |_| {});
             let group = alone.os.groups().next().unwrap();
             assert!(group.members[0].running, "{group:?}");
@@ -351,5 +355,21 @@ mod tests {
         alone.os.groups.stir_together(alone.now.instant, 1, false);
         alone.ticks(1, |_| {});
         assert!(rest(&alone) > before, "{before:?}, {:?}", rest(&alone));
+    }
+
+    #[test]
+    fn members_that_start_together_do_not_each_have_all_groups_looked_at() {
+        let mut alone = Alone::new();
+        for number in 1..=32 {
+            alone.os.spawn_group(alone.now, &mut alone.node, request(number)).unwrap();
+        }
+        let before = alone.os.gate.looks();
+        alone.ticks(1, |_| {});
+        let all_run = |os: &MeshOs| os.groups().all(|group| group.members[0].running);
+        let looks = alone.os.gate.looks() - before;
+        alone.ticks(3, |_| {});
+        assert!(all_run(&alone.os) && alone.os.groups().count() == 32);
+        assert!(alone.os.groups.ledger.iter().all(|(_, entry)| entry.required.is_some()));
+        assert!(looks <= 4, "{looks}");
     }
 }

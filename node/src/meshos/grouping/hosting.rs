@@ -17,6 +17,9 @@ use crate::{
 /// A member that is replaced goes on so long at most, if it is not known to run at its new place.
 const BRIDGED: Duration = Duration::from_secs(5);
 
+/// What members require that start within this is said and looked at together: a look goes over all groups.
+const LEARNED: Duration = Duration::from_millis(10);
+
 impl MeshOs {
     /// Starts and stops members here.
     pub(super) fn host_members(&mut self, now: Now, node: &mut Node) {
@@ -193,12 +196,12 @@ impl MeshOs {
     }
 
     /// A daemon here has dealt with its first event.
-    pub(in super::super) fn learn_requirements(&mut self, id: DaemonId) {
+    pub(in super::super) fn learn_requirements(&mut self, now: Instant, id: DaemonId) {
         let Some(instance) = self.registry.get(id) else { return };
         if let (Some(kind), Some(place)) = (&instance.kind, instance.member) {
-            if let Some(required) = Required::new(&instance.requirements) {
-                self.groups.ledger.require(place.group, required);
-                self.groups.dirty = true;
+            let required = Required::new(&instance.requirements);
+            if required.is_some_and(|required| self.groups.ledger.require(place.group, required)) {
+                self.groups.look_by(now + LEARNED);
             }
             self.groups.requirements.insert(kind.clone(), instance.requirements.clone());
         }
