@@ -114,31 +114,25 @@ impl<'a> Attempt<'a> {
                     });
                 }
             }
-            match kind {
-                _ if state.phase != Phase::Up => {}
-                // Said when the last of it is down.
-                Kind::Boot => {
-                    state.failed = Some(reason.to_owned());
-                    state.phase = Phase::Stopping { cause };
-                    shared.stop_if_over(state);
-                }
-                _ => {
-                    shared.log.append(None, cause, EventKind::ClusterFailed { reason: reason.to_owned() });
-                }
+            if state.phase != Phase::Up {
+                return (meshes, None);
             }
-            if let Kind::Rewiring(former) = kind
-                && state.phase == Phase::Up
-            {
+            if kind == Kind::Boot {
+                // Said when the last of it is down.
+                state.failed = Some(reason.to_owned());
+                state.phase = Phase::Stopping { cause };
+                shared.stop_if_over(state);
+                return (meshes, None);
+            }
+            shared.log.append(None, cause, EventKind::ClusterFailed { reason: reason.to_owned() });
+            if let Kind::Rewiring(former) = kind {
                 state.topology = former;
                 shared.log.append(None, cause, EventKind::TopologyChanged { topology: former });
             }
-            let wiring = (state.phase == Phase::Up).then(|| {
-                // What had been made is not wanted, and what may have been dropped for it is.
-                let wiring = state.wire(|_| false, cause);
-                state.begin_dropping_surplus(cause);
-                wiring
-            });
-            (meshes, wiring)
+            // What had been made is not wanted, and what may have been dropped for it is.
+            let wiring = state.wire(|_| false, cause);
+            state.begin_dropping_surplus(cause);
+            (meshes, Some(wiring))
         });
         if let Some(mut wiring) = wiring {
             wiring.begin();

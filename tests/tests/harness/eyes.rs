@@ -1,27 +1,10 @@
 //! The system through single nodes' eyes, and the probes that it looks through.
 
 use meshground::{daemons::bundled, meshos::random_keypair};
-use meshground_node::{
-    Capabilities, HealthProbe, InventoryProbe, LocalityProbe, MeshOsSnapshot, PeerView, Resources,
-};
+use meshground_node::{Capabilities, HealthProbe, InventoryProbe, LocalityProbe, PeerView, Resources};
 use meshground_shared::{DaemonHealth, Lifecycle, LinkFault};
 
 use super::*;
-
-/// Waits until a node's own snapshot shows something: it is a moment behind the event log, so there is no event for it.
-async fn until_seen(
-    cluster: &ClusterHarness,
-    index: usize,
-    what: &str,
-    shows: impl Fn(&MeshOsSnapshot) -> bool,
-) {
-    let seen = async {
-        while !shows(&cluster.views()[&index]) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within(what, seen).await;
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_node_has_eyes_of_its_own_on_what_runs_where() {

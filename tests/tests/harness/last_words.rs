@@ -118,12 +118,10 @@ async fn a_daemons_last_word_arrives_and_its_end_comes_before_its_nodes_leave() 
     let speaker = speaker.unwrap().detach();
     // Its node must have heard where the other is.
     let id = staying.node_id();
-    let knows = async {
-        while !cluster.views()[&0].peers[&id].daemons.contains_key(&listener.id()) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within("where the other is", knows).await;
+    until_seen(&cluster, 0, "where the other is", |view| {
+        view.peers[&id].daemons.contains_key(&listener.id())
+    })
+    .await;
     let mut events = cluster.events().events;
     let left = leaving.node_id();
     within("a leave", cluster.shutdown_node(left)).await.unwrap();

@@ -32,7 +32,7 @@ use meshground::{
     ClusterConfig, ClusterError, ClusterHarness, ClusterHealth, ClusterNode, EventLog, EventReceiver,
     MeshBuilder, Subscription,
 };
-use meshground_node::LivenessConfig;
+use meshground_node::{LivenessConfig, MeshOsSnapshot};
 use meshground_shared::{
     ClusterPhase, CommandId, Event, EventKind, Health, NodeId, NodeState, SessionEnd, Snapshot, StopReason,
     Topology,
@@ -49,6 +49,21 @@ async fn until(cluster: &ClusterHarness, what: &str, wanted: impl Fn(&Snapshot) 
     };
     within(what, looks_right).await;
     snapshot
+}
+
+/// Waits until a node's own snapshot shows something: it is a moment behind the event log, so there is no event for it.
+async fn until_seen(
+    cluster: &ClusterHarness,
+    index: usize,
+    what: &str,
+    shows: impl Fn(&MeshOsSnapshot) -> bool,
+) {
+    let seen = async {
+        while !shows(&cluster.views()[&index]) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within(what, seen).await;
 }
 
 /// Everything that has been logged and not been read.

@@ -3,24 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use meshground::meshos::random_keypair;
-use meshground_node::{HealthProbe, InventoryProbe, MeshOsSnapshot, PeerView, Resources};
+use meshground_node::{HealthProbe, InventoryProbe, PeerView, Resources};
 
 use super::*;
-
-/// Waits until a node's own snapshot shows something, for which there is no event.
-async fn until_view(
-    cluster: &ClusterHarness,
-    index: usize,
-    what: &str,
-    shows: impl Fn(&MeshOsSnapshot) -> bool,
-) {
-    let appears = async {
-        while !shows(&cluster.views()[&index]) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within(what, appears).await;
-}
 
 /// Counts how often it is asked.
 struct Counting(Arc<AtomicUsize>);
@@ -42,14 +27,14 @@ async fn with_a_tick_of_an_hour_changes_are_seen_at_once_and_only_what_waits_for
     here.sdk().install_inventory_probe(Box::new(Counting(Arc::clone(&asked)))).await.unwrap();
     let own = within("a start", here.daemon_runtime().spawn("echo", random_keypair(), "")).await.unwrap();
     let other = within("a start", there.daemon_runtime().spawn("echo", random_keypair(), "")).await.unwrap();
-    until_view(&cluster, 0, "its own daemon", |view| view.daemons.iter().any(|it| it.id == own)).await;
+    until_seen(&cluster, 0, "its own daemon", |view| view.daemons.iter().any(|it| it.id == own)).await;
     let id = there.node_id();
-    until_view(&cluster, 0, "another's", |view| view.peers[&id].daemons.contains_key(&other)).await;
+    until_seen(&cluster, 0, "another's", |view| view.peers[&id].daemons.contains_key(&other)).await;
     let id = lost.node_id();
     within("a crash", cluster.crash_node(id)).await.unwrap();
-    until_view(&cluster, 0, "the crash", |view| !view.sees_healthy(id)).await;
+    until_seen(&cluster, 0, "the crash", |view| !view.sees_healthy(id)).await;
     within("a stop", here.daemon_runtime().stop(own, Duration::from_secs(2))).await.unwrap();
-    until_view(&cluster, 0, "the stop", |view| view.daemons.is_empty()).await;
+    until_seen(&cluster, 0, "the stop", |view| view.daemons.is_empty()).await;
     // More than ten of the usual ticks have passed, as a crash is seen after a second.
     assert_eq!(asked.load(Relaxed), 0, "a probe is asked once a tick");
     cluster.shutdown().await.unwrap();
@@ -62,10 +47,10 @@ async fn at_each_tick_probes_are_asked() {
         boot_with(2, ClusterConfig { meshos_tick_interval: tick, ..ClusterConfig::default() }).await;
     let (here, asked) = (cluster.nth(0).unwrap(), Arc::new(AtomicUsize::new(0)));
     here.sdk().install_inventory_probe(Box::new(Counting(Arc::clone(&asked)))).await.unwrap();
-    until_view(&cluster, 0, "three ticks", |_| asked.load(Relaxed) >= 3).await;
-    until_view(&cluster, 0, "what it says", |view| view.resources.cpu == 1_000).await;
+    until_seen(&cluster, 0, "three ticks", |_| asked.load(Relaxed) >= 3).await;
+    until_seen(&cluster, 0, "what it says", |view| view.resources.cpu == 1_000).await;
     let id = here.node_id();
-    until_view(&cluster, 1, "what it says of itself", |view| view.peers[&id].resources.memory == 1_000).await;
+    until_seen(&cluster, 1, "what it says of itself", |view| view.peers[&id].resources.memory == 1_000).await;
     assert_eq!(*cluster.views()[&1].peers[&id].version, *env!("CARGO_PKG_VERSION"));
     cluster.shutdown().await.unwrap();
 }
@@ -75,10 +60,10 @@ async fn at_each_tick_probes_are_asked() {
 async fn of_its_machine_a_node_says_what_the_kernel_says_unless_told_otherwise() {
     let cluster = boot(2).await;
     let id = cluster.nth(1).unwrap().node_id();
-    until_view(&cluster, 1, "its memory", |view| (1..=1_000).contains(&view.resources.memory)).await;
+    until_seen(&cluster, 1, "its memory", |view| (1..=1_000).contains(&view.resources.memory)).await;
     // Machines on which it is less than a tenth are told of in tenths too: that is nothing then.
     let own = || cluster.views()[&1].resources.memory / 100 * 100;
-    until_view(&cluster, 0, "what it says of that", |view| {
+    until_seen(&cluster, 0, "what it says of that", |view| {
         view.peers[&id].resources.memory.abs_diff(own()) <= 100
     })
     .await;
@@ -147,13 +132,13 @@ async fn a_snapshot_that_does_not_show_the_others_healthy_in_its_time_is_named_a
     let missed = cluster.nth(2).unwrap().node_id();
     let sdk = cluster.nth(1).unwrap().sdk();
     sdk.install_health_probe(Box::new(Gloomy(missed))).await.unwrap();
-    until_view(&cluster, 1, "what the probe says", |view| !view.sees_healthy(missed)).await;
+    until_seen(&cluster, 1, "what the probe says", |view| !view.sees_healthy(missed)).await;
     let error = within("a verdict", cluster.converged()).await.unwrap_err();
     let ClusterError::Timeout { what, budget_ms: 150 } = &error else { panic!("{error:?}") };
     assert!(what.contains("snapshot") && what.contains("node 1") && what.contains("node 2"), "{what}");
     assert!(!what.contains("node 0"), "that one is seen and sees: {what}");
     sdk.install_mesh_probes().await.unwrap();
-    until_view(&cluster, 1, "what the mesh says", |view| view.sees_healthy(missed)).await;
+    until_seen(&cluster, 1, "what the mesh says", |view| view.sees_healthy(missed)).await;
     within("a verdict", cluster.converged()).await.unwrap();
     cluster.shutdown().await.unwrap();
 }

@@ -44,6 +44,13 @@ async fn nothing_came(link: &mut Link, inbox: &mut Messages) {
     next_is(link, inbox, b"behind").await;
 }
 
+/// With this piece the message is there, and nothing that came before was at fault.
+async fn is_whole_with(mesh: &Mesh, link: &mut Link, inbox: &mut Messages, piece: Frame, message: &[u8]) {
+    deliver(link, &[piece]).await;
+    next_is(link, inbox, message).await;
+    assert_bad_frames(mesh, 0).await;
+}
+
 #[tokio::test]
 async fn a_node_takes_the_greatest_message_in_pieces_that_come_in_any_order() {
     let (mesh, mut link) = Pair::dialled().await;
@@ -76,9 +83,7 @@ async fn a_node_hears_nothing_of_a_message_before_its_last_piece() {
     let other = pattern(3_000);
     deliver(&mut link, &cut(1, &message(&other), PIECE)).await;
     next_is(&mut link, &mut inbox, &other).await;
-    deliver(&mut link, &[late]).await;
-    next_is(&mut link, &mut inbox, &long).await;
-    assert_bad_frames(&mesh, 0).await;
+    is_whole_with(&mesh, &mut link, &mut inbox, late, &long).await;
 }
 
 #[tokio::test]
@@ -98,9 +103,7 @@ async fn a_node_drops_pieces_of_what_is_too_long_or_of_another_size_without_a_wo
     let Frame::Fragment { parcel, size, offset, data } = last.clone() else { unreachable!("a piece") };
     deliver(&mut link, &[Frame::Fragment { parcel, size: size + 1, offset, data }]).await;
     nothing_came(&mut link, &mut inbox).await;
-    deliver(&mut link, &[last]).await;
-    next_is(&mut link, &mut inbox, &long).await;
-    assert_bad_frames(&mesh, 0).await;
+    is_whole_with(&mesh, &mut link, &mut inbox, last, &long).await;
 }
 
 #[tokio::test]
