@@ -65,7 +65,7 @@ pub struct EventReceiver {
 pub enum RecvError {
     /// The subscriber was too slow; the next call goes on with the oldest event still kept. What it has folded so
     /// far is worthless: take a new [`Subscription`].
-    #[error("{missed} events were missed: the subscriber was too slow")]
+    #[error("{missed} events were missed: the subscriber was too slow, and must take a new subscription")]
     Lagged {
         /// How many events are lost.
         missed: u64,

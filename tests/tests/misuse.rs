@@ -1,9 +1,13 @@
 //! Zero, huge, wrong and late arguments: nothing panics, and every error says what to do.
 
+#[path = "misuse/cluster.rs"]
+mod cluster;
 #[path = "misuse/daemons.rs"]
 mod daemons;
 #[path = "misuse/late.rs"]
 mod late;
+#[path = "misuse/remedies.rs"]
+mod remedies;
 #[path = "misuse/talk.rs"]
 mod talk;
 

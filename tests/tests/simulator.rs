@@ -25,6 +25,8 @@ mod renewal;
 mod roaming;
 #[path = "simulator/spreading.rs"]
 mod spreading;
+#[path = "simulator/strangers.rs"]
+mod strangers;
 #[path = "simulator/upheaval.rs"]
 mod upheaval;
 

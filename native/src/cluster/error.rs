@@ -31,7 +31,7 @@ pub enum ClusterError {
         budget_ms: u64,
     },
     /// The cluster is shut down, or was being shut down meanwhile.
-    #[error("the cluster is shut down")]
+    #[error("the cluster is shut down; boot another")]
     Shutdown,
     /// Something could not be started on a node.
     #[error("nothing could be started on node {node_index}: {reason}")]

@@ -6,22 +6,24 @@ use meshground_node::{DaemonId, DeliverError, GroupError, MigrateError, SpawnErr
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DaemonRuntimeError {
     /// Factories are still being registered: nothing is started yet.
-    #[error("the runtime is not started yet")]
+    #[error("the runtime is not started yet; start it when all factories are registered")]
     NotReady,
     /// The node is going down, or its daemons are.
-    #[error("the runtime is shutting down")]
+    #[error("the runtime is shutting down; ask another node")]
     ShuttingDown,
     /// Nobody has registered a factory of this kind on the node.
-    #[error("no factory is registered for daemons of kind {0:?}")]
+    #[error("no factory is registered for daemons of kind {0:?}; register one, or check the name")]
     FactoryNotFound(String),
     /// There is a factory of this kind already.
-    #[error("a factory is registered for daemons of kind {0:?} already")]
+    #[error("a factory is registered for daemons of kind {0:?} already; give this one another name")]
     FactoryAlreadyRegistered(String),
     /// A kind's name is empty or too long.
     #[error("the name of a kind has 1 to {max} bytes", max = meshground_node::MAX_NAME)]
     KindName,
     /// A state can be taken over by the daemon it is of, and nobody else.
-    #[error("the state is that of daemon {found}, not of daemon {expected}")]
+    #[error(
+        "the state is that of daemon {found}, not of daemon {expected}; start it with the key of the daemon that it is of"
+    )]
     SnapshotIdentityMismatch {
         /// Who was to take it over.
         expected: DaemonId,
@@ -29,7 +31,7 @@ pub enum DaemonRuntimeError {
         found: DaemonId,
     },
     /// It does not run on this node.
-    #[error("daemon {0} does not run on this node")]
+    #[error("daemon {0} does not run on this node; check its id, or ask the node that it runs on")]
     NotFound(DaemonId),
     /// It did not start.
     #[error(transparent)]

@@ -51,7 +51,7 @@ pub enum PlacementError {
     #[error("no reachable node matches the filter; ask for less, or wait for one that does")]
     NoCandidate,
     /// The node asked for does not match or cannot be reached.
-    #[error("node {0} was asked for, but it does not match the filter or cannot be reached")]
+    #[error("node {0} was asked for, but it does not match the filter or cannot be reached; ask for another")]
     PinnedUnavailable(NodeId),
     /// Every node that matches is used already.
     #[error("every reachable node that matches the filter is used already: {}", list(.excluded))]

@@ -71,13 +71,13 @@ pub enum Sender {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum DeliverError {
     /// No node is known to run it.
-    #[error("no node is known to run daemon {0}")]
+    #[error("no node is known to run daemon {0}; check its id")]
     NotFound(DaemonId),
     /// It crashed over this. It is not given it again.
-    #[error("the daemon crashed over it")]
+    #[error("the daemon crashed over it; find out why before sending the like again")]
     Crashed,
     /// It is down: it crashed, or stops.
-    #[error("the daemon does not run at present")]
+    #[error("the daemon does not run at present; try again later")]
     Down,
     /// More waits for it than may.
     #[error("more waits for the daemon than may; try again later")]
@@ -86,9 +86,9 @@ pub enum DeliverError {
     #[error("a payload of {0} bytes is too large; at most 1 MiB can be sent")]
     TooLarge(u64),
     /// Nobody knows whether it was worked off: no answer came in time.
-    #[error("no answer in time; whether it was worked off is not known")]
+    #[error("no answer in time; whether it was worked off is not known: ask before sending it again")]
     Unknown,
     /// Whoever sent it is in no group, or its group has no such place.
-    #[error("its group has no member {0}")]
+    #[error("its group has no member {0}; they are counted from 0")]
     NoMember(u32),
 }

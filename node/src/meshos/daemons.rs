@@ -59,10 +59,10 @@ pub struct DaemonState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
     /// It is not on this node, or not up.
-    #[error("daemon {0} does not run on this node")]
+    #[error("daemon {0} does not run on this node; check its id, or ask the node that it runs on")]
     NotRunning(DaemonId),
     /// It has none.
-    #[error("daemon {0} has no state that could be taken")]
+    #[error("daemon {0} has no state that could be taken; its kind must keep snapshots for that")]
     None(DaemonId),
     /// It has too large a one.
     #[error("daemon {daemon} has a state of {bytes} bytes; at most {MAX_STATE} are taken")]

@@ -73,7 +73,9 @@ pub enum StreamError {
     #[error("stream {0} is not open any more; open another")]
     Unknown(StreamId),
     /// This half was ended or given up before.
-    #[error("stream {0} takes no more data: it was ended, given up, or the peer stopped reading")]
+    #[error(
+        "stream {0} takes no more data: it was ended, given up, or the peer stopped reading; open another"
+    )]
     Ended(StreamId),
     /// As many streams are open as the peer allows; [`StreamEvent::MayOpen`] follows when one may be opened.
     #[error("too many streams are open; wait until one is over")]

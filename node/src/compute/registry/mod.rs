@@ -40,25 +40,25 @@ const STUCK: u32 = 5;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum SpawnError {
     /// Nobody has registered a factory of this kind there.
-    #[error("no factory is registered for daemons of kind {0:?}")]
+    #[error("no factory is registered for daemons of kind {0:?}; register one, or check the name")]
     KindNotFound(String),
     /// It runs there already.
-    #[error("daemon {0} is on this node already")]
+    #[error("daemon {0} is on this node already; take another key, or stop that one first")]
     Exists(DaemonId),
     /// The node runs as many as it may.
     #[error("the node runs {MAX_DAEMONS} daemons already; stop some, or take another node")]
     TooMany,
     /// The arguments are too long.
-    #[error("arguments have up to {MAX_ARGS} bytes, a kind's name up to {MAX_NAME}")]
+    #[error("arguments have up to {MAX_ARGS} bytes, a kind's name up to {MAX_NAME}; shorten them")]
     TooLong,
     /// The node is going down, or out of service.
-    #[error("the node takes nothing new: it is {0}")]
+    #[error("the node takes nothing new: it is {0}; take another node")]
     Closed(String),
     /// It could not be made, or crashed over its first event.
     #[error("it did not start: {0}")]
     Failed(String),
     /// The node that should have started it cannot be reached.
-    #[error("node {0} cannot be reached")]
+    #[error("node {0} cannot be reached; check its id, or wait until it is back")]
     Unreachable(NodeId),
 }
 
