@@ -126,6 +126,12 @@ impl Entry {
         self.put(index, Slot { generation, host });
     }
 
+    /// Gives the first place of a standby group to `host`, for whoever has it to hand over what it has done.
+    pub(crate) fn hand_over(&mut self, host: NodeId) {
+        let generation = self.slot(0).generation.saturating_add(1);
+        self.put(0, Slot { generation, host: Some(host) });
+    }
+
     /// Who the member of a place is.
     pub(crate) fn member(&self, index: u32) -> DaemonId {
         self.ids.get(index as usize).copied().unwrap_or(DaemonId(0))

@@ -23,6 +23,16 @@ impl Incarnation {
     pub(crate) fn new(generation: u64, node: NodeId) -> Self {
         Self { generation, node }
     }
+
+    /// Whether it has asked those who were in sync before it began.
+    pub(crate) fn has_taken_over(self) -> bool {
+        self.generation.is_multiple_of(MOVES)
+    }
+
+    /// Whether nobody has taken over between this one and another: then it has asked no more than that one.
+    pub(crate) fn continues(self, other: Self) -> bool {
+        self.generation / MOVES == other.generation / MOVES
+    }
 }
 
 impl From<(u64, u64)> for Incarnation {
@@ -56,5 +66,8 @@ mod tests {
         assert!(Incarnation::new(moved, NodeId(9)) < Incarnation::new(after_takeover(first), NodeId(1)));
         assert!(Incarnation::new(moved, NodeId(1)) < Incarnation::new(moved, NodeId(2)));
         assert_eq!(after_takeover(u64::MAX), u64::MAX);
+        let at = |generation| Incarnation::new(generation, NodeId(1));
+        assert!(at(first).has_taken_over() && !at(moved).has_taken_over());
+        assert!(at(moved).continues(at(first)) && !at(after_takeover(first)).continues(at(moved)));
     }
 }

@@ -41,6 +41,8 @@ pub(crate) struct Journal {
     pub(crate) life: u64,
     /// That incarnation works off nothing more: the end is the end.
     pub(crate) sealed: bool,
+    /// Who goes on from that end, if whoever reached it knew: one alone, and nobody has to be asked.
+    pub(crate) heir: Option<NodeId>,
     /// The incarnation that this one went on from, and after which of its events.
     pub(crate) before: Option<(Incarnation, u64)>,
     /// The last incarnation of which it held all that it went on from; `NONE` for none. What is held as long as it lacks some
@@ -85,6 +87,7 @@ impl Journal {
             of,
             life,
             sealed: false,
+            heir: None,
             before: None,
             rooted: Incarnation::NONE,
             base: None,
@@ -102,7 +105,7 @@ impl Journal {
         self.root();
         self.before = Some((self.of, self.end()));
         (self.of, self.life) = (of, life);
-        self.sealed = false;
+        (self.sealed, self.heir) = (false, None);
         self.partial = None;
     }
 
@@ -166,9 +169,9 @@ impl Journal {
         self.in_sync.is_some() || self.fence > Incarnation::NONE
     }
 
-    /// Whether all that the one before it did is here, and nobody else has asked in order to go on with it.
-    pub(crate) fn is_handed_over(&self, to: NodeId) -> bool {
-        self.sealed && (self.fence <= self.of || self.fence.node == to)
+    /// Whether all that the one before it did is here and left to this one, and nobody has asked in order to go on with it.
+    pub(crate) fn is_handed_over(&self, to: Incarnation) -> bool {
+        self.sealed && self.heir == Some(to.node) && to.continues(self.of) && self.fence <= self.of
     }
 
     /// What is held, for whoever goes on with it.
@@ -413,10 +416,12 @@ mod tests {
     fn of_those_who_ask_in_order_to_go_on_only_the_last_may() {
         let mut journal = Journal::new(of(1, 1), 9);
         journal.rebase(4, state(4));
-        journal.sealed = true;
+        (journal.sealed, journal.heir) = (true, Some(NodeId(5)));
+        assert!(journal.is_handed_over(of(2, 5)) && !journal.is_handed_over(of(2, 6)));
+        assert!(!journal.is_handed_over(of(1 << 20, 5)), "that takes over, and has to ask");
         journal.fence(of(2, 5));
         assert!(journal.is_fenced(of(1, 1)) && !journal.is_fenced(of(2, 5)));
-        assert!(journal.is_handed_over(NodeId(5)) && !journal.is_handed_over(NodeId(6)));
+        assert!(!journal.is_handed_over(of(2, 5)), "somebody asks for it");
         journal.fence(of(3, 4));
         journal.fence(of(2, 6));
         assert!(journal.is_fenced(of(2, 6)) && !journal.is_fenced(of(3, 4)));

@@ -8,7 +8,7 @@ use super::super::{Action, MeshOs};
 use crate::{
     compute::{
         Instance, Luggage, NoState, SpawnOrder,
-        groups::{Required, Slot},
+        groups::{Incarnation, Required, Slot},
     },
     node::Node,
     time::{Instant, Now},
@@ -61,12 +61,11 @@ impl MeshOs {
         if !entry.places().contains(&index) || entry.member(index) != id {
             return self.stop_member(now, id, (DaemonEnd::Evicted, false), cause);
         }
-        let slot = entry.slot(index);
+        let (slot, is_standby) = (entry.slot(index), entry.spec.kind == GroupKind::Standby);
         if generation > slot.generation {
             // It was moved here: the ledger follows.
             entry.put(index, Slot { generation, host: Some(self.local) });
         } else if slot.host != Some(self.local) {
-            let is_standby = entry.spec.kind == GroupKind::Standby;
             if !is_standby
                 && slot.host.is_some_and(|host| self.bridges(now.instant, id, host, slot.generation))
             {
@@ -85,6 +84,9 @@ impl MeshOs {
                 if self.dispatch(now, &Action::StartDaemon { daemon: id }) {
                     self.registry.drop_instance(id, DaemonEnd::Superseded);
                 }
+            } else if is_standby && !slot.incarnation().continues(Incarnation::new(generation, self.local)) {
+                // Others may have gone on meanwhile: it asks them like anybody who takes over.
+                return self.stop_member(now, id, (DaemonEnd::Superseded, true), cause);
             } else if let Some(instance) = self.registry.get_mut(id) {
                 instance.generation = slot.generation;
                 self.tell_daemon(id);

@@ -2,19 +2,32 @@
 
 use std::time::Duration;
 
-use meshground_node::Settlement;
-use meshground_tests::sim::{Faults, each_seed};
+use meshground_node::{DaemonId, GroupId, Settlement, Ticket};
+use meshground_shared::Lifecycle;
+use meshground_tests::sim::{Faults, Network, each_seed};
 
 use super::{
     divide, mesh,
     standbys::{active, keeps, move_active, standing, stands},
     view,
 };
-use crate::settled;
+use crate::{LIMIT, settled};
 
-#[test]
-fn where_an_active_moved_while_those_in_sync_went_on_without_it_theirs_stays_and_everybody_is_answered() {
-    each_seed(8, |seed| {
+/// A standby group of three on five nodes, and what it was sent.
+struct Scene {
+    network: Network,
+    group: GroupId,
+    daemon: DaemonId,
+    /// Where its daemon ran first.
+    first: usize,
+    /// Who stood by then, and who did not.
+    in_sync: Vec<usize>,
+    others: Vec<usize>,
+    sent: Vec<(usize, Ticket, String)>,
+}
+
+impl Scene {
+    fn new(seed: u64) -> Self {
         let mut network = mesh(seed, Faults::NONE, 5);
         let (group, daemon) = standing(&mut network);
         stands(&mut network, group);
@@ -22,46 +35,122 @@ fn where_an_active_moved_while_those_in_sync_went_on_without_it_theirs_stays_and
         let first = active(&network, group).expect("it runs");
         let stands_by =
             |number: &usize| view.members[1..].iter().any(|it| it.node == Some(network.id(*number)));
-        let (in_sync, others): (Vec<usize>, Vec<usize>) =
-            (0..5).filter(|number| *number != first).partition(stands_by);
-        let (near, far) = (others[0], in_sync[0]);
-        let mut sent = Vec::new();
-        for round in 0..4 {
-            if round == 1 {
-                divide(&mut network, &in_sync);
-            }
-            if round == 2 {
-                let moved = move_active(&mut network, first, others[1], daemon);
-                assert!(matches!(settled(&mut network, first, moved), Settlement::Migrated(Ok(_))));
-            }
-            for from in [near, far] {
-                let text = format!("{from}-{round}");
-                sent.push((from, crate::send(&mut network, from, daemon, &text), text));
-            }
-            network.run_for(Duration::from_millis(20));
+        let (in_sync, others) = (0..5).filter(|number| *number != first).partition(stands_by);
+        Self { network, group, daemon, first, in_sync, others, sent: Vec::new() }
+    }
+
+    fn send(&mut self, from: usize, text: &str) {
+        let text = format!("{from}-{text}");
+        self.sent.push((from, crate::send(&mut self.network, from, self.daemon, &text), text));
+        self.network.run_for(Duration::from_millis(20));
+    }
+
+    fn moves(&mut self, from: usize, to: usize) {
+        let moved = move_active(&mut self.network, from, to, self.daemon);
+        assert!(matches!(settled(&mut self.network, from, moved), Settlement::Migrated(Ok(_))));
+    }
+
+    /// Waits until the last that was sent is acknowledged.
+    fn is_answered(&mut self) {
+        let (from, ticket, text) = self.sent.last().cloned().expect("something was sent");
+        let outcome = settled(&mut self.network, from, ticket);
+        assert!(matches!(outcome, Settlement::Delivered(Ok(_))), "{text}: {outcome:?}");
+    }
+
+    /// Ends the cut: the group is well, takes events, and has all that was ever sent, each once and in order.
+    fn heals(mut self) {
+        self.network.cuts.clear();
+        self.network.dial_all();
+        stands(&mut self.network, self.group);
+        let senders = [self.others[0], self.in_sync[0]];
+        for from in senders {
+            self.send(from, "after");
         }
-        let last = sent.last().map(|(_, ticket, _)| *ticket).expect("some were sent");
-        let taken_over = settled(&mut network, far, last);
-        assert!(
-            matches!(taken_over, Settlement::Delivered(Ok(_))),
-            "beyond the cut they go on: {taken_over:?}"
-        );
-        network.cuts.clear();
-        network.dial_all();
-        stands(&mut network, group);
-        for from in [near, far] {
-            let text = format!("{from}-after");
-            sent.push((from, crate::send(&mut network, from, daemon, &text), text));
-        }
-        for (from, ticket, text) in &sent {
-            let outcome = settled(&mut network, *from, *ticket);
+        for (from, ticket, text) in self.sent.clone() {
+            let outcome = settled(&mut self.network, from, ticket);
             assert!(matches!(outcome, Settlement::Delivered(Ok(_))), "{text}: {outcome:?}");
         }
-        let at = active(&network, group).expect("it runs");
-        assert!(in_sync.contains(&at), "{at} of {in_sync:?} has what was acknowledged");
-        for from in [near, far] {
-            let its = sent.iter().filter(|(by, ..)| *by == from).map(|(.., text)| text.clone());
-            keeps(&mut network, group, daemon, &its.collect::<Vec<_>>());
+        for from in senders {
+            let its = self.sent.iter().filter(|(by, ..)| *by == from).map(|(.., text)| text.clone());
+            keeps(&mut self.network, self.group, self.daemon, &its.collect::<Vec<_>>());
         }
+    }
+}
+
+#[test]
+fn where_an_active_moved_while_those_in_sync_went_on_without_it_theirs_stays_and_everybody_is_answered() {
+    each_seed(8, |seed| {
+        let mut scene = Scene::new(seed);
+        let (near, far) = (scene.others[0], scene.in_sync[0]);
+        for round in ["first", "cut", "moved", "last"] {
+            match round {
+                "cut" => divide(&mut scene.network, &scene.in_sync),
+                "moved" => scene.moves(scene.first, scene.others[1]),
+                _ => {}
+            }
+            scene.send(near, round);
+            scene.send(far, round);
+        }
+        scene.is_answered();
+        scene.heals();
     });
+}
+
+#[test]
+fn one_that_was_promoted_where_nobody_in_sync_is_does_not_supersede_whoever_took_over_with_them() {
+    each_seed(12, |seed| {
+        let mut scene = Scene::new(seed);
+        let (near, far) = (scene.others[0], scene.in_sync[0]);
+        scene.send(far, "before");
+        scene.is_answered();
+        divide(&mut scene.network, &scene.in_sync);
+        // Others are given the places of those who are gone, and brought what there is.
+        scene.network.run_for(Duration::from_secs(10));
+        scene.send(far, "taken over");
+        scene.is_answered();
+        // Once or twice.
+        for to in scene.others[..1 + usize::try_from(seed % 2).expect("small")].to_vec() {
+            let (group, to) = (scene.group, Some(scene.network.id(to)));
+            let asked =
+                scene.network.act_os(scene.first, |os, node, now| os.promote(now, node, group, to, None));
+            assert!(asked.is_ok(), "{asked:?}");
+            scene.network.run_for(Duration::from_secs(5));
+        }
+        scene.send(near, "promoted");
+        scene.heals();
+    });
+}
+
+#[test]
+fn what_a_source_acknowledged_that_took_its_daemon_back_stays_although_the_target_moved_it_on() {
+    let tried = std::sync::atomic::AtomicU32::new(0);
+    each_seed(8, |seed| {
+        let mut scene = Scene::new(seed);
+        let (first, far, daemon) = (scene.first, scene.in_sync[0], scene.daemon);
+        let [target, next] = [scene.others[0], scene.others[1]];
+        scene.send(far, "before");
+        scene.is_answered();
+        move_active(&mut scene.network, first, target, daemon);
+        let is_there = |network: &Network| {
+            let mut daemons = network.members[target].os.os.as_ref().expect("equipped").daemons();
+            daemons.any(|it| it.id == daemon && it.lifecycle == Lifecycle::Running)
+        };
+        scene.network.run_until(LIMIT, is_there).expect("it gets there");
+        // It is live, and its source is not to hear of it.
+        scene.network.intercept();
+        divide(&mut scene.network, &scene.others);
+        scene.network.run_for(Duration::from_secs(2));
+        let now = scene.network.now_at(first).instant;
+        let os = scene.network.members[first].os.os.as_ref().expect("equipped");
+        let Some(migration) = os.migrations(now).next().map(|it| it.id) else { return };
+        tried.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        scene.moves(target, next);
+        let killed =
+            scene.network.act_os(first, |os, node, now| os.kill_migration(now, node, migration, None));
+        assert!(killed.is_ok(), "{killed:?}");
+        scene.send(far, "taken back");
+        scene.is_answered();
+        scene.heals();
+    });
+    assert!(tried.into_inner() > 0, "all had heard of it");
 }

@@ -11,6 +11,10 @@ use crate::time::Instant;
 /// How often a transfer is begun again.
 pub(super) const MAX_RETRIES: u32 = 16;
 
+/// By how much more than the target's the generation of a daemon is that was taken back by force: more than it may have moved on
+/// from there where nobody sees it.
+const TAKEN_BACK: u64 = 1_024;
+
 impl Outgoing {
     /// A question came to nothing; it is asked again in a while.
     pub(crate) fn unanswered(&mut self, now: Instant) {
@@ -161,7 +165,7 @@ impl Outgoing {
 
     /// Which incarnation the daemon is from now on, if it was taken back by force: one that is right against the target's.
     pub(crate) fn new_generation(&self) -> Option<u64> {
-        self.taken_back.then(|| self.generation.saturating_add(1))
+        self.taken_back.then(|| self.generation.saturating_add(TAKEN_BACK))
     }
 
     /// Has it not wait until few events wait.

@@ -31,8 +31,8 @@ pub(in crate::meshos) struct Push {
     life: u64,
     /// What this incarnation went on from.
     before: Option<(Incarnation, u64)>,
-    /// With this the end is reached, as soon as all that came before is there.
-    end: Option<u64>,
+    /// With this event the end is reached, as soon as all that came before is there; and who goes on from it, 0 for nobody yet.
+    end: Option<(u64, u64)>,
     /// Who has to have what is told of.
     in_sync: Option<InSync>,
     what: What,
@@ -112,7 +112,8 @@ impl MeshOs {
                 continue;
             };
             follower.is_asking = true;
-            let end = journal.sealed.then_some(journal.end());
+            let heir = journal.heir.map_or(0, |heir| heir.0);
+            let end = journal.sealed.then_some((journal.end(), heir));
             let (generation, before) = (journal.of.generation, journal.before);
             let in_sync = told.cloned();
             let push = Push { group: group.0, generation, life, before, end, in_sync, what };
@@ -236,7 +237,9 @@ impl MeshOs {
             What::Entries { .. } => {}
         }
         let is_current = journal.of == of && journal.base().is_some();
-        journal.sealed |= is_current && end == Some(journal.end());
+        if let Some((_, heir)) = end.filter(|(last, _)| is_current && *last == journal.end()) {
+            (journal.sealed, journal.heir) = (true, (heir != 0).then_some(NodeId(heir)));
+        }
         let have = is_current.then_some(journal.end());
         let sealed = is_current && journal.sealed;
         if is_current {

@@ -74,7 +74,7 @@ impl MeshOs {
             if let Some(cause) = cause {
                 entry.respecify(local, |spec| spec.cause = Some(cause.0));
             }
-            entry.place(0, Some(host));
+            entry.hand_over(host);
             entry.place(index, active.host);
         }
         let before = self.groups.ledger.get(group).map_or(1, |entry| entry.spec.desired);
@@ -165,7 +165,9 @@ impl MeshOs {
             // Somebody took over since, and the ledger says so.
             return false;
         }
-        if journal.is_handed_over(local) {
+        let begun = self.groups.ledger.get(group).map_or(0, |entry| entry.begun);
+        let is_new = begun < of.generation;
+        if is_new && journal.is_handed_over(of) {
             return true;
         }
         let life = self.directory.get(journal.of.node).map(|inventory| inventory.life);
@@ -177,6 +179,10 @@ impl MeshOs {
         let Some(journal) = self.groups.standbys.journals.get(&group) else { return true };
         if journal.is_fenced(of) {
             // Whoever asked has been told what is here, and may go on with that already.
+            return false;
+        }
+        if !(is_new && of.has_taken_over()) {
+            self.lift(group);
             return false;
         }
         let own = journal.holding(self.life);
@@ -195,6 +201,19 @@ impl MeshOs {
         }
         self.claim(now, node, group, missing);
         false
+    }
+
+    /// This node is to go on, and it is not by a hand-over: it is to come after all that others may do who do not hear of it.
+    fn lift(&mut self, group: GroupId) {
+        let (Some(entry), Some(taking)) =
+            (self.groups.ledger.get_mut(group), self.groups.standbys.taking.get_mut(&group))
+        else {
+            return;
+        };
+        entry.place(0, Some(self.local));
+        taking.of = entry.slot(0).incarnation();
+        taking.asked.clear();
+        self.groups.dirty = true;
     }
 
     /// Whether this node, which holds nothing of a group, may begin its daemon from nothing: there was none yet, or all have
@@ -290,7 +309,7 @@ impl MeshOs {
         let is_kept = self.groups.standbys.actives.contains_key(&group)
             && journal.is_some_and(|journal| journal.of == of && !journal.sealed);
         // Somebody took over while it was on its way here. The ledger says so, and what is held is theirs.
-        let is_over = journal.is_some_and(|journal| journal.of > of);
+        let is_over = journal.is_some_and(|journal| journal.of > of || journal.is_fenced(of));
         if is_kept || is_over {
             return;
         }
@@ -323,6 +342,7 @@ impl MeshOs {
         let mut actives = self.groups.standbys.actives.iter();
         let group = actives.find(|(_, active)| active.daemon == id).map(|(&group, _)| group);
         let generation = self.registry.get(id).map(|instance| instance.generation);
+        let of = generation.map(|generation| Incarnation::new(generation, self.local));
         let is_member = self.registry.get(id).and_then(|instance| instance.member).is_some_and(|place| {
             let entry = self.groups.ledger.get(place.group);
             entry.is_some_and(|entry| entry.spec.kind == GroupKind::Standby)
@@ -331,8 +351,10 @@ impl MeshOs {
             return;
         }
         let journal = group.and_then(|group| self.groups.standbys.journals.get_mut(&group));
-        if let Some(journal) = journal.filter(|journal| Some(journal.of.generation) == generation) {
+        if let (Some(journal), Some(of)) = (journal.filter(|journal| Some(journal.of) == of), of) {
             journal.sealed = true;
+            let next = group.and_then(|group| self.groups.ledger.get(group)).map(|entry| entry.slot(0));
+            journal.heir = next.filter(|next| next.incarnation().continues(of)).and_then(|next| next.host);
         }
         self.registry.take_out(id, end);
         self.groups.dirty = true;
