@@ -442,6 +442,31 @@ mod tests {
         assert_eq!(admin.known(), 0);
     }
 
+    /// In a round of its own.
+    fn hear_of_service(
+        node: &mut (CatchingUp, AdminCommit),
+        now: Now,
+        number: u8,
+        verb: AdminVerb,
+    ) -> Option<StandingState> {
+        let issued = WallTime(at(0).wall.0 + u64::from(number));
+        let command = AdminCommand::new(verb, issued, Nonce([number; 16]));
+        let command = command.sign(&OperatorKey::demo(1).unwrap()).encode();
+        let claim = Claim { command, decision: Decision::Applied, decided_us: issued.0 };
+        let page = Page { claims: vec![claim], more: false }.encode();
+        assert_eq!(round(node, now, &[Some(page)]).len(), 1);
+        node.1.poll_standing().map(|standing| standing.what)
+    }
+
+    #[test]
+    fn a_node_that_is_cordoned_and_in_service_stays_so_when_others_had_it_come_back_while_it_was_away() {
+        let (me, mut node) = (NodeId(9), node());
+        let drain = AdminVerb::Drain { node: me };
+        assert_eq!(hear_of_service(&mut node, at(30), 1, drain), Some(StandingState::Cordoned));
+        let exit = AdminVerb::ExitMaintenance { node: me };
+        assert_eq!(hear_of_service(&mut node, at(100), 2, exit), Some(StandingState::Cordoned));
+    }
+
     #[test]
     fn what_one_round_began_another_ends_though_the_node_was_told_something_itself_since() {
         let me = NodeId(9);
@@ -451,19 +476,11 @@ mod tests {
         picture.nodes.insert(me, serves);
         node.1.submit(at(20), &command(3), &picture);
         assert_eq!(node.1.poll_decided().map(|entry| entry.decision), Some(Decision::Applied));
-        let mut hear = |now, number: u8, verb| {
-            let issued = WallTime(at(0).wall.0 + u64::from(number));
-            let command = AdminCommand::new(verb, issued, Nonce([number; 16]));
-            let command = command.sign(&OperatorKey::demo(1).unwrap()).encode();
-            let claim = Claim { command, decision: Decision::Applied, decided_us: issued.0 };
-            let page = Page { claims: vec![claim], more: false }.encode();
-            assert_eq!(round(&mut node, now, &[Some(page)]).len(), 1);
-            node.1.poll_standing().map(|standing| standing.what)
-        };
         let enter = AdminVerb::EnterMaintenance { node: me };
-        assert_eq!(hear(at(30), 1, enter), Some(StandingState::OutOfService));
+        assert_eq!(hear_of_service(&mut node, at(30), 1, enter), Some(StandingState::OutOfService));
         let exit = AdminVerb::ExitMaintenance { node: me };
-        assert_eq!(hear(at(100), 2, exit), Some(StandingState::Cordoned), "of which it was told itself");
+        let heard = hear_of_service(&mut node, at(100), 2, exit);
+        assert_eq!(heard, Some(StandingState::Cordoned), "of which it was told itself");
     }
 
     #[test]
