@@ -468,6 +468,15 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_is_cordoned_and_in_service_stays_so_when_others_had_it_come_back_while_it_was_away() {
+        let (me, mut node) = (NodeId(9), node());
+        let drain = AdminVerb::Drain { node: me };
+        assert_eq!(hear(&mut node, at(30), 1, drain), Some(StandingState::Cordoned));
+        let exit = AdminVerb::ExitMaintenance { node: me };
+        assert_eq!(hear(&mut node, at(100), 2, exit), Some(StandingState::Cordoned));
+    }
+
+    #[test]
     fn what_one_round_began_another_ends_though_the_node_was_told_something_itself_since() {
         let me = NodeId(9);
         let mut node = node();

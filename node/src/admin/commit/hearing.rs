@@ -168,8 +168,8 @@ impl AdminCommit {
                 Verb::Admin(AdminVerb::EnterMaintenance { .. }) => {
                     (cordoned, out) = (Some(known), Some(known));
                 }
-                // It was out then, or it would have objected.
-                Verb::Admin(AdminVerb::ExitMaintenance { .. }) => {
+                // What is not out of service has nothing to come back from. Were it there it would have objected.
+                Verb::Admin(AdminVerb::ExitMaintenance { .. }) if out.is_some() => {
                     (cordoned, out, ended) = (None, None, Some(known));
                 }
                 // Out of service is out of service.

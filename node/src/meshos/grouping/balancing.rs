@@ -124,6 +124,8 @@ impl MeshOs {
             }
             return None;
         }
+        // Whoever could have it may be avoided for a while: it takes its turn anew then.
+        self.groups.yields.remove(&group);
         let Misfit::Doubled(_) = misfit else { return None };
         self.groups.at_rest.remove(&group);
         Some(format!("member {index} shares node {host}, and there is no other node for it: {}", field.why()))

@@ -1,6 +1,6 @@
 //! The target's part.
 
-use meshground_shared::{DaemonEnd, DaemonId, MigrationId};
+use meshground_shared::{DaemonEnd, DaemonId, MigrationId, NodeId};
 
 use super::{
     super::{MeshOs, desk::Asked},
@@ -99,9 +99,23 @@ impl MeshOs {
         body: &[u8],
     ) -> Result<(), CallError> {
         let offer: Offer = read(body)?;
+        if let Some(rival) = self.rival(call.peer, &offer) {
+            rival.hurry(now.instant);
+            return Err(CallError::Failed);
+        }
         let taken = self.take_offer(now, node, call, offer);
         say(now, node, call, &taken);
         Ok(())
+    }
+
+    /// Another attempt of the same source at the same move. Which of the two is the later one only the source knows, as
+    /// calls overtake each other; once it has been asked, it asks again about the one that is under way.
+    fn rival(&mut self, source: NodeId, offer: &Offer) -> Option<&mut Incoming> {
+        let what = |offer: &Offer| (offer.seed, offer.generation);
+        self.migrations.incoming.values_mut().find(|known| {
+            let is_another = known.source == source && known.id.0 != offer.migration;
+            is_another && known.is_under_way() && what(&known.offer) == what(offer)
+        })
     }
 
     fn take_offer(&mut self, now: Now, node: &mut Node, call: CallId, offer: Offer) -> Taken {
@@ -275,8 +289,6 @@ fn sound(replay: Replay) -> Result<Replay, CallError> {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-
-    use meshground_shared::NodeId;
 
     use super::{
         super::super::testing::{alone, at, call_of, work_off},

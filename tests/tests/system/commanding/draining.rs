@@ -84,7 +84,12 @@ fn a_node_that_goes_into_maintenance_gives_everything_away_with_its_state_and_co
         assert_eq!(submit(&mut network, others[2], &exit), Decision::Applied);
         let is = |state| move |network: &Network| maintenance(network, drained) == state;
         network.run_until(LIMIT, is(Maintenance::Recovery)).expect("it is given work again");
-        network.run_for(Duration::from_millis(500));
+        let host = hosts(&network, diaries[0])[0];
+        let has_heard = |network: &Network| {
+            let seen = network.members[host].os.os.as_ref().expect("it runs").snapshot();
+            seen.peers[&node].maintenance == Maintenance::Recovery
+        };
+        network.run_until(LIMIT, has_heard).expect("it is heard of");
         let back = network.act_os(others[1], |os, n, now| os.migrate(now, n, diaries[0], node, None));
         let back = settled(&mut network, others[1], back.expect("it is tried"));
         assert!(matches!(back, Settlement::Migrated(Ok(_))), "{back:?}");
@@ -93,6 +98,11 @@ fn a_node_that_goes_into_maintenance_gives_everything_away_with_its_state_and_co
             Maintenance::Recovery,
             "it takes daemons before that is over"
         );
+        let runs = |network: &Network| {
+            let os = network.members[drained].os.os.as_ref().expect("it runs");
+            os.daemons().any(|it| it.id == diaries[0] && it.lifecycle == Lifecycle::Running)
+        };
+        network.run_until(LIMIT, runs).expect("it starts there");
         assert_eq!(entries(&mut network, drained, diaries[0]), expected);
         let took = began_at(&network, drained, Maintenance::Recovery);
         network.run_until(LIMIT, is(Maintenance::Active)).expect("it is back");

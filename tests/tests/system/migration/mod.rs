@@ -1,5 +1,6 @@
 //! Daemons that move between simulated nodes, whatever befalls these meanwhile.
 
+mod again;
 mod by_force;
 mod farewells;
 mod figures;
