@@ -109,7 +109,8 @@ fn one_that_was_promoted_where_nobody_in_sync_is_does_not_supersede_whoever_took
         scene.send(far, "taken over");
         scene.is_answered();
         // Once or twice.
-        for to in scene.others[..1 + usize::try_from(seed % 2).expect("small")].to_vec() {
+        let times = 1 + usize::try_from(seed % 2).expect("small");
+        for to in scene.others.clone().into_iter().take(times) {
             let (group, to) = (scene.group, Some(scene.network.id(to)));
             let asked =
                 scene.network.act_os(scene.first, |os, node, now| os.promote(now, node, group, to, None));
