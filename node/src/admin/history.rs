@@ -70,13 +70,14 @@ pub(super) struct History {
 }
 
 /// What the last applied command of a kind decides until the next. All that stands of what was commanded follows from the last
-/// word on each: what nodes serve, from those of the two kinds about each node.
+/// word on each: what nodes serve, from those of the three kinds about each node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Matter {
     /// Whether the cluster is frozen.
     Freeze,
-    /// Whether a node is out of service.
-    Service(NodeId),
+    /// That a node goes out of service; and that it comes back, which means nothing without that.
+    Leave(NodeId),
+    Return(NodeId),
     /// Whether anything is placed on a node.
     Cordon(NodeId),
 }
@@ -289,9 +290,8 @@ fn matter_of(verb: &Verb, decision: Decision) -> Option<Matter> {
     }
     match verb {
         Verb::Ice(IceVerb::FreezeCluster { .. } | IceVerb::ThawCluster) => Some(Matter::Freeze),
-        Verb::Admin(AdminVerb::EnterMaintenance { node } | AdminVerb::ExitMaintenance { node }) => {
-            Some(Matter::Service(*node))
-        }
+        Verb::Admin(AdminVerb::EnterMaintenance { node }) => Some(Matter::Leave(*node)),
+        Verb::Admin(AdminVerb::ExitMaintenance { node }) => Some(Matter::Return(*node)),
         Verb::Admin(
             AdminVerb::Drain { node } | AdminVerb::Cordon { node } | AdminVerb::Uncordon { node },
         ) => Some(Matter::Cordon(*node)),
@@ -444,6 +444,27 @@ mod tests {
             assert_eq!(first, [2, 3, 5, 53].map(|it: usize| key_of(&all[it].command)));
         }
         assert!(!forth.differs(&back.question(None)));
+    }
+
+    #[test]
+    fn what_a_node_came_back_from_is_kept_with_its_coming_back() {
+        let node = NodeId(1);
+        let words = [
+            AdminVerb::Cordon { node },
+            AdminVerb::EnterMaintenance { node },
+            AdminVerb::ExitMaintenance { node },
+        ];
+        let words: Vec<Known> =
+            (0..).zip(words).map(|(number, verb)| applied(number, Verb::Admin(verb))).collect();
+        let mut history = History::default();
+        for known in &words {
+            history.note(known.clone());
+        }
+        for number in 3..u16::try_from(CAPACITY).unwrap() + 50 {
+            history.note(applied(number, Verb::Admin(AdminVerb::RestartAllDaemons { node })));
+        }
+        let first: Vec<Key> = history.known.keys().take(3).copied().collect();
+        assert!(first.iter().copied().eq(words.iter().map(|it| key_of(&it.command))), "{first:?}");
     }
 
     #[test]
