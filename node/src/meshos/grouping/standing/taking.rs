@@ -146,8 +146,8 @@ impl MeshOs {
         self.begin_active(now.instant, group, entry, id, latest.into_iter().collect());
     }
 
-    /// Whether this node may go on with what it holds of a group: it holds all that the one before it did; or that one
-    /// is silent, and none of those that were in sync with it holds more. Those listen no more to it then.
+    /// Whether this node may go on with what it holds of a group: it holds all that the one before it did, which left it to
+    /// this node; or that one is silent, and none of those that were in sync with it holds more. Those listen no more to it then.
     fn may_go_on(
         &mut self,
         now: Now,
@@ -211,7 +211,8 @@ impl MeshOs {
             return;
         };
         entry.place(0, Some(self.local));
-        taking.of = entry.slot(0).incarnation();
+        // What others said before does not bind them to this one.
+        (taking.of, taking.census) = (entry.slot(0).incarnation(), Census::default());
         taking.asked.clear();
         self.groups.dirty = true;
     }
