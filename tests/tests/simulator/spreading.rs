@@ -9,6 +9,9 @@ use meshground_tests::sim::{Faults, Network, each_seed};
 
 use super::{PATIENCE, config, seeds};
 
+/// Comparisons whose answers are lost several times in a row are repeated after up to 30 s.
+const PERSISTENCE: Duration = Duration::from_mins(2);
+
 fn node(net: &Network, number: usize) -> &Node {
     net.members[number].node.as_ref().expect("running")
 }
@@ -63,15 +66,16 @@ fn at_heavy_loss_everyone_hears_of_everyone_also_who_comes_late() {
         let mut net = Network::new(seed, faults);
         let line = (0..7).map(|at| (at, at + 1));
         linked(&mut net, 8, line);
-        net.run_until(PATIENCE, everyone_knows_everyone).unwrap_or_else(|| panic!("seed {seed}: a line"));
+        net.run_until(PERSISTENCE, everyone_knows_everyone).unwrap_or_else(|| panic!("seed {seed}: a line"));
         linked(&mut net, 1, [(8, 3)]);
-        net.run_until(PATIENCE, everyone_knows_everyone).unwrap_or_else(|| panic!("seed {seed}: a late one"));
+        net.run_until(PERSISTENCE, everyone_knows_everyone)
+            .unwrap_or_else(|| panic!("seed {seed}: a late one"));
         announce(&mut net, 8, "changed");
         let changed = |net: &Network| {
             let id = net.id(8);
             (0..9).all(|at| node(net, at).capabilities().get(id).is_some_and(|it| it.has_tag("changed")))
         };
-        net.run_until(PATIENCE, changed).unwrap_or_else(|| panic!("seed {seed}: a change"));
+        net.run_until(PERSISTENCE, changed).unwrap_or_else(|| panic!("seed {seed}: a change"));
     }
 }
 
