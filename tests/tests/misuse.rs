@@ -4,6 +4,8 @@
 mod cluster;
 #[path = "misuse/daemons.rs"]
 mod daemons;
+#[path = "misuse/ends.rs"]
+mod ends;
 #[path = "misuse/late.rs"]
 mod late;
 #[path = "misuse/remedies.rs"]
