@@ -189,20 +189,15 @@ impl Census {
         self.said.values().filter_map(|holding| holding.in_sync.as_ref()).max()
     }
 
-    /// Who may hold something that was told of, or know who does, and has not been asked; `hosts` are those that are to
-    /// hold something, `all` the nodes there are. Of those that are `gone` nothing can come any more.
-    pub(crate) fn missing(
-        &self,
-        hosts: &BTreeSet<NodeId>,
-        all: &BTreeSet<NodeId>,
-        gone: impl Fn(NodeId) -> bool,
-    ) -> BTreeSet<NodeId> {
+    /// Who may hold something that was told of, or know who does, and has not been asked; `all` are the nodes there are. Of
+    /// those that are `gone` nothing can come any more.
+    pub(crate) fn missing(&self, all: &BTreeSet<NodeId>, gone: impl Fn(NodeId) -> bool) -> BTreeSet<NodeId> {
         let mut missing = BTreeSet::new();
         let newest = self.holders().map(|(_, (of, _))| of).max();
         if self.latest().map(|latest| latest.by) < newest {
-            // Others may have been told who is in sync with the newest incarnation.
-            missing
-                .extend(hosts.iter().copied().filter(|host| !self.said.contains_key(host) && !gone(*host)));
+            // Others may have been told who is in sync with the newest incarnation: anybody, where it was cut off and given
+            // others to stand by before these heard of it.
+            missing.extend(all.iter().copied().filter(|node| !self.said.contains_key(node) && !gone(*node)));
         }
         let Some(latest) = self.latest() else { return missing };
         let mut forgot = false;
@@ -299,14 +294,12 @@ mod tests {
             upto: Some((incarnation(1, 9), 3)),
             in_sync: guard.told().cloned(),
         };
-        let none = BTreeSet::new();
         let all = BTreeSet::from([NodeId(1), NodeId(2), NodeId(4)]);
-        let missing =
-            |census: &Census| census.missing(&none, &all, |_| false).into_iter().collect::<Vec<_>>();
+        let missing = |census: &Census| census.missing(&all, |_| false).into_iter().collect::<Vec<_>>();
         let mut census = Census::default();
         census.say(NodeId(1), holding(&guard));
         assert_eq!(missing(&census), [NodeId(2)]);
-        assert!(census.missing(&none, &all, |_| true).is_empty());
+        assert!(census.missing(&all, |_| true).is_empty());
         census.say(NodeId(2), Holding { life: 2, upto: None, in_sync: None });
         assert_eq!(
             missing(&census),
@@ -324,9 +317,6 @@ mod tests {
             Holding { life: 1, upto: Some((incarnation(2, 1), 0)), in_sync: guard.told().cloned() },
         );
         census.say(NodeId(2), holding(&guard));
-        assert_eq!(missing(&census), []);
-        let hosts = BTreeSet::from([NodeId(1), NodeId(3)]);
-        let missing = census.missing(&hosts, &all, |_| false);
-        assert_eq!(missing, BTreeSet::from([NodeId(3)]), "it may know who is in sync with the second");
+        assert_eq!(missing(&census), [NodeId(4)], "it may know who is in sync with the second");
     }
 }

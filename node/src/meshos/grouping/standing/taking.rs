@@ -186,15 +186,11 @@ impl MeshOs {
             return false;
         }
         let own = journal.holding(self.life);
-        let upto = own.upto;
+        let (upto, all) = (own.upto, self.all_nodes(group));
         let Some(taking) = self.groups.standbys.taking.get_mut(&group) else { return false };
         taking.census.say(local, own);
-        let entry = self.groups.ledger.get(group);
-        let hosts = entry.iter().flat_map(|entry| entry.hosts()).filter(|(index, _)| *index > 0);
-        let hosts: BTreeSet<NodeId> = hosts.map(|(_, host)| host).collect();
         let parted = &self.groups.standbys.parted;
-        let all = self.groups.presence.keys().copied().collect();
-        let missing = taking.census.missing(&hosts, &all, |node| parted.contains(&node));
+        let missing = taking.census.missing(&all, |node| parted.contains(&node));
         if missing.is_empty() {
             // Otherwise whoever looks after the group finds somebody else.
             return taking.census.holders().all(|(_, theirs)| Some(theirs) <= upto);
@@ -224,18 +220,24 @@ impl MeshOs {
         if begun == 0 || generation <= begun {
             return true;
         }
-        let own = self.holding(group);
+        let (own, all) = (self.holding(group), self.all_nodes(group));
         let Some(taking) = self.groups.standbys.taking.get_mut(&group) else { return false };
         taking.census.say(self.local, own);
         let parted = &self.groups.standbys.parted;
-        let all = self.groups.presence.keys().copied();
         let missing: BTreeSet<NodeId> =
-            all.filter(|of| !taking.census.has(*of) && !parted.contains(of)).collect();
+            all.into_iter().filter(|of| !taking.census.has(*of) && !parted.contains(of)).collect();
         if missing.is_empty() {
             return taking.census.holders().next().is_none();
         }
         self.claim(now, node, group, missing);
         false
+    }
+
+    /// All nodes that may hold something of a group: those met, and those it is placed on, whom one that has just begun may
+    /// not have met yet.
+    fn all_nodes(&self, group: GroupId) -> BTreeSet<NodeId> {
+        let placed = self.groups.ledger.get(group).map(Entry::hosts).into_iter().flatten();
+        self.groups.presence.keys().copied().chain(placed.map(|(_, host)| host)).collect()
     }
 
     /// Asks these what they hold of a group that this node is to go on with, and to listen to nobody before it.
@@ -383,16 +385,16 @@ impl MeshOs {
             let here = hosts.iter().copied().filter(|host| self.groups.is_here(*host)).collect();
             self.poll(now, node, group, here);
         }
+        let all = self.all_nodes(group);
         let Some(poll) = self.groups.standbys.polls.get(&group) else { return Ok(None) };
         if !poll.waiting.is_empty() && poll.until > now.instant {
             return Ok(None);
         }
         let parted = &self.groups.standbys.parted;
-        let all = self.groups.presence.keys().copied().collect();
-        let mut missing = poll.census.missing(&hosts, &all, |node| parted.contains(&node));
+        let mut missing = poll.census.missing(&all, |node| parted.contains(&node));
         if missing.is_empty() && poll.census.holders().next().is_none() {
             // Whoever holds something need not be known here as one that is to.
-            let all = self.groups.presence.keys().copied();
+            let all = all.into_iter();
             missing = all.filter(|node| !poll.census.has(*node) && !parted.contains(node)).collect();
         }
         // Those who were in sync need not be those who are to be.
