@@ -129,6 +129,20 @@ fn a_big_mesh_stays_within_its_budget_of_heartbeats_and_keeps_the_rule_of_detect
 }
 
 #[test]
+fn at_rest_no_timer_goes_off_but_for_a_ping() {
+    for n in [2, 6] {
+        let mut net = converged(1, n);
+        net.run_for(Duration::from_secs(5));
+        net.tap = Some(Vec::new());
+        let before = net.timeouts;
+        net.run_for(Duration::from_secs(20));
+        let (timeouts, sent) = (net.timeouts - before, net.tap.take().expect("tapped").len() as u64);
+        // Two datagrams a ping, and one of two pings that cross is answered in vain.
+        assert!(timeouts <= sent * 55 / 100, "{timeouts} timeouts, and {sent} datagrams");
+    }
+}
+
+#[test]
 fn bulk_data_does_not_starve_heartbeats() {
     let mut net = converged(1, 2);
     let before: Vec<usize> = net.members.iter().map(|member| member.events.len()).collect();
