@@ -256,7 +256,7 @@ impl MeshOs {
             self.groups.dirty = true;
         }
         if is_current {
-            self.heed(group, of);
+            self.observe(group, of);
             self.has_begun(group, of);
         }
         answer(

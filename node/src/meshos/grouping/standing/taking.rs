@@ -180,7 +180,7 @@ impl MeshOs {
             return false;
         }
         if !(is_new && of.has_taken_over()) {
-            self.lift(group);
+            self.supersede(group);
             return false;
         }
         let own = journal.holding(self.life);
@@ -198,7 +198,7 @@ impl MeshOs {
     }
 
     /// This node is to go on, and it is not by a hand-over: it is to come after all that others may do who do not hear of it.
-    fn lift(&mut self, group: GroupId) {
+    fn supersede(&mut self, group: GroupId) {
         let (Some(entry), Some(taking)) =
             (self.groups.ledger.get_mut(group), self.groups.standbys.taking.get_mut(&group))
         else {
@@ -473,7 +473,7 @@ impl MeshOs {
                 let journals = self.groups.standbys.journals.entry(group);
                 journals.or_insert_with(|| Journal::new(Incarnation::NONE, self.life)).fence(by);
             }
-            self.heed(group, by);
+            self.observe(group, by);
         }
         answer(now, node, call, &wire::encode(&self.holding(group)));
     }

@@ -8,7 +8,7 @@ use crate::compute::groups::{Incarnation, Slot};
 impl MeshOs {
     /// An incarnation of a standby group's daemon is there, or is about to be, and this node listens to none before it from
     /// now on. So it has the place in the ledger too: whoever placed it there may be gone, and nobody else know of it.
-    pub(super) fn heed(&mut self, group: GroupId, of: Incarnation) {
+    pub(super) fn observe(&mut self, group: GroupId, of: Incarnation) {
         let entry = self.groups.ledger.get_mut(group);
         if let Some(entry) = entry.filter(|entry| entry.spec.kind == GroupKind::Standby)
             && entry.put(0, Slot { generation: of.generation, host: Some(of.node) })
