@@ -1,22 +1,11 @@
 //! How daemons and nodes end, and what is asked of those that have.
 
 use meshground::{DaemonRuntimeError, meshos::random_keypair};
-use meshground_node::{Capabilities, DaemonError, DaemonEvent, MeshDaemon, Outputs};
+use meshground_node::Capabilities;
 use meshground_shared::{CommandId, DaemonEnd};
+use meshground_tests::daemons::Idle;
 
 use super::*;
-
-struct Idle;
-
-impl MeshDaemon for Idle {
-    fn name(&self) -> String {
-        "idle".to_owned()
-    }
-
-    fn process(&mut self, _: DaemonEvent, _: &mut Outputs) -> Result<(), DaemonError> {
-        Ok(())
-    }
-}
 
 #[test]
 fn figures_of_a_cluster_of_none_and_of_as_many_as_can_be_counted_are_sound() {
