@@ -171,6 +171,11 @@ fn a_trail_of_nothing_has_no_end_and_filters_that_contradict_themselves_let_noth
         decision: meshground_shared::Decision::Applied,
     };
     assert!(!none.matches(&entry) && AuditFilter::default().matches(&entry));
+    let earlier = meshground_shared::AuditEntry { wall_us: NOTHING - 1, ..entry.clone() };
+    let latest = AuditFilter { from: Some(WallTime(NOTHING)), ..Default::default() };
+    assert!(latest.matches(&entry) && !latest.matches(&earlier));
+    let before_all = AuditFilter { before: Some(WallTime(0)), ..Default::default() };
+    assert!(!before_all.matches(&meshground_shared::AuditEntry { wall_us: 0, ..earlier }));
     let empty = AuditFilter { operator: Some(String::new()), ..Default::default() };
     assert!(!empty.matches(&entry), "nobody signed it");
 }

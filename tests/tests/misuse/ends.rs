@@ -30,7 +30,8 @@ async fn a_daemon_ends_once_however_much_or_little_time_it_is_given_and_one_let_
         assert!(matches!(ended, DaemonEnd::Stopped | DaemonEnd::Killed), "{ended:?}");
     }
     let daemon = within("a start", started()).await.unwrap().detach();
-    assert!(runtime.daemons().await.unwrap().iter().any(|view| view.id == daemon));
+    let delivered = within("a delivery", runtime.deliver(daemon, "still", None)).await;
+    assert!(delivered.is_ok(), "it runs on: {delivered:?}");
     within("its end", runtime.stop(daemon, Duration::ZERO)).await.unwrap();
     let again = within("no second end", runtime.stop(daemon, Duration::MAX)).await;
     assert_eq!(again, Err(DaemonRuntimeError::NotFound(daemon)));
