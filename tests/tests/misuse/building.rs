@@ -104,8 +104,8 @@ async fn a_node_whose_times_are_nothing_or_for_ever_runs_daemons_and_ends() {
         let patience = Some(Duration::MAX);
         let delivered = within("a delivery", runtime.deliver(daemon, "the first of them", patience)).await;
         assert_eq!(delivered.unwrap().replies, [b"the first of them"], "the first of a kind counts");
-        let none = runtime.deliver(daemon, "no time", Some(Duration::ZERO));
-        let _ = within("an answer, whichever", none).await;
+        let hasty = runtime.deliver(daemon, "no time", Some(Duration::ZERO));
+        let _ = within("an answer, whichever", hasty).await;
         let founded = within("an answer, whichever", runtime.spawn_group(request())).await;
         if let Ok(group) = founded {
             within("its end", runtime.stop_group(group)).await.unwrap();

@@ -308,13 +308,12 @@ fn errors_in(folder: &Path, found: &mut BTreeMap<String, usize>) {
             let whole = declared.split("\n}\n").next().unwrap_or_default();
             let line = whole.lines().find(|line| line.contains("enum ") || line.contains("struct "));
             let words = line.unwrap_or_default().split(|it: char| !it.is_alphanumeric()).collect::<Vec<_>>();
-            match words[..] {
-                ["pub", "enum", name, ..] => {
-                    _ = found.insert(name.to_owned(), whole.matches("#[error(").count())
-                }
-                ["pub", "struct", name, ..] => _ = found.insert(name.to_owned(), 1),
-                _ => {}
-            }
+            let texts = match words[..] {
+                ["pub", "enum", ..] => whole.matches("#[error(").count(),
+                ["pub", "struct", ..] => 1,
+                _ => continue,
+            };
+            found.insert(words[2].to_owned(), texts);
         }
     }
 }
