@@ -10,7 +10,7 @@ use super::{dispatching::Dispatch, maintenance::MaintenanceConfig};
 #[derive(Debug, Clone)]
 pub struct MeshOsConfig {
     /// How often it looks over everything, 100 ms by default. What changes in between takes effect at once; this is for
-    /// what only time changes.
+    /// what only time changes. At least 1 ms is taken.
     pub tick_interval: Duration,
     /// How long it may take a node to go out of service, and to come back.
     pub maintenance: MaintenanceConfig,
@@ -30,6 +30,15 @@ pub struct MeshOsConfig {
     pub version: String,
     /// How long a group may take to come about, 10 s by default. After that nothing is left of it.
     pub group_budget: Duration,
+}
+
+impl MeshOsConfig {
+    /// The same with every figure within its bounds.
+    pub(super) fn bounded(mut self) -> Self {
+        // Without any time in between, nothing else would come in turn.
+        self.tick_interval = self.tick_interval.max(Duration::from_millis(1));
+        self
+    }
 }
 
 impl Default for MeshOsConfig {
