@@ -4,6 +4,8 @@ mod observing;
 mod parted;
 pub(in crate::meshos) mod syncing;
 pub(in crate::meshos) mod taking;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
