@@ -123,11 +123,10 @@ impl Causes {
         let group = group_of(kind).or_else(|| Some(anywhere()?.member?.group));
 
         let told = said.map(|command| self.first_seen(command)).unwrap_or_default();
-        // It is no command that has a group replace a member that crashed, and what becomes of the members of one that ended
-        // without a command follows from none.
-        let is_end = matches!(kind, EventKind::GroupGone { .. });
-        let done = match said {
-            None if is_end => self.deed(None),
+        let done = match kind {
+            // What becomes of its members follows from that, or from no command.
+            EventKind::GroupGone { .. } => self.deed(said),
+            // It is no command that has a group replace a member that crashed.
             _ if is_crash(kind) => self.deed(None),
             _ => self.last_done_to(group).max(told),
         };
@@ -208,10 +207,8 @@ fn is_of_a_group(
             DaemonEnd::Migrated => group.is_some(),
             DaemonEnd::Stopped | DaemonEnd::Killed => false,
         },
-        // Nobody commands a move for balance.
-        EventKind::MigrationChanged { .. } => group.is_some() && said.is_none(),
-        // Lines of a member that moves in may be told before the daemon is.
-        EventKind::DaemonLog { .. } => known.is_none() && group.is_some() && said.is_none(),
+        // Nobody commands a move for balance; and lines of a member that moves in may be told before the daemon is.
+        EventKind::MigrationChanged { .. } | EventKind::DaemonLog { .. } => group.is_some() && said.is_none(),
         _ => false,
     }
 }
@@ -391,6 +388,9 @@ mod tests {
             let mut causes = Causes::default();
             causes.disturbed(A, BOOT);
             assert_eq!(causes.of_the_group(), BOOT);
+            // Its members may be told to stop before it is said that it ends, and what is done elsewhere is no reason.
+            causes.of(Some(member(Lifecycle::Running)), &changed(Lifecycle::Stopping), ended);
+            causes.disturbed(B, BOOT);
             assert_eq!(causes.of(None, &gone, ended), ended);
             let running = member(Lifecycle::Running);
             assert_eq!(causes.of(Some(running), &changed(Lifecycle::Stopping), None), ended);
