@@ -33,6 +33,7 @@ pub mod meshos;
 mod random;
 #[cfg(feature = "server")]
 pub mod server;
+mod tokio_runtime;
 
 pub use cluster::{
     ClusterConfig, ClusterError, ClusterHarness, ClusterHealth, ClusterNode, NodeDaemonHandle,

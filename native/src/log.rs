@@ -71,7 +71,7 @@ pub enum RecvError {
         missed: u64,
     },
     /// The log is gone, and everything it held has been received.
-    #[error("the event log is gone")]
+    #[error("the event log is gone; subscribe to that of another cluster")]
     Closed,
 }
 

@@ -17,6 +17,9 @@ use std::{
 pub struct Instant(u64);
 
 impl Instant {
+    /// The last there is: what waits until then waits for ever.
+    pub(crate) const MAX: Self = Self(u64::MAX);
+
     /// `micros` after the start.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)

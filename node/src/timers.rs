@@ -75,10 +75,10 @@ impl Timers {
         self.by_time.first().map(|(at, _)| *at)
     }
 
-    /// Takes out one whose time has come.
+    /// Takes out one whose time has come. That of what waits for ever never does.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
         let (at, timer) = *self.by_time.first()?;
-        if at > now {
+        if at > now || at == Instant::MAX {
             return None;
         }
         self.clear(timer);

@@ -110,3 +110,29 @@ impl MeshDaemon for Echo {
         Ok(())
     }
 }
+
+/// Does nothing, and has no state.
+#[derive(Debug, Default)]
+pub struct Idle;
+
+impl Idle {
+    /// What makes idle ones.
+    pub fn factory() -> Arc<dyn DaemonFactory> {
+        Arc::new(|_: &DaemonOrder| -> Result<Box<dyn MeshDaemon>, DaemonError> { Ok(Box::new(Self)) })
+    }
+
+    /// Lets a part of the system make idle ones.
+    pub fn prepare(os: &mut MeshOs, now: Now) {
+        os.register_factory(now, "idle", Self::factory());
+    }
+}
+
+impl MeshDaemon for Idle {
+    fn name(&self) -> String {
+        "idle".to_owned()
+    }
+
+    fn process(&mut self, _: DaemonEvent, _: &mut Outputs) -> Result<(), DaemonError> {
+        Ok(())
+    }
+}

@@ -30,7 +30,7 @@ pub use datagrams::{Datagram, Faults, Filter};
 use os::Jobs;
 pub use os::OsSide;
 use seeds::Seed;
-pub use seeds::{each_seed, seeds};
+pub use seeds::{each_seed, effort, seeds};
 use talk::Talk;
 pub use upheaval::Upheaval;
 use watch::Watch;

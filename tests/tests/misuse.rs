@@ -1,5 +1,9 @@
 //! Zero, huge, wrong and late arguments: nothing panics, and every error says what to do.
 
+#[path = "misuse/admin.rs"]
+mod admin;
+#[path = "misuse/building.rs"]
+mod building;
 #[path = "misuse/cluster.rs"]
 mod cluster;
 #[path = "misuse/daemons.rs"]
@@ -8,8 +12,16 @@ mod daemons;
 mod ends;
 #[path = "misuse/late.rs"]
 mod late;
+#[path = "misuse/log.rs"]
+mod log;
+#[path = "misuse/machines.rs"]
+mod machines;
 #[path = "misuse/remedies.rs"]
 mod remedies;
+#[path = "misuse/server.rs"]
+mod server;
+#[path = "misuse/systems.rs"]
+mod systems;
 #[path = "misuse/talk.rs"]
 mod talk;
 
@@ -35,6 +47,20 @@ async fn mesh() -> Mesh {
     MeshBuilder::new(here(), PSK).build().await.unwrap()
 }
 
+/// What a future comes to that is polled where there is no runtime.
+fn outside<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let began = std::time::Instant::now();
+    loop {
+        if let std::task::Poll::Ready(done) = future.as_mut().poll(&mut context) {
+            return done;
+        }
+        assert!(began.elapsed() < meshground_tests::waiting::PATIENCE, "it never comes to an end");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Every way in which a configuration can be wrong, with a word that its error must say.
 fn wrong_configs() -> Vec<(NodeConfig, &'static str)> {
     let with = |change: &dyn Fn(&mut NodeConfig)| {
@@ -49,6 +75,7 @@ fn wrong_configs() -> Vec<(NodeConfig, &'static str)> {
         (with(&|c| c.max_datagram = 0), "between 512 and 65,507"),
         (with(&|c| c.max_datagram = usize::MAX), "between 512 and 65,507"),
         (with(&|c| c.max_queued = 0), "at least 65,536"),
+        (with(&|c| c.max_peers = 0), "max_peers"),
         (with(&|c| c.handshake = HandshakeConfig { budget: Duration::ZERO, ..handshake() }), "budget"),
         (
             with(&|c| c.handshake = HandshakeConfig { retransmit: Duration::ZERO, ..handshake() }),
@@ -138,20 +165,14 @@ async fn a_mesh_refuses_what_it_cannot_do() {
 
 #[test]
 fn a_mesh_without_a_runtime_says_so() {
-    let mut building = std::pin::pin!(MeshBuilder::new(here(), PSK).build());
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    let std::task::Poll::Ready(built) = building.as_mut().poll(&mut context) else { panic!("it waits") };
-    assert_eq!(built.err(), Some(MeshError::NoRuntime));
+    assert_eq!(outside(MeshBuilder::new(here(), PSK).build()).err(), Some(MeshError::NoRuntime));
 }
 
 #[test]
 fn a_cluster_without_a_runtime_says_that_no_node_could_be_built_and_so_does_its_log() {
     let log = EventLog::new();
     let config = ClusterConfig { log: Some(Arc::clone(&log)), ..ClusterConfig::default() };
-    let mut booting = std::pin::pin!(ClusterHarness::with_config(3, config));
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    let std::task::Poll::Ready(booted) = booting.as_mut().poll(&mut context) else { panic!("it waits") };
-    let error = booted.unwrap_err();
+    let error = outside(ClusterHarness::with_config(3, config)).unwrap_err();
     assert_eq!(error, ClusterError::MeshBuild(MeshError::NoRuntime));
     assert!(error.to_string().contains("tokio runtime"), "{error}");
     assert_eq!(log.snapshot().phase, ClusterPhase::Empty);

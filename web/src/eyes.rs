@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use meshground_shared::{
-    DaemonId, GroupHealth, GroupId, GroupView, Health, Lifecycle, Maintenance, MigrationId, NodeId,
-    NodeSnapshot, NodeState, NodeView, Snapshot,
+    DaemonId, GroupHealth, GroupId, GroupKind, GroupMember, GroupView, Health, Lifecycle, Maintenance,
+    MigrationId, NodeId, NodeSnapshot, NodeState, NodeView, Snapshot,
 };
 
 /// The last answer to what a node sees.
@@ -25,6 +25,8 @@ pub(crate) struct Seen {
     pub(crate) others: Vec<Other>,
     /// Daemons it knows, wherever they are.
     pub(crate) daemons: usize,
+    /// Copies that stand by in groups it knows, which are none of those.
+    pub(crate) standbys: usize,
     /// Migrations under way that it knows, wherever they began.
     pub(crate) migrations: usize,
     /// What it sees otherwise than it is.
@@ -134,7 +136,8 @@ impl Seen {
         let differences = differences(&view, truth);
         let others = others(&view, truth, &differences);
         let (daemons, migrations) = (seen_daemons(&view).len(), seen_migrations(&view).len());
-        Self { view, others, daemons, migrations, differences }
+        let standbys = seen_standbys(&view);
+        Self { view, others, daemons, standbys, migrations, differences }
     }
 }
 
@@ -230,6 +233,15 @@ fn seen_daemons(view: &NodeView) -> BTreeMap<(DaemonId, NodeId), Lifecycle> {
     own.chain(stated).collect()
 }
 
+/// How many copies stand by. To nodes those are members of their group; in the event log they are daemons besides.
+fn seen_standbys(view: &NodeView) -> usize {
+    let daemons = seen_daemons(view);
+    let works =
+        |member: &GroupMember| member.node.is_some_and(|node| daemons.contains_key(&(member.daemon, node)));
+    let members = view.groups.iter().filter(|group| group.kind == GroupKind::Standby);
+    members.flat_map(|group| &group.members).filter(|member| member.running && !works(member)).count()
+}
+
 fn of_daemons(view: &NodeView, truth: &Snapshot) -> Vec<Difference> {
     let seen = seen_daemons(view);
     // A copy that stands by is told as a daemon in the event log alone. To nodes it is a member of its group.
@@ -312,8 +324,8 @@ fn of_migrations(view: &NodeView, truth: &Snapshot) -> Vec<Difference> {
 #[cfg(test)]
 mod tests {
     use meshground_shared::{
-        DaemonHealth, DaemonView, Epoch, GroupKind, GroupMember, LinkFault, MigrationPhase,
-        MigrationSnapshot, MigrationView, PeerSeen, PeerSnapshot, Role, StatedDaemon, StatedMigration,
+        DaemonHealth, DaemonView, Epoch, LinkFault, MigrationPhase, MigrationSnapshot, MigrationView,
+        PeerSeen, PeerSnapshot, Role, StatedDaemon, StatedMigration,
     };
 
     use super::*;
@@ -454,13 +466,6 @@ mod tests {
     #[test]
     fn a_daemon_is_missed_stale_elsewhere_or_doing_something_else() {
         let (mut view, mut truth) = calm();
-        let stated = |lifecycle| StatedDaemon {
-            lifecycle,
-            health: DaemonHealth::Healthy,
-            saturation: 0,
-            restarts: 0,
-            member: None,
-        };
         let running = Lifecycle::Running;
         for (id, host) in [(1, A), (2, B), (3, C)] {
             node(&mut truth, host).daemons.insert(DaemonId(id), fixtures::daemon(id, "counter"));
@@ -487,6 +492,10 @@ mod tests {
                 Difference::DaemonGone { daemon: DaemonId(4), seen: C },
             ]
         );
+    }
+
+    fn stated(lifecycle: Lifecycle) -> StatedDaemon {
+        StatedDaemon { lifecycle, health: DaemonHealth::Healthy, saturation: 0, restarts: 0, member: None }
     }
 
     fn group(id: u64) -> GroupView {
@@ -527,6 +536,22 @@ mod tests {
                 Difference::GroupPlaces { group },
             ]
         );
+    }
+
+    #[test]
+    fn copies_that_stand_by_are_counted_besides_the_one_that_works() {
+        let (mut view, truth) = calm();
+        let member = |id, node, running| GroupMember { daemon: DaemonId(id), node, running, synced: None };
+        let members = vec![
+            member(9, Some(B), true),
+            member(8, Some(A), true),
+            member(7, Some(C), false),
+            member(6, None, false),
+        ];
+        view.groups = vec![GroupView { kind: GroupKind::Standby, members, ..group(1) }, group(2)];
+        peer(&mut view, B).daemons.insert(DaemonId(9), stated(Lifecycle::Running));
+        let seen = Seen::new(view, &truth);
+        assert_eq!((seen.daemons, seen.standbys), (1, 1));
     }
 
     #[test]

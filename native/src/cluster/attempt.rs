@@ -78,7 +78,8 @@ impl<'a> Attempt<'a> {
         let &(node_index, _) = self.nodes.iter().find(|&&(index, run)| !state.is_current(index, run))?;
         Some(ClusterError::Spawn {
             node_index,
-            reason: "it went down while it was joining the mesh".to_owned(),
+            reason: "it went down while it was joining the mesh; look who took it down, then try again"
+                .to_owned(),
         })
     }
 

@@ -218,7 +218,9 @@ impl ClusterConfig {
         self.topology.validate().map_err(|error| ClusterError::Invariant(error.to_string()))?;
         for (&(from, to), fault) in &self.faults {
             if from == to {
-                return Err(ClusterError::Invariant(format!("node {from} has no link with itself to spoil")));
+                return Err(ClusterError::Invariant(format!(
+                    "node {from} has no link with itself to spoil; name two nodes"
+                )));
             }
             fault.validate().map_err(|error| ClusterError::Invariant(error.to_string()))?;
         }

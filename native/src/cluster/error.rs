@@ -23,7 +23,7 @@ pub enum ClusterError {
         reason: String,
     },
     /// A budget of [`ClusterConfig`](super::ClusterConfig) ran out.
-    #[error("{what} (the budget of {budget_ms} ms ran out)")]
+    #[error("{what} (the budget of {budget_ms} ms ran out; look into that, or grant more)")]
     Timeout {
         /// What was waited for, and who is missing.
         what: String,

@@ -78,7 +78,9 @@ impl ClusterHarness {
             for &(from, to) in links {
                 let ends = (state.expect_member(from)?.node.index, state.expect_member(to)?.node.index);
                 if from == to {
-                    return Err(ClusterError::Invariant(format!("{from} has no link with itself to spoil")));
+                    return Err(ClusterError::Invariant(format!(
+                        "{from} has no link with itself to spoil; name two nodes"
+                    )));
                 }
                 let fault = change(state.faults.get(&ends).copied().unwrap_or_default());
                 fault.validate().map_err(|error| ClusterError::Invariant(error.to_string()))?;

@@ -186,7 +186,8 @@ impl ClusterHarness {
     ) -> Result<Group, ClusterError> {
         let nodes = self.running_nodes()?;
         let node = nodes.iter().find(|node| node.index == anchor);
-        let node = node.ok_or_else(|| ClusterError::Invariant(format!("no member {anchor} runs")))?;
+        let node = node
+            .ok_or_else(|| ClusterError::Invariant(format!("no member {anchor} runs; name one that does")))?;
         let failed =
             |error: DaemonRuntimeError| ClusterError::Spawn { node_index: anchor, reason: error.to_string() };
         self.offer(node, kind, factory).await.map_err(failed)?;

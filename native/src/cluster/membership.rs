@@ -67,7 +67,8 @@ impl ClusterHarness {
             }
             let most = shared.config.max_nodes;
             if state.members.len() >= most {
-                let reason = format!("the cluster has {most} nodes, and more are not allowed");
+                let reason =
+                    format!("the cluster has {most} nodes, and more are not allowed; shut one down first");
                 return Err(ClusterError::Invariant(reason));
             }
             state.next_index
@@ -208,7 +209,7 @@ impl ClusterHarness {
                 Some(member) if member.state == from => Look::Waiting { progress: 0 },
                 Some(_) => Look::Done(Ok(())),
                 None => {
-                    let reason = format!("it went down before it could be {verb}");
+                    let reason = format!("it went down before it could be {verb}; start it again first");
                     Look::Done(Err(ClusterError::Spawn { node_index: index, reason }))
                 }
             }
@@ -362,7 +363,8 @@ impl ClusterHarness {
                 None => None,
                 Some(id) if state.by_id(id).is_some() => shared.log_replaced(state, index, self.cause),
                 Some(_) => {
-                    let reason = "the node it was to replace was shut down meanwhile".to_owned();
+                    let reason =
+                        "the node it was to replace was shut down meanwhile; add one instead".to_owned();
                     return Err(ClusterError::Spawn { node_index: index, reason });
                 }
             };

@@ -157,7 +157,7 @@ impl Driver {
             node: parts.node,
             system,
             stop_by: None,
-            grace: grace.unwrap_or_default() + BEYOND_GRACE,
+            grace: grace.unwrap_or_default().saturating_add(BEYOND_GRACE),
             egress: Egress::default(),
             work: parts.work,
             pump: Pump::new(parts.outboxes),

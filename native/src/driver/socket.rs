@@ -12,6 +12,8 @@ use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::SockRef;
 use tokio::{io::Interest, net::UdpSocket};
 
+use crate::tokio_runtime::enabled;
+
 /// How large the kernel's buffers are asked to be, in bytes, best first. A burst that finds no room is lost.
 const KERNEL_BUFFERS: [usize; 3] = [4 << 20, 1 << 20, 256 << 10];
 
@@ -23,13 +25,14 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Opens a socket on `address`. Must be called within a tokio runtime.
-    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+    /// Opens a socket on `address`; `None` unless called within a tokio runtime that has I/O enabled.
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<Option<Self>> {
         let socket = std::net::UdpSocket::bind(address)?;
         socket.set_nonblocking(true)?;
         enlarge_buffers(&socket);
         let offload = UdpSocketState::new(UdpSockRef::from(&socket))?;
-        Ok(Self { io: UdpSocket::from_std(socket)?, offload })
+        let Some(io) = enabled(|| UdpSocket::from_std(socket)) else { return Ok(None) };
+        Ok(Some(Self { io: io?, offload }))
     }
 
     /// Where it is reached.

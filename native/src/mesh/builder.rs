@@ -21,7 +21,7 @@ use crate::{
     faults::FaultTable,
     machine::MachineProbe,
     meshos::{Daemons, RuntimeState, factory},
-    random,
+    random, tokio_runtime,
 };
 
 /// Builds a [`Mesh`].
@@ -144,7 +144,7 @@ impl MeshBuilder {
     }
 
     pub(crate) fn start(self) -> Result<Mesh, MeshError> {
-        let runtime = Handle::try_current().map_err(|_| MeshError::NoRuntime)?;
+        let runtime = tokio_runtime::current().ok_or(MeshError::NoRuntime)?;
         let identity = self.identity.unwrap_or_else(|| Identity::from_seed(random::bytes()));
         let rng_seed = self.rng_seed.unwrap_or_else(random::bytes);
         if let Some(config) = &self.meshos {
@@ -249,6 +249,7 @@ fn daemons(
         os.announce(now(), node, capabilities);
     }
     let state = Daemons {
+        runtime: runtime.clone(),
         state: watch::Sender::new(RuntimeState::Registering),
         view: Arc::new(ArcSwap::new(os.snapshot())),
         viewed: watch::Sender::new(()),
@@ -259,7 +260,7 @@ fn daemons(
 
 fn open(address: SocketAddr) -> Result<(Socket, SocketAddr), MeshError> {
     let bind_error = |error: io::Error| MeshError::Bind { address, reason: error.to_string() };
-    let socket = Socket::bind(address).map_err(bind_error)?;
+    let socket = Socket::bind(address).map_err(bind_error)?.ok_or(MeshError::NoRuntime)?;
     let local_addr = socket.local_addr().map_err(bind_error)?;
     Ok((socket, local_addr))
 }

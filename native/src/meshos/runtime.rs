@@ -35,6 +35,8 @@ pub enum RuntimeState {
 /// What a mesh's handles and its task have in common about daemons.
 #[derive(Debug, Clone)]
 pub(crate) struct Daemons {
+    /// The one that the node runs on, whoever asks it something from wherever.
+    pub(crate) runtime: Handle,
     pub(crate) state: watch::Sender<RuntimeState>,
     /// The system through the node's eyes. Reading it takes no lock.
     pub(crate) view: Arc<ArcSwap<MeshOsSnapshot>>,
@@ -117,7 +119,7 @@ impl DaemonRuntime {
         if kind.is_empty() || kind.len() > MAX_NAME {
             return Err(DaemonRuntimeError::KindName);
         }
-        let (named, factory) = (kind.to_owned(), apart::factory(factory, Handle::current()));
+        let (named, factory) = (kind.to_owned(), apart::factory(factory, self.tokio().clone()));
         let is_new = self.act(move |os, _| os.register_factory(now(), &named, factory)).await?;
         if is_new { Ok(()) } else { Err(DaemonRuntimeError::FactoryAlreadyRegistered(kind.to_owned())) }
     }
@@ -373,6 +375,11 @@ impl DaemonRuntime {
     }
 
     // To the node's task.
+
+    /// What the node runs on.
+    pub(super) fn tokio(&self) -> &Handle {
+        &self.daemons.runtime
+    }
 
     pub(super) fn cause(&self) -> Option<CommandId> {
         self.cause

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use meshground_node::{EntityKeypair, MeshDaemon, MeshOsSnapshot, Settlement, SpawnError};
 use meshground_shared::CommandId;
-use tokio::runtime::Handle;
 
 use super::{
     DaemonRuntime, DaemonRuntimeError, MeshOsDaemonHandle, apart,
@@ -67,7 +66,7 @@ impl MeshOsDaemonSdk {
         keypair: EntityKeypair,
     ) -> Result<MeshOsDaemonHandle, DaemonRuntimeError> {
         self.runtime.expect_ready()?;
-        let daemon = apart::daemon(daemon, Handle::current())
+        let daemon = apart::daemon(daemon, self.runtime.tokio().clone())
             .map_err(|error| SpawnError::Failed(error.to_string()))?;
         let (runtime, cause) = (self.runtime.clone(), self.runtime.cause());
         let registered = self.runtime.bring(move |os, node, tickets| {

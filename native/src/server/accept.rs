@@ -23,6 +23,9 @@ use super::patience::Patient;
 /// Where the system lets no more connections be taken, as where descriptors are short, some may have gone after this.
 const BREATH: Duration = Duration::from_millis(250);
 
+/// Nobody is waited for longer than that to have said what is asked.
+const LONGEST_HEAD: Duration = Duration::from_hours(24);
+
 /// The most connections that speak HTTP at a time; `WebSockets` are limited on their own. More wait until one of these ends.
 pub const MAX_CONNECTIONS: usize = 256;
 
@@ -38,7 +41,8 @@ pub(crate) async fn serve(
     mut stop: oneshot::Receiver<()>,
 ) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(head_within);
+    // hyper adds it to the present, which must not end the count of time.
+    http.timer(TokioTimer::new()).header_read_timeout(head_within.min(LONGEST_HEAD));
     let (closing, _) = watch::channel(false);
     let mut connections = JoinSet::new();
     loop {

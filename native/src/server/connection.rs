@@ -158,7 +158,7 @@ impl Session {
                     heard = Instant::now();
                     continue;
                 }
-                Err(_) if heard.elapsed() >= keepalive * SILENT_PERIODS => return End::Silent,
+                Err(_) if heard.elapsed() >= keepalive.saturating_mul(SILENT_PERIODS) => return End::Silent,
                 Err(_) => {
                     self.outbox.ping();
                     continue;

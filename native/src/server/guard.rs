@@ -23,7 +23,7 @@ pub(crate) enum Refusal {
     )]
     ForeignHost(String),
     /// Not at most one readable `Origin`.
-    #[error("this request carries an Origin header that cannot be read")]
+    #[error("this request carries an Origin header that cannot be read; send one in plain text, or none")]
     UnreadableOrigin,
     /// Another page than the one this server serves.
     #[error("pages from {origin:?} may not talk to this server; only {expected:?} may")]

@@ -38,6 +38,7 @@ use std::{future::Future, io, net::Ipv4Addr, net::SocketAddr, sync::Arc, time::D
 use meshground_shared::rpc::{BootParams, Booted, Limits, RpcError};
 use tokio::{
     net::TcpListener,
+    runtime::Handle,
     sync::{Semaphore, oneshot, watch},
     task::JoinHandle,
     time::timeout,
@@ -46,7 +47,11 @@ use tokio::{
 pub use accept::MAX_CONNECTIONS;
 pub use page::Page;
 
-use crate::{cluster::ClusterConfig, log::EventLog};
+use crate::{
+    cluster::{ClusterConfig, MAX_NODES},
+    log::EventLog,
+    tokio_runtime::{self, enabled},
+};
 use room::Room;
 
 /// The port that is asked for unless another one is.
@@ -64,15 +69,15 @@ pub struct ServerConfig {
     /// The loopback port; 0 lets the system choose one. 7777 by default.
     pub port: u16,
     /// The most members a cluster may have, crashed ones included; 256 by default, at
-    /// most [`MAX_NODES`](crate::cluster::MAX_NODES).
+    /// most [`MAX_NODES`]. With 0, none can be booted.
     pub max_nodes: u32,
-    /// The most WebSocket clients at a time; 64 by default.
+    /// The most WebSocket clients at a time; 64 by default. With 0, all are turned away.
     pub max_clients: u32,
     /// A client that is silent for this long is pinged, and given up after three times
-    /// as much; 20 s by default. Also three times this is how long a client may read
+    /// as much; 20 s by default, more than nothing. Also three times this is how long a client may read
     /// nothing at all while there is something to read.
     pub keepalive: Duration,
-    /// How long a client may take over the head of a request; 10 s by default. One that takes longer is hung up on.
+    /// How long a client may take over the head of a request; 10 s by default, more than nothing. One that takes longer is hung up on.
     pub request_head_timeout: Duration,
     /// What clusters are booted with. Its `log` becomes the room's; its `cause` is not used.
     pub cluster: ClusterConfig,
@@ -94,9 +99,33 @@ impl Default for ServerConfig {
     }
 }
 
+impl ServerConfig {
+    fn validate(&self) -> Result<(), ServerError> {
+        let most = u32::try_from(MAX_NODES).unwrap_or(u32::MAX);
+        let fail = |figure, range| Err(ServerError::Config { figure, range });
+        match self {
+            _ if self.max_nodes > most => fail("max_nodes", "at most 1,024"),
+            _ if self.keepalive.is_zero() => fail("keepalive", "more than nothing"),
+            _ if self.request_head_timeout.is_zero() => fail("request_head_timeout", "more than nothing"),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
+    /// There is no tokio runtime with I/O and time to run on.
+    #[error("a server needs a tokio runtime to run on; bind it within one that has I/O and time enabled")]
+    NoRuntime,
+    /// A figure is out of range.
+    #[error("`{figure}` is out of range: {range}")]
+    Config {
+        /// Which one.
+        figure: &'static str,
+        /// What it may be.
+        range: &'static str,
+    },
     /// Somebody else listens on the port.
     #[error(
         "port {port} is in use, perhaps by another meshground; take another with --port, or let the system \
@@ -107,7 +136,10 @@ pub enum ServerError {
         port: u16,
     },
     /// The system does not let us listen on the port.
-    #[error("cannot listen on 127.0.0.1:{port}: {source}")]
+    #[error(
+        "cannot listen on 127.0.0.1:{port}: {source}; take another port with --port, or let the system choose \
+         with --port 0"
+    )]
     Listen {
         /// The port.
         port: u16,
@@ -122,6 +154,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     app: Arc<App>,
+    runtime: Handle,
 }
 
 /// What every request and every connection shares.
@@ -161,20 +194,28 @@ impl App {
 }
 
 impl Server {
-    /// Listens on the loopback port that `config` asks for. Must be called within a
-    /// Tokio runtime. Dropped, it listens nowhere.
+    /// Listens on the loopback port that `config` asks for. Dropped, it listens nowhere.
     ///
     /// # Errors
-    /// When the port is in use or may not be listened on.
+    /// When a figure is out of range, the port is in use or may not be listened on, or there is no runtime.
+    #[allow(
+        clippy::unused_async,
+        reason = "it must run within a runtime, and may come to wait for something"
+    )]
     pub async fn bind(config: ServerConfig) -> Result<Self, ServerError> {
+        config.validate()?;
+        let runtime = tokio_runtime::current().ok_or(ServerError::NoRuntime)?;
         let port = config.port;
         let fail = |source: io::Error| match source.kind() {
             io::ErrorKind::AddrInUse => ServerError::PortInUse { port },
             _ => ServerError::Listen { port, source },
         };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(fail)?;
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(fail)?;
+        listener.set_nonblocking(true).map_err(fail)?;
+        let listener =
+            enabled(|| TcpListener::from_std(listener)).ok_or(ServerError::NoRuntime)?.map_err(fail)?;
         let address = listener.local_addr().map_err(|source| ServerError::Listen { port, source })?;
-        Ok(Self { listener, address, app: App::new(config) })
+        Ok(Self { listener, address, app: App::new(config), runtime })
     }
 
     /// Where it listens.
@@ -192,7 +233,7 @@ impl Server {
         Booter(Arc::clone(&self.app.room))
     }
 
-    /// Answers until `stop` is ready; then takes the cluster down, says goodbye to every
+    /// Answers, within the runtime, until `stop` is ready; then takes the cluster down, says goodbye to every
     /// client and returns. Dropped before that, it takes no new clients any more; those that are there stay until they
     /// go.
     ///
@@ -202,7 +243,7 @@ impl Server {
         let Self { listener, app, .. } = self;
         let (accept_no_more, stopped) = oneshot::channel::<()>();
         let router = http::router(Arc::clone(&app));
-        let patience = app.keepalive * connection::SILENT_PERIODS;
+        let patience = app.keepalive.saturating_mul(connection::SILENT_PERIODS);
         let mut serving =
             tokio::spawn(accept::serve(listener, router, app.request_head_timeout, patience, stopped));
         tokio::select! {
@@ -221,12 +262,12 @@ impl Server {
         Ok(())
     }
 
-    /// Runs it on a task of its own.
+    /// Runs it on a task of its own, on the runtime it was bound in.
     pub fn start(self) -> RunningServer {
-        let address = self.address;
+        let (address, runtime) = (self.address, self.runtime.clone());
         let log = self.log();
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(self.run(async {
+        let task = runtime.spawn(self.run(async {
             let _ = stopped.await;
         }));
         RunningServer { address, log, stop, task }

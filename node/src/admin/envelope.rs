@@ -45,10 +45,10 @@ pub enum CommandError {
     #[error("a command has at most {MAX_COMMAND} bytes")]
     TooLong,
     /// Its first byte names a version that is not spoken here.
-    #[error("the command is of an unknown version")]
+    #[error("the command is of an unknown version; sign it in version {VERSION}")]
     Version,
     /// Not the layout of a command; or an admin command with a blast radius.
-    #[error("not the layout of a command")]
+    #[error("not the layout of a command; give what `SignedCommand::encode` gives, and all of it")]
     Malformed,
 }
 

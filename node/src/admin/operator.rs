@@ -89,7 +89,7 @@ pub enum OperatorError {
     #[error("{0:?} and {1:?} have the same key; each operator needs one of their own")]
     SameKey(String, String),
     /// The key is no point of the curve, or one with which anything verifies.
-    #[error("the key of {0:?} is not an Ed25519 public key")]
+    #[error("the key of {0:?} is not an Ed25519 public key; give the one that its `OperatorKey` has")]
     Key(String),
     /// There are more than 256.
     #[error("a cluster knows at most {MAX_OPERATORS} operators")]

@@ -54,7 +54,7 @@ pub enum PlacementError {
     #[error("node {0} was asked for, but it does not match the filter or cannot be reached; ask for another")]
     PinnedUnavailable(NodeId),
     /// Every node that matches is used already.
-    #[error("every reachable node that matches the filter is used already: {}", list(.excluded))]
+    #[error("every reachable node that matches the filter is used already; ask for fewer, or add one: {}", list(.excluded))]
     PlacementFailed {
         /// Those that would have matched, by id.
         excluded: Vec<NodeId>,

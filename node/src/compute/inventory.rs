@@ -13,6 +13,7 @@ use meshground_shared::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    generation,
     groups::Incarnation,
     registry::{MAX_DAEMONS, Registry},
 };
@@ -236,6 +237,7 @@ impl Inventory {
             && inventory.standings.len() <= MAX_DAEMONS
             && inventory.kinds.len() <= MAX_DAEMONS
             && inventory.moving.len() <= MAX_DAEMONS
+            && inventory.daemons.iter().all(|daemon| daemon.generation <= generation::LAST)
             && inventory.kinds.iter().all(|kind| kind.len() <= crate::daemon::MAX_NAME);
         if sane { Ok(inventory) } else { Err(WireError) }
     }
@@ -436,12 +438,15 @@ mod tests {
         assert_eq!(Version::new(&"\u{20ac}".repeat(20)).0.len(), 30);
         let long = Inventory { version: Version("v".repeat(33).into()), ..Inventory::default() };
         assert_eq!(Inventory::decode(&long.encode()), Err(WireError));
+        let daemons = vec![stated(1, generation::LAST + 1)];
+        let beyond = Inventory { daemons, ..Inventory::default() };
+        assert_eq!(Inventory::decode(&beyond.encode()), Err(WireError));
     }
 
     #[test]
     fn the_fullest_node_can_say_so() {
         let kinds = (0..32).map(|i| format!("{i:064}")).collect::<Vec<_>>().into();
-        let daemons = (0..MAX_DAEMONS).map(|_| stated(u64::MAX, u64::MAX)).collect();
+        let daemons = (0..MAX_DAEMONS).map(|_| stated(u64::MAX, generation::LAST)).collect();
         let version = Version::new(&"v".repeat(100));
         let mut inventory = Inventory { kinds, daemons, version, life: u64::MAX, ..Inventory::default() };
         let bytes = inventory.encode();

@@ -2,6 +2,7 @@
 
 mod alarms;
 mod delivery;
+pub(crate) mod generation;
 pub(crate) mod groups;
 pub(crate) mod inbox;
 mod instance;

@@ -9,8 +9,8 @@ use super::{dispatching::Dispatch, maintenance::MaintenanceConfig};
 /// Everything it depends on, besides the node and its inputs.
 #[derive(Debug, Clone)]
 pub struct MeshOsConfig {
-    /// How often it looks over everything, 100 ms by default and at least 1 ms. What changes in between takes effect at once; this is for
-    /// what only time changes.
+    /// How often it looks over everything, 100 ms by default and at least 1 ms. What changes in between takes effect at
+    /// once; this is for what only time changes.
     pub tick_interval: Duration,
     /// How long it may take a node to go out of service, and to come back.
     pub maintenance: MaintenanceConfig,
@@ -33,7 +33,7 @@ pub struct MeshOsConfig {
 }
 
 /// In less than this nothing is done, and who looks over everything so often does nothing else.
-pub(super) const LEAST: Duration = Duration::from_millis(1);
+const LEAST: Duration = Duration::from_millis(1);
 
 impl MeshOsConfig {
     /// Checks every range.
@@ -52,6 +52,13 @@ impl MeshOsConfig {
             }
         }
         Ok(())
+    }
+
+    /// The same with every figure within its bounds, for whoever has not asked whether they are.
+    pub(super) fn bounded(mut self) -> Self {
+        // Without any time in between, nothing else would come in turn.
+        self.tick_interval = self.tick_interval.max(LEAST);
+        self
     }
 }
 

@@ -9,7 +9,7 @@ use meshground_shared::{
 use super::{Action, DaemonTiming, MeshOs, Settlement, Ticket};
 use crate::{
     capability::Filter,
-    compute::{Happening, NoState, SpawnError, SpawnOrder},
+    compute::{Happening, NoState, SpawnError, SpawnOrder, generation},
     daemon::{Control, DaemonFactory, EntityKeypair, MAX_STATE, MeshDaemon},
     node::Node,
     time::{Instant, Now},
@@ -195,7 +195,7 @@ impl MeshOs {
     ) -> Result<Ticket, SpawnError> {
         // Where one of this identity was before may still be in the books of others, as when its node has crashed.
         let known = self.directory.find(order.keypair.origin_hash()).map_or(0, |(_, generation)| generation);
-        let order = SpawnOrder { generation: known.saturating_add(1), ..order };
+        let order = SpawnOrder { generation: generation::next(known), ..order };
         let id = self.registry.spawn(now.instant, order, daemon)?;
         let ticket = self.issue();
         self.followed.entry(id).or_default().starting.push(ticket);

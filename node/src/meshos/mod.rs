@@ -170,6 +170,7 @@ pub struct MeshOs {
 impl MeshOs {
     /// The part that stands beside `node`. Give each another `rng_seed`, also in another life of the same node.
     pub fn new(config: MeshOsConfig, node: &Node, rng_seed: [u8; 32], now: Now) -> Self {
+        let config = config.bounded();
         let mut rng = ChaCha20Rng::from_seed(rng_seed);
         let (local, life) = (node.id(), rng.next_u64());
         let admin = AdminCommit::new(local, life, config.verifier.clone());

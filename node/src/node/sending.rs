@@ -87,6 +87,10 @@ impl Node {
             self.burst = 0;
             if let Some(peer) = self.peers.get_mut(&id) {
                 peer.is_dirty = false;
+                if std::mem::take(&mut peer.heartbeat) {
+                    // At rest this is all there is: left as it was, the timer would go off twice for nothing between two pings.
+                    self.timers.set(Timer::Peer(id), peer.liveness.next_check(&self.pace));
+                }
                 if peer.connection.unblock_messages() {
                     self.events.push_back(NodeEvent::Writable { peer: id });
                 }

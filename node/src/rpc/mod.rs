@@ -150,7 +150,7 @@ pub enum CallError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
     /// The call is over: answered, abandoned or past its deadline.
-    #[error("the call is over: nobody waits for more of the answer")]
+    #[error("the call is over: nobody waits for more of the answer; send no more")]
     Over,
     /// The item is longer than [`MAX_BODY`].
     #[error("an item of {0} bytes is too large; at most 4 MiB can be sent")]

@@ -81,10 +81,10 @@ pub enum StreamError {
     #[error("too many streams are open; wait until one is over")]
     TooMany,
     /// The peer gave it up before its end, with this code.
-    #[error("the peer gave up stream {0}, with code {1}")]
+    #[error("the peer gave up stream {0}, with code {1}; ask it why, or open another")]
     Reset(StreamId, u64),
     /// The peer reads no further, for this code.
-    #[error("the peer reads stream {0} no further, with code {1}")]
+    #[error("the peer reads stream {0} no further, with code {1}; ask it why, or open another")]
     Stopped(StreamId, u64),
     /// A code above 2^62 - 1.
     #[error("the code {0} is too large; at most 2^62 - 1 can be told")]

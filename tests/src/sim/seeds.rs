@@ -23,19 +23,28 @@ impl Drop for Seed {
     }
 }
 
-/// The seeds a test runs: so many times `MESHGROUND_EFFORT`, or the one in `MESHGROUND_SEED`.
+/// The seeds a test runs: so many times the [`effort`], or the one in `MESHGROUND_SEED`.
 ///
 /// # Panics
 /// When one of these is set and no number.
 pub fn seeds(count: u64) -> Vec<u64> {
-    let number = |name: &str| {
-        let value = std::env::var(name).ok()?;
-        Some(value.parse().unwrap_or_else(|_| panic!("{name} must be a number; it is {value:?}")))
-    };
     match number("MESHGROUND_SEED") {
         Some(seed) => vec![seed],
-        None => (0..count * number("MESHGROUND_EFFORT").unwrap_or(1)).collect(),
+        None => (0..count * effort()).collect(),
     }
+}
+
+/// How many times as much is tried as in passing: `MESHGROUND_EFFORT`, or 1.
+///
+/// # Panics
+/// When that is set and no number.
+pub fn effort() -> u64 {
+    number("MESHGROUND_EFFORT").unwrap_or(1)
+}
+
+fn number(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} must be a number; it is {value:?}")))
 }
 
 /// Runs `test` with each of the [`seeds`], as many at a time as there are cores.

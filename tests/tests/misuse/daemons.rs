@@ -4,28 +4,15 @@ use meshground::{
     DaemonRuntime, DaemonRuntimeError, cluster::GroupConfig, daemons::bundled, meshos::random_keypair,
 };
 use meshground_node::{
-    DaemonError, DaemonEvent, DaemonId, GroupError, GroupId, GroupRequest, MeshDaemon, MigrateError,
-    MigrationId, Outputs, PickStrategy, StateError,
+    DaemonId, GroupError, GroupId, GroupRequest, MigrateError, MigrationId, PickStrategy, StateError,
 };
 use meshground_shared::GroupKind;
+use meshground_tests::daemons::Idle;
 
 use super::*;
 
 /// Nothing has this id.
 const NOTHING: u64 = u64::MAX;
-
-/// Was not made by a factory.
-struct ReadyMade;
-
-impl MeshDaemon for ReadyMade {
-    fn name(&self) -> String {
-        "ready-made".to_owned()
-    }
-
-    fn process(&mut self, _: DaemonEvent, _: &mut Outputs) -> Result<(), DaemonError> {
-        Ok(())
-    }
-}
 
 async fn two_nodes() -> ClusterHarness {
     within("boot", ClusterHarness::with_config(2, ClusterConfig::default())).await.unwrap()
@@ -38,7 +25,8 @@ async fn states_and_migrations_that_cannot_be_had_are_refused_and_leave_the_daem
     let (runtime, nobody) = (here.daemon_runtime(), DaemonId(NOTHING));
     let echo = within("a start", runtime.spawn("echo", random_keypair(), "")).await.unwrap();
     let sdk = here.sdk();
-    let ready_made = sdk.register_daemon(Box::new(ReadyMade), random_keypair());
+    // Nothing that could make it anew is known.
+    let ready_made = sdk.register_daemon(Box::new(Idle), random_keypair());
     let ready_made = within("a start", ready_made).await.unwrap();
 
     let state = |error| DaemonRuntimeError::Snapshot(error);

@@ -1,22 +1,11 @@
 //! How daemons and nodes end, and what is asked of those that have.
 
 use meshground::{DaemonRuntimeError, meshos::random_keypair};
-use meshground_node::{Capabilities, DaemonError, DaemonEvent, MeshDaemon, Outputs};
+use meshground_node::Capabilities;
 use meshground_shared::{CommandId, DaemonEnd};
+use meshground_tests::daemons::Idle;
 
 use super::*;
-
-struct Idle;
-
-impl MeshDaemon for Idle {
-    fn name(&self) -> String {
-        "idle".to_owned()
-    }
-
-    fn process(&mut self, _: DaemonEvent, _: &mut Outputs) -> Result<(), DaemonError> {
-        Ok(())
-    }
-}
 
 #[test]
 fn figures_of_a_cluster_of_none_and_of_as_many_as_can_be_counted_are_sound() {
@@ -41,7 +30,8 @@ async fn a_daemon_ends_once_however_much_or_little_time_it_is_given_and_one_let_
         assert!(matches!(ended, DaemonEnd::Stopped | DaemonEnd::Killed), "{ended:?}");
     }
     let daemon = within("a start", started()).await.unwrap().detach();
-    assert!(runtime.daemons().await.unwrap().iter().any(|view| view.id == daemon));
+    let delivered = within("a delivery", runtime.deliver(daemon, "still", None)).await;
+    assert!(delivered.is_ok(), "it runs on: {delivered:?}");
     within("its end", runtime.stop(daemon, Duration::ZERO)).await.unwrap();
     let again = within("no second end", runtime.stop(daemon, Duration::MAX)).await;
     assert_eq!(again, Err(DaemonRuntimeError::NotFound(daemon)));

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt::Debug};
 
-use meshground::{CallOptions, Refusal, Request, Stream};
+use meshground::{CallOptions, Refusal, Request, SendStream, Stream};
 use meshground_node::{
     CallError, Capabilities, CapabilityError, Comparison, Filter, MAX_REASON, PlacementError,
     PlacementStrategy, StreamError,
@@ -75,6 +75,94 @@ async fn streams_refuse_what_they_cannot_do() {
     assert!(matches!(error, MeshError::Stream(StreamError::Reset(..))), "{error}");
     refused(here.write_all(b"more").await, "takes no more data");
     assert!(within("a half that was given up", here.finish()).await.is_err());
+}
+
+/// Why no more can be written, once that is known here.
+async fn write_until_refused(send: &mut SendStream) -> MeshError {
+    let refusal = async {
+        loop {
+            match send.write_all(&[7; 1_000]).await {
+                Ok(()) => tokio::task::yield_now().await,
+                Err(error) => return error,
+            }
+        }
+    };
+    within("the end of writing", refusal).await
+}
+
+#[tokio::test]
+async fn the_halves_of_a_stream_end_apart_and_whoever_is_at_the_other_end_is_told_of_each() {
+    let (a, b) = pair().await;
+    let (here, there) = stream(&a, &b).await;
+    assert_eq!((here.peer(), there.peer()), (b.node_id(), a.node_id()));
+    let ((mut send, receive), (mut back, mut read)) = (here.split(), there.split());
+    drop(receive);
+    let stopped = write_until_refused(&mut back).await;
+    assert!(matches!(stopped, MeshError::Stream(StreamError::Stopped(_, 0))), "{stopped}");
+    send.write_all(b"on").await.expect("the other half lives");
+    within("the end", send.finish()).await.unwrap();
+    assert_eq!(within("all of it", read.read_to_end(9)).await, Ok(b"!on".to_vec()));
+    read.stop(u64::MAX);
+    send.reset(u64::MAX);
+    within("what has been", send.finish()).await.expect("everything had arrived");
+
+    let (here, there) = stream(&a, &b).await;
+    let ((send, mut receive), (mut back, mut read)) = (here.split(), there.split());
+    drop(send);
+    let error = within("the reset", read.read_to_end(usize::MAX)).await.unwrap_err();
+    assert!(matches!(error, MeshError::Stream(StreamError::Reset(_, 0))), "{error}");
+    receive.stop(u64::MAX);
+    assert_eq!(within("no more", receive.read(&mut [0; 9])).await, Ok(0));
+    let stopped = write_until_refused(&mut back).await;
+    let most = meshground_node::MAX_CODE;
+    assert!(matches!(stopped, MeshError::Stream(StreamError::Stopped(_, code)) if code == most), "{stopped}");
+
+    let (here, there) = stream(&a, &b).await;
+    within("crash", a.crash()).await;
+    let (mut send, mut receive) = here.split();
+    refused(send.write_all(b"late").await, "connect to it first");
+    refused(within("finish", send.finish()).await, "connect to it first");
+    refused(within("read", receive.read_to_end(9)).await, "connect to it first");
+    drop((send, receive));
+    drop(there.split());
+}
+
+#[tokio::test]
+async fn the_items_of_an_answer_are_refused_when_they_are_too_large_or_nobody_waits_for_them() {
+    let (a, b) = pair().await;
+    let (kept, mut responders) = tokio::sync::mpsc::unbounded_channel();
+    b.serve_streaming("items", move |_, responder| {
+        let kept = kept.clone();
+        async move {
+            responder.send(Vec::new()).await.expect("nothing is an item too");
+            refused(responder.send(vec![0; MAX_BODY + 1]).await, "at most 4 MiB");
+            kept.send(responder).expect("the test goes on");
+            Ok(())
+        }
+    });
+    let mut items = a.call_streaming(b.node_id(), "items", "", FOR_EVER);
+    assert_eq!(within("the item", items.next()).await, Some(Ok(Vec::new())));
+    assert_eq!(within("the end", items.next()).await, None);
+    let late = responders.recv().await.expect("the handler has kept it");
+    refused(within("a refusal", late.send(b"late".to_vec())).await, "nobody waits for more");
+    within("shutdown", b.shutdown()).await;
+    refused(within("a refusal", late.send(b"late".to_vec())).await, "build another");
+}
+
+#[tokio::test]
+async fn whoever_listens_or_sends_at_a_node_that_is_down_has_missed_nothing_and_sends_nothing() {
+    let (a, b) = pair().await;
+    let (mut calls, mut messages) = (a.calls(), a.messages());
+    let (mut to_nobody, mut to_peer) = (a.sender(NOBODY), a.sender(b.node_id()));
+    assert_eq!((to_nobody.peer(), to_peer.peer()), (NOBODY, b.node_id()));
+    refused(within("a refusal", to_nobody.send(&[])).await, "connect to it first");
+    to_peer.send(&[]).await.expect("nothing at all can be sent");
+    assert_eq!(a.peers().len(), 1);
+    within("shutdown", a.shutdown()).await;
+    assert!(within("no record", calls.next()).await.is_none() && calls.missed() == 0);
+    assert!(within("no message", messages.recv()).await.is_none() && messages.missed() == 0);
+    refused(within("a refusal", to_peer.send(&[])).await, "build another");
+    assert!(a.peers().is_empty());
 }
 
 #[tokio::test]

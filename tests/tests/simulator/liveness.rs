@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meshground_node::{Health, LivenessConfig, Node, NodeEvent};
-use meshground_tests::sim::Network;
+use meshground_tests::sim::{Faults, Network, effort};
 
 use super::{PATIENCE, converged, seeds};
 
@@ -129,6 +129,20 @@ fn a_big_mesh_stays_within_its_budget_of_heartbeats_and_keeps_the_rule_of_detect
 }
 
 #[test]
+fn at_rest_no_timer_goes_off_but_for_a_ping() {
+    for n in [2, 6] {
+        let mut net = converged(1, n);
+        net.run_for(Duration::from_secs(5));
+        net.tap = Some(Vec::new());
+        let before = net.timeouts;
+        net.run_for(Duration::from_secs(20));
+        let (timeouts, sent) = (net.timeouts - before, net.tap.take().expect("tapped").len() as u64);
+        // Two datagrams a ping, and one of two pings that cross is answered in vain.
+        assert!(timeouts <= sent * 55 / 100, "{timeouts} timeouts, and {sent} datagrams");
+    }
+}
+
+#[test]
 fn bulk_data_does_not_starve_heartbeats() {
     let mut net = converged(1, 2);
     let before: Vec<usize> = net.members.iter().map(|member| member.events.len()).collect();
@@ -166,4 +180,36 @@ fn a_crash_right_after_a_big_mesh_has_come_up_is_seen_by_the_rule_of_detection_a
             .expect("it is seen");
         assert!(took <= stretched.heartbeat * 3 + Duration::from_millis(250), "seed {seed}: {took:?}");
     }
+}
+
+/// Runs until `done` holds and says how long that took, within a hundredth of a second: to look at so many nodes after
+/// every step would take too long.
+fn until(net: &mut Network, mut done: impl FnMut(&Network) -> bool) -> Duration {
+    let pause = Duration::from_millis(10);
+    let mut took = Duration::ZERO;
+    while !done(net) {
+        assert!(took < PATIENCE, "not within {PATIENCE:?}");
+        net.run_for(pause);
+        took += pause;
+    }
+    took
+}
+
+#[test]
+fn a_crash_among_many_right_after_their_boot_is_seen_by_all_by_the_rule_of_detection_with_the_usual_figures()
+{
+    // At night as many as only a stretched interval keeps within the budget.
+    let n = if effort() >= 25 { 128 } else { 32 };
+    let pace = LivenessConfig::default().for_peers(n - 1);
+    assert_eq!(pace.heartbeat > LivenessConfig::default().heartbeat, n > 64);
+    let mut net = Network::new(1, Faults::NONE);
+    for _ in 0..n {
+        net.add(super::config());
+    }
+    net.dial_all();
+    until(&mut net, Network::is_converged);
+    net.crash(0);
+    let took = until(&mut net, |net| (1..n).all(|other| net.verdict(other, 0) == Some(Health::Unreachable)));
+    let rule = (pace.heartbeat * 3 + Duration::from_millis(250)).max(Duration::from_millis(1_500));
+    assert!(took <= rule, "{took:?}, and {rule:?} is the rule");
 }

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use meshground_node::{DialError, Health, Node, NodeEvent, NodeId, Path, RejectReason, Route, SessionEnd};
-use meshground_tests::sim::{Faults, Network};
+use meshground_tests::{
+    bare::hash,
+    sim::{Faults, Network},
+};
 
 use super::{
     PATIENCE,
@@ -80,6 +83,26 @@ fn hops(net: &mut Network, len: usize) -> BTreeMap<(SocketAddr, SocketAddr), usi
         }
     }
     hops
+}
+
+#[test]
+fn of_equally_short_ways_the_one_is_taken_that_the_protocol_says() {
+    // Four in the middle, each linked with both of one side and all of the other.
+    let (near, between, far) = (0..2, 2..6, 6..18);
+    let links = between.flat_map(|hop| near.clone().chain(far.clone()).map(move |end| (end, hop)));
+    let mut net = settled(1, 18, links.collect::<Vec<_>>());
+    let preference = |target: NodeId, hop: NodeId| {
+        let both = [target.0.to_le_bytes(), hop.0.to_le_bytes()].concat();
+        let hash = hash(b"meshground route 1", &both).expect("a short key");
+        u64::from_le_bytes(*hash.first_chunk().expect("32 bytes"))
+    };
+    let hops: Vec<NodeId> = (2..6).map(|hop| net.id(hop)).collect();
+    for (from, to) in near.flat_map(|from| far.clone().map(move |to| (from, to))) {
+        let target = net.id(to);
+        let next_hop = hops.iter().copied().max_by_key(|hop| preference(target, *hop)).expect("four");
+        let route = node_mut(&mut net, from).route(target);
+        assert_eq!(route, Some(Route { target, next_hop, distance: 2 }), "from {from} to {to}");
+    }
 }
 
 #[test]

@@ -55,13 +55,13 @@ impl Stranger {
         }
     }
 
-    /// The `number`th datagram, from one of a thousand addresses on a hundred hosts.
+    /// The `number`th datagram, from one of more addresses and hosts than are remembered.
     fn send(&self, net: &mut Network, number: usize) {
         let below =
             |net: &mut Network, bound: usize| usize::try_from(net.below(bound as u64)).expect("small");
-        let address = u16::try_from(below(net, 1_000)).expect("small");
-        let host = u8::try_from(address % 100).expect("small");
-        let from = ([10, 0, 0, host], 1_000 + address).into();
+        let address = u16::try_from(below(net, 3_000)).expect("small");
+        let [high, low] = (address % 300).to_be_bytes();
+        let from = ([10, 0, high, low], 1_000 + address).into();
         let noise = |net: &mut Network, len| -> Vec<u8> {
             (0..len).map(|_| net.below(256).to_le_bytes()[0]).collect()
         };

@@ -3,14 +3,13 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use meshground_node::{
-    Action, DaemonError, DaemonEvent, DaemonId, DaemonOrder, Dispatch, GroupError, GroupId, GroupRequest,
-    LoggingDispatcher, MaintenanceConfig, MeshDaemon, MeshOs, MeshOsConfig, MeshOsSnapshot, NodeId, OsEvent,
-    Outputs,
+    Action, DaemonId, Dispatch, GroupError, GroupId, GroupRequest, LoggingDispatcher, MaintenanceConfig,
+    MeshOs, MeshOsConfig, MeshOsSnapshot, NodeId, OsEvent,
     admin::{AdminVerifier, Operators},
 };
 use meshground_shared::{AdminVerb, Decision, GroupKind, Lifecycle, Maintenance};
 use meshground_tests::{
-    daemons::Diary,
+    daemons::{Diary, Idle},
     sim::{Faults, Network},
 };
 
@@ -51,23 +50,9 @@ fn join(network: &mut Network) -> usize {
     let os = MeshOsConfig { verifier, maintenance, ..MeshOsConfig::default() };
     network.equip(number, os, |os, now| {
         Diary::prepare(os, now);
-        let make = |_: &DaemonOrder| -> Result<Box<dyn MeshDaemon>, DaemonError> { Ok(Box::new(Stateless)) };
-        os.register_factory(now, "stateless", Arc::new(make));
+        Idle::prepare(os, now);
     });
     number
-}
-
-/// Has no state to take along.
-struct Stateless;
-
-impl MeshDaemon for Stateless {
-    fn name(&self) -> String {
-        "stateless".to_owned()
-    }
-
-    fn process(&mut self, _: DaemonEvent, _: &mut Outputs) -> Result<(), DaemonError> {
-        Ok(())
-    }
 }
 
 fn os(network: &Network, number: usize) -> &MeshOs {
@@ -308,7 +293,7 @@ fn which_of_two_daemons_under_one_identity_stops_is_decided() {
 fn that_a_member_without_state_begins_anew_elsewhere_is_decided() {
     both(|logged| {
         let mut network = mesh(4);
-        let stateless = GroupRequest { daemon: "stateless".to_owned(), ..diaries(GroupKind::Replica, 3, 1) };
+        let stateless = GroupRequest { daemon: "idle".to_owned(), ..diaries(GroupKind::Replica, 3, 1) };
         let group = try_group(&mut network, 0, stateless).expect("four");
         let (daemon, node) = members(&network, 0, group)[0];
         let (node, drained) = (node.expect("placed"), number_of(&network, node.expect("placed")));

@@ -102,7 +102,7 @@ pub(crate) fn standstill(state: NodeState) -> Option<&'static str> {
     }
 }
 
-/// `5 daemons (2 here), 1 group, no migration`.
+/// `5 daemons (2 here) and 1 standby copy, 1 group, no migration`.
 pub(crate) fn knows(seen: &Seen) -> String {
     let here = seen.view.daemons.len();
     let daemons = if here == 0 || seen.daemons == here {
@@ -111,7 +111,12 @@ pub(crate) fn knows(seen: &Seen) -> String {
         format!("{} ({here} here)", many(seen.daemons, "daemon"))
     };
     let (groups, migrations) = (many(seen.view.groups.len(), "group"), many(seen.migrations, "migration"));
-    format!("{daemons}, {groups}, {migrations}")
+    let standbys = match u32::try_from(seen.standbys).unwrap_or(u32::MAX) {
+        0 => String::new(),
+        1 => " and 1 standby copy".to_owned(),
+        some => format!(" and {some} standby copies"),
+    };
+    format!("{daemons}{standbys}, {groups}, {migrations}")
 }
 
 fn many(how_many: usize, noun: &str) -> String {
@@ -219,5 +224,9 @@ mod tests {
         seen.view.daemons.insert(DaemonId(1), own);
         (seen.daemons, seen.migrations) = (5, 1);
         assert_eq!(knows(&seen), "5 daemons (1 here), no group, 1 migration");
+        seen.standbys = 1;
+        assert_eq!(knows(&seen), "5 daemons (1 here) and 1 standby copy, no group, 1 migration");
+        (seen.daemons, seen.standbys) = (1, 2);
+        assert_eq!(knows(&seen), "1 daemon and 2 standby copies, no group, 1 migration");
     }
 }

@@ -194,7 +194,7 @@ impl State {
         if self.phase != Phase::Up {
             return Err(ClusterError::Shutdown);
         }
-        self.by_id(id).ok_or_else(|| ClusterError::Invariant(format!("no member has the id {id}")))
+        self.by_id(id).ok_or_else(|| ClusterError::Invariant(format!("no member has the id {id}; check it")))
     }
 
     /// The member that may be operated on and has not crashed.
@@ -218,15 +218,15 @@ impl State {
     ) -> Result<&mut Member, ClusterError> {
         let member = self.expect_up(id, verb)?;
         let index = member.node.index;
-        let is = match (member.state == wanted, member.told, wanted) {
+        let (is, remedy) = match (member.state == wanted, member.told, wanted) {
             (true, None, _) => {
                 return self.members.get_mut(&index).ok_or(ClusterError::Shutdown);
             }
-            (true, Some(_), _) => "is just being",
-            (false, _, NodeState::Running) => "is paused and cannot be",
-            (false, _, _) => "runs and cannot be",
+            (true, Some(_), _) => ("is just being", "wait until it is"),
+            (false, _, NodeState::Running) => ("is paused and cannot be", "resume it first"),
+            (false, _, _) => ("runs and cannot be", "pause it first"),
         };
-        Err(ClusterError::Invariant(format!("node {index} ({id}) {is} {verb}")))
+        Err(ClusterError::Invariant(format!("node {index} ({id}) {is} {verb}; {remedy}")))
     }
 
     /// Whether this run of this member is what runs now.

@@ -18,7 +18,7 @@ const MAX_MESSAGE: usize = 64 * 1_024;
 
 /// Bytes are not a message about a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a message about a command")]
+#[error("not a message about a command; drop it")]
 pub struct MessageError;
 
 /// One attempt to carry out a command. The same command, handed in twice, is two attempts.

@@ -3,8 +3,11 @@
 use meshground_shared::{CommandId, DaemonId, GroupId, GroupKind, NodeId};
 use serde::{Deserialize, Serialize};
 
-use super::{ForkPoint, Incarnation, MAX_MEMBERS, Required, incarnation::after_takeover};
-use crate::daemon::{EntityKeypair, GroupPlace};
+use super::{ForkPoint, Incarnation, MAX_MEMBERS, Required};
+use crate::{
+    compute::generation,
+    daemon::{EntityKeypair, GroupPlace},
+};
 
 /// What a group is to be. Of two the greater counts: the newer one, and of equally new ones the same one everywhere.
 ///
@@ -122,13 +125,14 @@ impl Entry {
     pub(crate) fn place(&mut self, index: u32, host: Option<NodeId>) {
         let generation = self.slot(index).generation;
         let takes_over = self.spec.kind == GroupKind::Standby && index == 0;
-        let generation = if takes_over { after_takeover(generation) } else { generation.saturating_add(1) };
+        let generation =
+            if takes_over { generation::taken_over(generation) } else { generation::next(generation) };
         self.put(index, Slot { generation, host });
     }
 
     /// Gives the first place of a standby group to `host`, for whoever has it to hand over what it has done.
     pub(crate) fn hand_over(&mut self, host: NodeId) {
-        let generation = self.slot(0).generation.saturating_add(1);
+        let generation = generation::next(self.slot(0).generation);
         self.put(0, Slot { generation, host: Some(host) });
     }
 

@@ -30,7 +30,9 @@ pub enum GroupError {
     )]
     KindNotFound(String),
     /// There are too few nodes for the members, of which no two share one.
-    #[error("{wanted} members need as many nodes, and there are {found}: {why}")]
+    #[error(
+        "{wanted} members need as many nodes, and there are {found}: {why}; ask for fewer, add nodes, or wait"
+    )]
     PlacementFailed {
         /// How many are wanted.
         wanted: u32,
@@ -49,7 +51,7 @@ pub enum GroupError {
     #[error("the cluster is frozen: nothing is placed before it thaws")]
     Frozen,
     /// It did not come about in time.
-    #[error("it did not come about in time: {0}")]
+    #[error("it did not come about in time: {0}; look into that, then ask again")]
     TimedOut(String),
     /// It was stopped meanwhile.
     #[error("group {0} was stopped meanwhile; found another")]

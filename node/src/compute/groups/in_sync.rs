@@ -4,7 +4,9 @@
 //! The one that works names them, in sets that follow one another; those of a set that is in force all hold what is
 //! told of. Each set shares a member with every one before it that may still be in force, and is in force only once
 //! all its members have heard of it. So whoever has asked all members of the latest set that any of them knows has
-//! missed none, and asking a member has it listen no more to the one that worked before. A member that has forgotten
+//! missed none, and asking a member has it listen no more to the one that worked before. What it names itself then has to share a
+//! member with every set that any of those it asked knew as the latest: one of them may go on by that set alone later, where it
+//! hears of no other. A member that has forgotten
 //! everything, as it began anew, cannot say whether there was a later set; then the one that named it has to.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,8 +74,17 @@ impl Guard {
             set.members.remove(&local.node.0);
             set
         });
-        let chain = without.filter(|set| !set.members.is_empty()).collect();
+        let mut chain: Vec<InSync> = without.filter(|set| !set.members.is_empty()).collect();
+        chain.sort_unstable();
+        chain.dedup();
+        // Room to name others; so many that differ are not known of one group but by malice.
+        chain.drain(..chain.len().saturating_sub(MAX_CHAIN / 2));
         Self { local, chain, holds: false }
+    }
+
+    /// Whether nothing is open: those of the one set that is in force have what was told of, and nobody else need be asked.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.chain.is_empty() || (self.holds && self.chain.len() == 1)
     }
 
     /// What standbys are to be told: the latest set of this incarnation.
@@ -184,9 +195,14 @@ impl Census {
         self.said.contains_key(&node)
     }
 
+    /// All sets that anybody knows as the latest.
+    pub(crate) fn sets(&self) -> impl Iterator<Item = &InSync> {
+        self.said.values().filter_map(|holding| holding.in_sync.as_ref())
+    }
+
     /// The latest set that anybody knows.
     pub(crate) fn latest(&self) -> Option<&InSync> {
-        self.said.values().filter_map(|holding| holding.in_sync.as_ref()).max()
+        self.sets().max()
     }
 
     /// Who may hold something that was told of, or know who does, and has not been asked; `all` are the nodes there are. Of
@@ -282,6 +298,26 @@ mod tests {
         // The next incarnation, on node 1, goes on from there.
         let guard = Guard::new(incarnation(2, 1), in_force(&[1, 2]).chain().to_vec());
         assert!(guard.told().is_none() && guard.has(NodeId(2)) && !guard.has(NodeId(1)));
+    }
+
+    #[test]
+    fn what_was_open_before_has_to_be_shared_with_also_if_others_knew_more() {
+        let mut before = in_force(&[1, 2, 3]);
+        assert!(before.is_settled());
+        before.propose(lives(&[3]), &Lives::new(), 0, |_, _| false);
+        before.propose(lives(&[1, 2, 3]), &Lives::new(), 0, |_, _| false);
+        assert!(!before.is_settled(), "3 may go on by itself, as far as it knows");
+        let mut next = Guard::new(incarnation(2, 1), before.chain().to_vec());
+        next.propose(lives(&[2]), &Lives::new(), 0, |_, _| false);
+        assert!(next.told().is_none());
+        next.propose(lives(&[2, 3]), &Lives::new(), 0, |_, _| false);
+        assert!(names(&next, &[2, 3]));
+        let many: Vec<InSync> = (1..=200)
+            .map(|version| InSync { by: incarnation(1, 9), version, members: lives(&[1, version + 1]) })
+            .collect();
+        let mut next = Guard::new(incarnation(2, 1), many);
+        next.propose((170..=201).map(|node| (node, 1)).collect(), &Lives::new(), 0, |_, _| false);
+        assert!(next.told().is_some(), "there is room for others");
     }
 
     #[test]

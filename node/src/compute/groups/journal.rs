@@ -24,6 +24,9 @@ const MAX_HELD: usize = 2 * MAX_STATE;
 /// No daemon works off as many events as this.
 const MAX_EVENTS: u64 = u64::MAX / 2;
 
+/// A node in one of its lives, to which the work is left: begun anew, it may have gone on already, and forgotten that.
+pub(crate) type Heir = (NodeId, u64);
+
 /// An event that was worked off, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LogEntry {
@@ -41,8 +44,8 @@ pub(crate) struct Journal {
     pub(crate) life: u64,
     /// That incarnation works off nothing more: the end is the end.
     pub(crate) sealed: bool,
-    /// Who goes on from that end, if whoever reached it knew: one alone, and nobody has to be asked.
-    pub(crate) heir: Option<NodeId>,
+    /// Who goes on from that end, if whoever reached it knew: one life of one node, and nobody has to be asked.
+    pub(crate) heir: Option<Heir>,
     /// The incarnation that this one went on from, and after which of its events.
     pub(crate) before: Option<(Incarnation, u64)>,
     /// The last incarnation of which it held all that it went on from; `NONE` for none. What is held as long as it lacks some
@@ -170,8 +173,8 @@ impl Journal {
     }
 
     /// Whether all that the one before it did is here and left to this one, and nobody has asked in order to go on with it.
-    pub(crate) fn is_handed_over(&self, to: Incarnation) -> bool {
-        self.sealed && self.heir == Some(to.node) && to.continues(self.of) && self.fence <= self.of
+    pub(crate) fn is_handed_over(&self, to: Incarnation, life: u64) -> bool {
+        self.sealed && self.heir == Some((to.node, life)) && to.continues(self.of) && self.fence <= self.of
     }
 
     /// What is held, for whoever goes on with it.
@@ -416,12 +419,13 @@ mod tests {
     fn of_those_who_ask_in_order_to_go_on_only_the_last_may() {
         let mut journal = Journal::new(of(1, 1), 9);
         journal.rebase(4, state(4));
-        (journal.sealed, journal.heir) = (true, Some(NodeId(5)));
-        assert!(journal.is_handed_over(of(2, 5)) && !journal.is_handed_over(of(2, 6)));
-        assert!(!journal.is_handed_over(of(1 << 20, 5)), "that takes over, and has to ask");
+        (journal.sealed, journal.heir) = (true, Some((NodeId(5), 1)));
+        assert!(journal.is_handed_over(of(2, 5), 1) && !journal.is_handed_over(of(2, 6), 1));
+        assert!(!journal.is_handed_over(of(2, 5), 2), "begun anew, it may have gone on before");
+        assert!(!journal.is_handed_over(of(1 << 20, 5), 1), "that takes over, and has to ask");
         journal.fence(of(2, 5));
         assert!(journal.is_fenced(of(1, 1)) && !journal.is_fenced(of(2, 5)));
-        assert!(!journal.is_handed_over(of(2, 5)), "somebody asks for it");
+        assert!(!journal.is_handed_over(of(2, 5), 1), "somebody asks for it");
         journal.fence(of(3, 4));
         journal.fence(of(2, 6));
         assert!(journal.is_fenced(of(2, 6)) && !journal.is_fenced(of(3, 4)));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Claim, Entry, MAX_GROUPS, MAX_MEMBERS, Required, Slot, Spec};
 use crate::{
-    compute::MAX_ARGS,
+    compute::{MAX_ARGS, generation},
     daemon::MAX_NAME,
     record::MAX_BODY,
     time::Instant,
@@ -283,7 +283,9 @@ fn read(body: &[u8]) -> Result<Read, WireError> {
             && spec.name.len() <= MAX_NAME
             && spec.daemon.len() <= MAX_NAME
             && spec.args.len() <= MAX_ARGS
-            && slots.len() <= MAX_MEMBERS as usize;
+            && slots.len() <= MAX_MEMBERS as usize
+            && slots.iter().all(|&(generation, _)| generation <= generation::LAST)
+            && begun <= slots.first().map_or(0, |&(generation, _)| generation);
         if !is_sound {
             return Err(WireError);
         }
@@ -335,6 +337,29 @@ mod tests {
         other.hear(at(1), NodeId(1), &say(&leader, at(1), 1));
         assert_eq!(other.get(ID), leader.get(ID));
         assert_eq!(say(&other, at(1), 2), b"");
+    }
+
+    #[test]
+    fn nobody_is_believed_that_a_place_was_given_more_often_than_can_be_or_begun_before_it_was_given() {
+        let sound = || {
+            let mut entry = entry(2);
+            entry.put(0, Slot { generation: generation::LAST, host: Some(NodeId(3)) });
+            entry.begun = generation::LAST;
+            entry
+        };
+        let hears = |entry: Entry| {
+            let (mut one, mut other) = (Ledger::default(), Ledger::default());
+            one.add(ID, entry);
+            other.hear(at(1), NodeId(1), &say(&one, at(1), 1));
+            other.get(ID).is_some()
+        };
+        assert!(hears(sound()));
+        let mut beyond = sound();
+        beyond.put(1, Slot { generation: generation::LAST + 1, host: None });
+        assert!(!hears(beyond));
+        let mut early = entry(2);
+        early.begun = early.slot(0).generation + 1;
+        assert!(!hears(early));
     }
 
     #[test]

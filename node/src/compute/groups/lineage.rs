@@ -60,10 +60,10 @@ pub struct Lineage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LineageError {
     /// The parent's id is not that of its key.
-    #[error("the parent's id does not go with its key")]
+    #[error("the parent's id does not go with its key; take nothing else in it for true")]
     WrongParent,
     /// The parent did not sign this: something was altered, or made up.
-    #[error("the parent has not signed this")]
+    #[error("the parent has not signed this; take nothing in it for true")]
     NotSigned,
 }
 

@@ -55,10 +55,10 @@ pub enum MigrateError {
     #[error("daemon {0} has no state that could be moved; start another elsewhere instead")]
     NoState(DaemonId),
     /// It came to nothing.
-    #[error("the migration came to nothing: {0}")]
+    #[error("the migration came to nothing: {0}; look where the daemon runs, then move it anew")]
     Failed(String),
     /// Somebody called it off.
-    #[error("the migration was called off")]
+    #[error("the migration was called off; the daemon stays where it is, unless you move it anew")]
     Cancelled,
     /// The daemon has been given away already.
     #[error("it is too late: the daemon has been given away; move it back when it has arrived")]

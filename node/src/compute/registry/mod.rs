@@ -62,7 +62,7 @@ pub enum SpawnError {
     #[error("the node takes nothing new: it is {0}; take another node")]
     Closed(String),
     /// It could not be made, or crashed over its first event.
-    #[error("it did not start: {0}")]
+    #[error("it did not start: {0}; mend that, then start it again")]
     Failed(String),
     /// The node that should have started it cannot be reached.
     #[error("node {0} cannot be reached; check its id, or wait until it is back")]

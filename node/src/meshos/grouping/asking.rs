@@ -221,7 +221,7 @@ impl MeshOs {
     pub(super) fn wait_for(&mut self, now: Now, ticket: Ticket, group: GroupId, what: Wanted) {
         let budget = match what {
             Wanted::Spawn | Wanted::Scale { .. } => self.config.group_budget,
-            Wanted::Stop | Wanted::Undo(_) => self.config.grace + CLEARED,
+            Wanted::Stop | Wanted::Undo(_) => self.config.grace.saturating_add(CLEARED),
         };
         self.groups.pending.push(Pending { ticket, group, what, until: now.instant + budget });
         self.groups.stir();

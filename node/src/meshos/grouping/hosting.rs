@@ -62,9 +62,10 @@ impl MeshOs {
             return self.stop_member(now, id, (DaemonEnd::Evicted, false), cause);
         }
         let (slot, is_standby) = (entry.slot(index), entry.spec.kind == GroupKind::Standby);
-        if generation > slot.generation {
+        let here = Slot { generation, host: Some(self.local) };
+        if here > slot {
             // It was moved here: the ledger follows.
-            entry.put(index, Slot { generation, host: Some(self.local) });
+            entry.put(index, here);
         } else if slot.host != Some(self.local) {
             if !is_standby
                 && slot.host.is_some_and(|host| self.bridges(now.instant, id, host, slot.generation))

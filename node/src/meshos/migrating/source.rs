@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     compute::{
-        Luggage, MAX_MIGRATIONS, MigrateError, NoState,
+        Luggage, MAX_MIGRATIONS, MigrateError, NoState, generation,
         migration::{Advice, Offer, Order, Outgoing, Stage, Tell},
     },
     node::Node,
@@ -201,7 +201,7 @@ impl MeshOs {
         if !node.is_reachable(to) {
             return Err(MigrateError::Unreachable(to));
         }
-        let generation = instance.generation.saturating_add(1);
+        let generation = generation::next(instance.generation);
         if !self.registry.take_state(daemon, true) {
             return Err(MigrateError::NotRunning(daemon));
         }

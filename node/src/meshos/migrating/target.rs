@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     compute::{
-        MAX_ARGS, MAX_MIGRATIONS, SpawnOrder, can_wait,
+        MAX_ARGS, MAX_MIGRATIONS, SpawnOrder, can_wait, generation,
         migration::{Cutover, Incoming, Offer, Refusal, Replay, Replayed, Taken, Tell, Want},
     },
     daemon::GroupPlace,
@@ -129,6 +129,9 @@ impl MeshOs {
             return other("the target has dropped it");
         }
         let (kind, member) = (offer.kind.clone(), offer.member);
+        if offer.generation > generation::LAST {
+            return other("its generation is later than any may be");
+        }
         if offer.args.len() > MAX_ARGS {
             return other("its arguments are longer than any may be");
         }

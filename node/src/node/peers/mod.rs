@@ -49,6 +49,8 @@ pub(super) struct Peer {
     pub(super) replaced: Vec<u32>,
     pub(super) since: Instant,
     pub(super) liveness: Liveness,
+    /// A heartbeat has come in: when what answers it is out, it need not be looked after for longer.
+    pub(super) heartbeat: bool,
     /// When it last sent something that was no mere heartbeat, or was sent such.
     pub(super) active: Instant,
     pub(super) traffic: Traffic,
@@ -77,6 +79,7 @@ impl Peer {
             replaced: Vec::new(),
             since: now,
             liveness: Liveness::new(now, config),
+            heartbeat: false,
             active: now,
             traffic: Traffic::default(),
             is_renewal: false,

@@ -95,6 +95,7 @@ impl Node {
         match *frame {
             Frame::Ping { stamp, silence_ms } => {
                 peer.connection.push_urgent(&Frame::Pong { stamp });
+                peer.heartbeat = true;
                 let silence = Duration::from_millis(silence_ms.into());
                 if let Some(deaf) = peer.liveness.told_silence(now.instant, silence, &self.pace) {
                     self.events.push_back(NodeEvent::OneWay { peer: id, deaf });
@@ -103,6 +104,7 @@ impl Node {
             Frame::Pong { stamp } => {
                 let sample = now.instant.saturating_since(Instant::from_micros(stamp));
                 peer.liveness.measured(sample);
+                peer.heartbeat = true;
             }
             Frame::Leave => {
                 self.on_leave(now.instant, id);

@@ -198,6 +198,7 @@ fn what_one_crashed_over_is_told_so_once_and_the_next_goes_on_without_it() {
     let mut network = mesh(1, Faults::NONE, 4);
     let (group, daemon) = standing(&mut network);
     stands(&mut network, group);
+    let began = network.now_at(3).instant;
     let sent: Vec<Ticket> =
         ["a", "crash", "b"].iter().map(|text| crate::send(&mut network, 3, daemon, text)).collect();
     let outcomes: Vec<Settlement> = sent.into_iter().map(|ticket| settled(&mut network, 3, ticket)).collect();
@@ -212,6 +213,8 @@ fn what_one_crashed_over_is_told_so_once_and_the_next_goes_on_without_it() {
         ),
         "{outcomes:?}"
     );
+    let took = network.now_at(3).instant.saturating_since(began);
+    assert!(took < Duration::from_secs(4), "more is awaited from one that has crashed: {took:?}");
     stands(&mut network, group);
     keeps(&mut network, group, daemon, &["a".to_owned(), "b".to_owned()]);
 }
@@ -301,6 +304,7 @@ fn nothing_that_was_acknowledged_is_lost_over_crashes_and_partitions() {
         for _ in 0..4 {
             part(&mut network, group);
             let mut crash_at = (network.below(2) == 0).then(|| network.below(80));
+            let promote_at = (network.below(2) == 0).then(|| network.below(100));
             let mut crashed: Option<(usize, u64)> = None;
             for step in 0..100 {
                 if crash_at.is_some_and(|at| at <= step) {
@@ -323,6 +327,12 @@ fn nothing_that_was_acknowledged_is_lost_over_crashes_and_partitions() {
                 let from = usize::try_from(network.below(5)).expect("small");
                 if network.members[from].node.is_some() {
                     mail.send(&mut network, from, daemon);
+                    if promote_at.is_some_and(|at| at <= step && step < at + 5) {
+                        // Somebody that this one does not know to be ready is refused.
+                        let to = usize::try_from(network.below(5)).expect("small");
+                        let to = Some(network.id(to)).filter(|_| network.below(2) == 0);
+                        _ = network.act_os(from, |os, node, now| os.promote(now, node, group, to, None));
+                    }
                 }
                 let pause = network.below(120);
                 network.run_for(Duration::from_millis(pause));

@@ -16,7 +16,7 @@ use meshground_node::{
 };
 use meshground_shared::{CommandId, DaemonEnd, Decision, EventKind, IceVerb, MigrationPhase, MigrationView};
 use meshground_tests::{
-    daemons::Diary,
+    daemons::{Diary, Idle},
     sim::{Faults, Network, each_seed},
 };
 
@@ -407,19 +407,6 @@ fn alarms_move_with_their_daemon_and_go_off_once_at_their_time() {
     assert_eq!(woken(&mut network, 2), [1, 20, 40], "once");
 }
 
-/// Has no state.
-struct Forgetful;
-
-impl MeshDaemon for Forgetful {
-    fn name(&self) -> String {
-        "forgetful".to_owned()
-    }
-
-    fn process(&mut self, _: DaemonEvent, _: &mut Outputs) -> Result<(), DaemonError> {
-        Ok(())
-    }
-}
-
 #[test]
 fn what_cannot_move_is_told_why_and_runs_on() {
     let mut network = mesh(1, Faults::NONE, 3);
@@ -454,16 +441,12 @@ fn what_cannot_move_is_told_why_and_runs_on() {
     assert_eq!(try_migrate(&mut network, 0, handed, 1), Err(MigrateError::NotMovable(handed)));
 
     for number in [0, 1] {
-        network.act_os(number, |os, _, now| {
-            let make =
-                |_: &DaemonOrder| -> Result<Box<dyn MeshDaemon>, DaemonError> { Ok(Box::new(Forgetful)) };
-            os.register_factory(now, "forgetful", Arc::new(make))
-        });
+        network.act_os(number, |os, _, now| Idle::prepare(os, now));
     }
     let keypair = EntityKeypair::from_seed([4; 32]);
     let stateless = keypair.origin_hash();
     let request =
-        SpawnRequest { keypair, kind: "forgetful".to_owned(), args: String::new(), state: None, cause: None };
+        SpawnRequest { keypair, kind: "idle".to_owned(), args: String::new(), state: None, cause: None };
     let ticket = network.act_os(0, |os, node, now| os.spawn(now, node, request)).expect("it is tried");
     settled(&mut network, 0, ticket);
     network.run_for(Duration::from_secs(1));

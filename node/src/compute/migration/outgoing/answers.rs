@@ -6,14 +6,10 @@ use super::{
     super::{MAX_PAUSE, MigrateError, PAUSE, Packed, Pieces, Refusal, Replayed, Stage, Taken},
     HAS_LEFT, Outgoing,
 };
-use crate::time::Instant;
+use crate::{compute::generation, time::Instant};
 
 /// How often a transfer is begun again.
 pub(super) const MAX_RETRIES: u32 = 16;
-
-/// By how much more than the target's the generation of a daemon is that was taken back by force: more than it may have moved on
-/// from there where nobody sees it.
-const TAKEN_BACK: u64 = 1_024;
 
 impl Outgoing {
     /// A question came to nothing; it is asked again in a while.
@@ -165,7 +161,7 @@ impl Outgoing {
 
     /// Which incarnation the daemon is from now on, if it was taken back by force: one that is right against the target's.
     pub(crate) fn new_generation(&self) -> Option<u64> {
-        self.taken_back.then(|| self.generation.saturating_add(TAKEN_BACK))
+        self.taken_back.then(|| generation::taken_back(self.generation))
     }
 
     /// Has it not wait until few events wait.

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     compute::{
-        Luggage, WorkedOff,
-        groups::{Follower, InSync, Incarnation, Journal, Lives, LogEntry, Piece},
+        Luggage, WorkedOff, generation,
+        groups::{Follower, Heir, InSync, Incarnation, Journal, Lives, LogEntry, Piece},
     },
     node::Node,
     rpc::{CallError, CallId},
@@ -26,16 +26,16 @@ use crate::{
 /// What [`SYNC`] brings.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::meshos) struct Push {
-    group: u64,
-    generation: u64,
-    life: u64,
+    pub(super) group: u64,
+    pub(super) generation: u64,
+    pub(super) life: u64,
     /// What this incarnation went on from.
-    before: Option<(Incarnation, u64)>,
-    /// With this event the end is reached, as soon as all that came before is there; and who goes on from it, 0 for nobody yet.
-    end: Option<(u64, u64)>,
+    pub(super) before: Option<(Incarnation, u64)>,
+    /// With this event the end is reached, as soon as all that came before is there; and who goes on from it, if somebody is to.
+    pub(super) end: Option<(u64, Option<Heir>)>,
     /// Who has to have what is told of.
-    in_sync: Option<InSync>,
-    what: What,
+    pub(super) in_sync: Option<InSync>,
+    pub(super) what: What,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -112,8 +112,7 @@ impl MeshOs {
                 continue;
             };
             follower.is_asking = true;
-            let heir = journal.heir.map_or(0, |heir| heir.0);
-            let end = journal.sealed.then_some((journal.end(), heir));
+            let end = journal.sealed.then_some((journal.end(), journal.heir));
             let (generation, before) = (journal.of.generation, journal.before);
             let in_sync = told.cloned();
             let push = Push { group: group.0, generation, life, before, end, in_sync, what };
@@ -198,7 +197,9 @@ impl MeshOs {
     /// The daemon's node brings what this one is to hold.
     pub(in crate::meshos) fn on_sync(&mut self, now: Now, node: &mut Node, call: CallId, body: &[u8]) {
         let push = wire::decode::<Push>(body).ok();
-        let push = push.filter(|push| push.in_sync.as_ref().is_none_or(InSync::is_sound));
+        let push = push.filter(|push| {
+            push.generation <= generation::LAST && push.in_sync.as_ref().is_none_or(InSync::is_sound)
+        });
         let Some(Push { group, generation, life, before: goes_on, end, in_sync, what }) = push else {
             _ = node.end_reply(now, call, Err(CallError::Malformed));
             return;
@@ -238,7 +239,7 @@ impl MeshOs {
         }
         let is_current = journal.of == of && journal.base().is_some();
         if let Some((_, heir)) = end.filter(|(last, _)| is_current && *last == journal.end()) {
-            (journal.sealed, journal.heir) = (true, (heir != 0).then_some(NodeId(heir)));
+            (journal.sealed, journal.heir) = (true, heir);
         }
         let have = is_current.then_some(journal.end());
         let sealed = is_current && journal.sealed;
@@ -255,7 +256,8 @@ impl MeshOs {
             self.groups.dirty = true;
         }
         if is_current {
-            self.heed(group, of);
+            self.observe(group, of);
+            self.has_begun(group, of);
         }
         answer(
             now,

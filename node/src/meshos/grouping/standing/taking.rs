@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     compute::{
-        SpawnOrder,
+        SpawnOrder, generation,
         groups::{Census, Entry, Follower, GroupError, Guard, Holding, InSync, Incarnation, Journal, choose},
     },
     node::Node,
@@ -140,10 +140,9 @@ impl MeshOs {
             journal.go_on(of, life);
         }
         if let Some(taking) = self.groups.standbys.taking.remove(&group) {
-            before.extend(taking.census.latest().cloned());
+            before.extend(taking.census.sets().cloned());
         }
-        let latest = before.into_iter().max();
-        self.begin_active(now.instant, group, entry, id, latest.into_iter().collect());
+        self.begin_active(now.instant, group, entry, id, before);
     }
 
     /// Whether this node may go on with what it holds of a group: it holds all that the one before it did, which left it to
@@ -167,22 +166,21 @@ impl MeshOs {
         }
         let begun = self.groups.ledger.get(group).map_or(0, |entry| entry.begun);
         let is_new = begun < of.generation;
-        if is_new && journal.is_handed_over(of) {
+        if is_new && journal.is_handed_over(of, self.life) {
             return true;
         }
-        let life = self.directory.get(journal.of.node).map(|inventory| inventory.life);
-        let of_this_life = life == Some(journal.life);
-        let more_comes = of_this_life && journal.of.node != local && self.groups.is_here(journal.of.node);
-        if more_comes && waited < HANDOVER {
+        let source = journal.of.node;
+        let life = self.directory.get(source).map(|inventory| inventory.life);
+        let is_still_there = life == Some(journal.life) && source != local && self.groups.is_here(source);
+        if is_still_there && !journal.sealed && waited < HANDOVER {
             return false;
         }
-        let Some(journal) = self.groups.standbys.journals.get(&group) else { return true };
         if journal.is_fenced(of) {
             // Whoever asked has been told what is here, and may go on with that already.
             return false;
         }
         if !(is_new && of.has_taken_over()) {
-            self.lift(group);
+            self.supersede(group);
             return false;
         }
         let own = journal.holding(self.life);
@@ -200,17 +198,18 @@ impl MeshOs {
     }
 
     /// This node is to go on, and it is not by a hand-over: it is to come after all that others may do who do not hear of it.
-    fn lift(&mut self, group: GroupId) {
+    fn supersede(&mut self, group: GroupId) {
         let (Some(entry), Some(taking)) =
             (self.groups.ledger.get_mut(group), self.groups.standbys.taking.get_mut(&group))
         else {
             return;
         };
+        let before = entry.slot(0);
         entry.place(0, Some(self.local));
+        self.groups.dirty |= entry.slot(0) != before;
         // What others said before does not bind them to this one.
         (taking.of, taking.census) = (entry.slot(0).incarnation(), Census::default());
         taking.asked.clear();
-        self.groups.dirty = true;
     }
 
     /// Whether this node, which holds nothing of a group, may begin its daemon from nothing: there was none yet, or all have
@@ -224,8 +223,8 @@ impl MeshOs {
         let Some(taking) = self.groups.standbys.taking.get_mut(&group) else { return false };
         taking.census.say(self.local, own);
         let parted = &self.groups.standbys.parted;
-        let missing: BTreeSet<NodeId> =
-            all.into_iter().filter(|of| !taking.census.has(*of) && !parted.contains(of)).collect();
+        let mut missing = taking.census.missing(&all, |node| parted.contains(&node));
+        missing.extend(all.into_iter().filter(|of| !taking.census.has(*of) && !parted.contains(of)));
         if missing.is_empty() {
             return taking.census.holders().next().is_none();
         }
@@ -357,7 +356,12 @@ impl MeshOs {
         if let (Some(journal), Some(of)) = (journal.filter(|journal| Some(journal.of) == of), of) {
             journal.sealed = true;
             let next = group.and_then(|group| self.groups.ledger.get(group)).map(|entry| entry.slot(0));
-            journal.heir = next.filter(|next| next.incarnation().continues(of)).and_then(|next| next.host);
+            let next = next.filter(|next| next.incarnation().continues(of)).and_then(|next| next.host);
+            // With more than one set open, whoever goes on has to ask those of all of them.
+            let active = group.and_then(|group| self.groups.standbys.actives.get(&group));
+            let next = next.filter(|_| active.is_some_and(|active| active.guard.is_settled()));
+            let life = |node| self.directory.get(node).map(|inventory| inventory.life);
+            journal.heir = next.and_then(|node| Some((node, life(node)?)));
         }
         self.registry.take_out(id, end);
         self.groups.dirty = true;
@@ -456,16 +460,20 @@ impl MeshOs {
 
     /// Whoever looks after a group asks what this node holds of it, or whoever is to go on with it.
     pub(in crate::meshos) fn on_poll(&mut self, now: Now, node: &mut Node, call: CallId, body: &[u8]) {
-        let Ok((group, claim)) = wire::decode::<Question>(body) else {
+        let question = wire::decode::<Question>(body).ok();
+        let question = question.filter(|(_, claim)| claim.is_none_or(|claim| claim <= generation::LAST));
+        let Some((group, claim)) = question else {
             _ = node.end_reply(now, call, Err(CallError::Malformed));
             return;
         };
         let group = GroupId(group);
         if let Some(by) = claim.map(|generation| Incarnation::new(generation, call.peer)) {
-            if let Some(journal) = self.groups.standbys.journals.get_mut(&group) {
-                journal.fence(by);
+            let entry = self.groups.ledger.get(group);
+            if entry.is_some_and(|entry| entry.spec.kind == GroupKind::Standby) {
+                let journals = self.groups.standbys.journals.entry(group);
+                journals.or_insert_with(|| Journal::new(Incarnation::NONE, self.life)).fence(by);
             }
-            self.heed(group, by);
+            self.observe(group, by);
         }
         answer(now, node, call, &wire::encode(&self.holding(group)));
     }
