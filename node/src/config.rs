@@ -84,7 +84,7 @@ pub struct RekeyConfig {
     pub packets: u64,
 }
 
-/// Why a [`NodeConfig`] cannot be used.
+/// Why a [`NodeConfig`] or a [`MeshOsConfig`](crate::MeshOsConfig) cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// `max_datagram` is out of range.
@@ -104,6 +104,9 @@ pub enum ConfigError {
     /// A handshake figure is zero.
     #[error("handshake.{0} must not be zero")]
     Handshake(&'static str),
+    /// A time in [`MeshOsConfig`](crate::MeshOsConfig) is too short for anything to be done in it.
+    #[error("meshos.{0} must be at least 1 ms; its default suits most")]
+    MeshOs(&'static str),
     /// A figure of [`RekeyConfig`] is out of range.
     #[error("rekey.interval must lie between 15 s and 24 h, and rekey.packets must be at least 64")]
     Rekey,

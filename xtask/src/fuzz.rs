@@ -87,6 +87,11 @@ impl Fuzzer {
             })?;
         }
         let fuzzer = Self { program: tools::ensure_cargo_fuzz(workspace)? };
+        // cargo-fuzz does not hold on to it by itself.
+        step("fuzz/Cargo.lock", |step| {
+            let manifest = workspace.root().join("fuzz").join("Cargo.toml");
+            step.run(workspace.cargo().args(["fetch", "--locked", "--manifest-path"]).arg(manifest))
+        })?;
         step("fuzzing targets", |step| step.run(&mut fuzzer.command(workspace, "build")))?;
         Ok(fuzzer)
     }

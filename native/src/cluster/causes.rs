@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use meshground_shared::{
-    CommandId, DaemonEnd, DaemonView, EventKind, GroupId, Lifecycle, NodeId, NodeSnapshot, Snapshot,
+    CommandId, DaemonEnd, DaemonId, DaemonView, EventKind, GroupId, Lifecycle, NodeId, NodeSnapshot, Snapshot,
 };
 
 /// How many commands behind workloads, and how many groups, are remembered.
@@ -27,6 +27,8 @@ pub(super) struct Causes {
     seen: BTreeMap<CommandId, Deed>,
     /// The last that was seen to be done to each group or to members of it.
     groups: BTreeMap<GroupId, Deed>,
+    /// What brought members to where they run that name no command.
+    arrivals: BTreeMap<DaemonId, Deed>,
 }
 
 /// Something that was done.
@@ -105,8 +107,9 @@ impl Causes {
     /// what the log has shown until now.
     ///
     /// A node goes by the command that made a group or a daemon what it is to be. But what a group does by itself, it does
-    /// because of the last that was done to it, to one of its members, or to nodes and links. What a daemon does by itself has
-    /// no such reason.
+    /// because of the last that was done to it, to one of its members, or to nodes and links; all but its end, of which whoever
+    /// ended it knows the cause, if there is one. What a daemon does by itself has no such reason, but what it says follows from
+    /// what brought it to where it runs.
     pub(super) fn of_workload(
         &mut self,
         before: &Snapshot,
@@ -120,12 +123,28 @@ impl Causes {
         let group = group_of(kind).or_else(|| Some(anywhere()?.member?.group));
 
         let told = said.map(|command| self.first_seen(command)).unwrap_or_default();
-        // It is no command that has a group replace a member that crashed.
-        let done = if is_crash(kind) { self.deed(None) } else { self.last_done_to(group).max(told) };
+        let done = match kind {
+            // What becomes of its members follows from that, or from no command.
+            EventKind::GroupGone { .. } => self.deed(said),
+            // It is no command that has a group replace a member that crashed.
+            _ if is_crash(kind) => self.deed(None),
+            _ => self.last_done_to(group).max(told),
+        };
         if let Some(group) = group {
             remember(&mut self.groups, group, done);
         }
-        if is_of_a_group(kind, known, group, said) { done.max(self.latest).cause } else { said }
+        let deed = done.max(self.latest);
+        match kind {
+            // It moved in, or was made, without a command.
+            EventKind::DaemonChanged { daemon } if known.is_none() && group.is_some() && said.is_none() => {
+                remember(&mut self.arrivals, daemon.id, deed);
+            }
+            EventKind::DaemonLog { daemon, .. } if known.is_some() && group.is_some() && said.is_none() => {
+                return self.arrivals.get(daemon)?.cause;
+            }
+            _ => {}
+        }
+        if is_of_a_group(kind, known, group, said) { deed.cause } else { said }
     }
 
     fn last_done_to(&self, group: Option<GroupId>) -> Deed {
@@ -176,7 +195,7 @@ fn is_of_a_group(
     said: Option<CommandId>,
 ) -> bool {
     match kind {
-        EventKind::GroupChanged { .. } | EventKind::GroupGone { .. } => true,
+        EventKind::GroupChanged { .. } => true,
         EventKind::DaemonChanged { daemon } => {
             let is_told = matches!(daemon.lifecycle, Lifecycle::Migrating | Lifecycle::Stopping);
             let is_other = known.is_none_or(|known| known.lifecycle != daemon.lifecycle);
@@ -188,7 +207,7 @@ fn is_of_a_group(
             DaemonEnd::Migrated => group.is_some(),
             DaemonEnd::Stopped | DaemonEnd::Killed => false,
         },
-        // Nobody commands a move for balance; and lines of a member that moves in are told before the daemon is.
+        // Nobody commands a move for balance; and lines of a member that moves in may be told before the daemon is.
         EventKind::MigrationChanged { .. } | EventKind::DaemonLog { .. } => group.is_some() && said.is_none(),
         _ => false,
     }
@@ -215,7 +234,9 @@ fn ends(one: NodeId, other: NodeId) -> (NodeId, NodeId) {
 
 #[cfg(test)]
 mod tests {
-    use meshground_shared::{DaemonHealth, DaemonId, Epoch, Event, LogLevel, Member, PublicKey};
+    use meshground_shared::{
+        DaemonHealth, Epoch, Event, GroupHealth, GroupKind, GroupView, LogLevel, Member, PublicKey,
+    };
 
     use super::*;
 
@@ -318,9 +339,23 @@ mod tests {
             self.of_workload(&showing(running), A, kind, said)
         }
 
-        /// Why something becomes of the group, which was made because of `BOOT`.
+        /// Why the group changes, which was made because of `BOOT`.
         fn of_the_group(&mut self) -> Option<CommandId> {
-            self.of(None, &EventKind::GroupGone { group: GROUP }, BOOT)
+            self.of(None, &EventKind::GroupChanged { group: the_group() }, BOOT)
+        }
+    }
+
+    fn the_group() -> GroupView {
+        GroupView {
+            id: GROUP,
+            kind: GroupKind::Replica,
+            name: String::new(),
+            daemon: String::new(),
+            desired: 1,
+            leader: A,
+            members: Vec::new(),
+            health: GroupHealth::Dead,
+            lacking: None,
         }
     }
 
@@ -343,6 +378,24 @@ mod tests {
         assert_eq!(causes.of_the_group(), LATER);
         causes.disturbed(B, None);
         assert_eq!(causes.of_the_group(), None, "a crash without a command hides the older ones");
+    }
+
+    #[test]
+    fn the_end_of_a_group_and_of_its_members_follows_from_what_ended_it_or_from_nothing() {
+        let gone = EventKind::GroupGone { group: GROUP };
+        let evicted = EventKind::DaemonGone { daemon: MEMBER, reason: DaemonEnd::Evicted };
+        for ended in [LATER, None] {
+            let mut causes = Causes::default();
+            causes.disturbed(A, BOOT);
+            assert_eq!(causes.of_the_group(), BOOT);
+            // Its members may be told to stop before it is said that it ends, and what is done elsewhere is no reason.
+            causes.of(Some(member(Lifecycle::Running)), &changed(Lifecycle::Stopping), ended);
+            causes.disturbed(B, BOOT);
+            assert_eq!(causes.of(None, &gone, ended), ended);
+            let running = member(Lifecycle::Running);
+            assert_eq!(causes.of(Some(running), &changed(Lifecycle::Stopping), None), ended);
+            assert_eq!(causes.of(Some(member(Lifecycle::Stopping)), &evicted, None), ended);
+        }
     }
 
     #[test]
@@ -371,6 +424,14 @@ mod tests {
         let elsewhere = showing(Some(running.clone()));
         assert_eq!(causes.of_workload(&elsewhere, B, &line, None), LATER, "of one that just comes");
         assert_eq!(causes.of_workload(&elsewhere, B, &line, BOOT), BOOT);
+        assert_eq!(
+            causes.of(Some(running.clone()), &line, None),
+            None,
+            "nothing brought it here that is known"
+        );
+        assert_eq!(causes.of(None, &changed(Lifecycle::Running), None), LATER, "it has come");
+        causes.disturbed(B, BOOT);
+        assert_eq!(causes.of(Some(running.clone()), &line, None), LATER, "and not what was done since");
         let alone = Some(DaemonView { member: None, ..running });
         assert_eq!(causes.of(alone.clone(), &gone, BOOT), BOOT);
         assert_eq!(causes.of(alone, &line, None), None);

@@ -46,8 +46,8 @@ pub struct ClusterConfig {
     pub mesh_session_stable_timeout: Duration,
     /// The third budget, 3 s by default: the time from there until every running node's own snapshot shows the same.
     pub meshos_snapshot_stable_timeout: Duration,
-    /// How often each node looks over what runs on it, 100 ms by default. What changes in between takes effect at once;
-    /// this is for what only time changes.
+    /// How often each node looks over what runs on it, 100 ms by default and at least 1 ms. What changes in between takes
+    /// effect at once; this is for what only time changes.
     pub meshos_tick_interval: Duration,
     /// Who may command the cluster; everybody by default, signed or not.
     pub verifier: Option<AdminVerifier>,
@@ -212,8 +212,8 @@ impl ClusterConfig {
                 "{nodes} nodes are too many; at most {most} may run"
             )));
         }
-        if self.meshos_tick_interval.is_zero() {
-            return Err(ClusterError::Invariant("`meshos_tick_interval` is more than nothing".to_owned()));
+        if self.meshos_tick_interval < Duration::from_millis(1) {
+            return Err(ClusterError::Invariant("`meshos_tick_interval` is at least 1 ms".to_owned()));
         }
         self.topology.validate().map_err(|error| ClusterError::Invariant(error.to_string()))?;
         for (&(from, to), fault) in &self.faults {
@@ -224,9 +224,10 @@ impl ClusterConfig {
             }
             fault.validate().map_err(|error| ClusterError::Invariant(error.to_string()))?;
         }
-        let config = self.node_config(0, nodes);
+        let (config, system) = (self.node_config(0, nodes), self.meshos_config(true));
         config
             .validate()
+            .and_then(|()| system.validate())
             .map_err(|error| ClusterError::Invariant(format!("the configuration is unusable: {error}")))
     }
 }

@@ -63,7 +63,8 @@ impl Group {
         self.view().map_or(GroupHealth::Dead, |view| view.health)
     }
 
-    /// Has it have this many members; returns when they run.
+    /// Has it have this many members; returns when they run. Dropped before it returns, it may come about all the
+    /// same.
     ///
     /// # Errors
     /// [`DaemonRuntimeError::Group`], and it is to have as many as before;
@@ -76,7 +77,8 @@ impl Group {
         runtime.scale_group(self.id, count).await
     }
 
-    /// Hands the work of a standby group over to the standby that holds most; returns when it goes on there.
+    /// Hands the work of a standby group over to the standby that holds most; returns when it goes on there. Dropped
+    /// before it returns, it may come about all the same.
     ///
     /// # Errors
     /// [`DaemonRuntimeError::Group`], as for a group of another kind or while no standby is ready;
@@ -85,7 +87,7 @@ impl Group {
         self.runtime().await?.promote_group(self.id, None).await
     }
 
-    /// A member that is well, for something to do.
+    /// A member that is well, for something to do. Cancel-safe: at most a turn is passed over.
     ///
     /// # Errors
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown) when no node runs.
@@ -94,7 +96,7 @@ impl Group {
     }
 
     /// The proof of whom its member at this place was made; none unless it is a fork, and known to the node that is asked.
-    /// Whoever has the proof can [verify](Lineage::verify) it.
+    /// Whoever has the proof can [verify](Lineage::verify) it. Cancel-safe: it only asks.
     ///
     /// # Errors
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown) when no node runs.
@@ -102,7 +104,7 @@ impl Group {
         self.runtime().await?.lineage(self.id, index).await
     }
 
-    /// Ends it; returns when its members are gone.
+    /// Ends it; returns when its members are gone. Dropped before it returns, it may happen all the same.
     ///
     /// # Errors
     /// [`DaemonRuntimeError::Group`]; [`ShuttingDown`](DaemonRuntimeError::ShuttingDown) when no node runs.
@@ -119,9 +121,17 @@ impl Group {
 }
 
 impl ClusterHarness {
+    /// A handle on a group that there is, as the event log has it, whoever made it; `None` when there is no such group.
+    pub fn group(&self, id: GroupId) -> Option<Group> {
+        let is_there = self.log().with_snapshot(|snapshot| snapshot.groups.contains_key(&id));
+        is_there.then(|| self.group_of(id))
+    }
+
     /// Makes a group of daemons that all do the same, on as many nodes; returns when every one of them runs. `factory` is
     /// registered as `kind` on every member, those that start later included, unless there is one of that name: then that
-    /// one makes them. The member with the index `anchor` looks after the group, for as long as it runs.
+    /// one makes them. The member with the index `anchor` looks after the group, for as long as it runs. Dropped
+    /// before it returns, the group may come about all the same, and run without a handle; the log's snapshot then
+    /// names it, and [`group`](Self::group) gives a handle on it.
     ///
     /// # Errors
     /// `Invariant` when no such member runs; `Spawn`, with the anchor's index, when the group does not come about:
@@ -196,9 +206,14 @@ impl ClusterHarness {
             cause: self.cause,
         };
         let id = node.daemon_runtime().spawn_group(request).await.map_err(failed)?;
+        Ok(self.group_of(id))
+    }
+
+    /// A handle of its own, with no command behind what is done through it.
+    fn group_of(&self, id: GroupId) -> Group {
         let mut cluster = self.clone();
         cluster.cause = None;
-        Ok(Group { id, cluster })
+        Group { id, cluster }
     }
 
     /// The running member to ask about a group: the one that looks after it, or the one with the lowest index.

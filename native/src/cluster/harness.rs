@@ -63,7 +63,7 @@ impl Drop for Core {
 }
 
 impl ClusterHarness {
-    /// Boots `n` nodes with the default configuration.
+    /// Boots `n` nodes with the default configuration. Dropped, it is called off.
     ///
     /// # Errors
     /// As [`with_config`](Self::with_config).
@@ -73,7 +73,7 @@ impl ClusterHarness {
 
     /// Boots `n` nodes, from 1 to [`max_nodes`](ClusterConfig::max_nodes): opens all sockets, lets every pair that the
     /// topology links shake hands at the same time, and returns when the cluster has converged, as
-    /// [`converged`](Self::converged) defines it.
+    /// [`converged`](Self::converged) defines it. Dropped before that, all of it is taken down again.
     ///
     /// # Errors
     /// `Invariant` when `n` or a figure in `config` is out of range; nothing was started then. `MeshBuild` when a
@@ -216,12 +216,12 @@ impl ClusterHarness {
         state.running().map(|member| (member.node.index, member.node.daemon_runtime().system())).collect()
     }
 
-    /// The round-trip times every running member has measured, as of now.
+    /// The round-trip times every running member has measured, as of now. Cancel-safe: it only asks.
     pub async fn links(&self) -> Vec<LinkSample> {
         self.sessions().await.iter().filter_map(|(node, peer)| round_trip(*node, peer)).collect()
     }
 
-    /// What every running member has exchanged over each of its direct sessions, as of now.
+    /// What every running member has exchanged over each of its direct sessions, as of now. Cancel-safe: it only asks.
     pub async fn traffic(&self) -> Vec<TrafficSample> {
         self.sessions().await.iter().map(|(node, peer)| traffic(*node, peer)).collect()
     }
@@ -253,7 +253,7 @@ impl ClusterHarness {
         sessions
     }
 
-    /// How busy the daemons of every running member are, as of now.
+    /// How busy the daemons of every running member are, as of now. Cancel-safe: it only asks.
     pub async fn daemon_loads(&self) -> Vec<DaemonSample> {
         let busy: BTreeSet<NodeId> = self.shared().log.with_snapshot(|snapshot| {
             let busy = snapshot.nodes.iter().filter(|(_, node)| !node.daemons.is_empty());
@@ -287,6 +287,7 @@ impl ClusterHarness {
     /// Waits until every link that the topology names between running members has a confirmed session at both ends,
     /// which see each other Healthy, and the log's snapshot and their own show that; and until the capability index of each running
     /// member knows every other, and has a way to it, as far as links of running members that are not cut connect them.
+    /// Cancel-safe.
     ///
     /// # Errors
     /// `Timeout`, naming who is missing, when there was no progress for
@@ -324,7 +325,7 @@ impl ClusterHarness {
 
     /// Shuts everything down: every node tells its peers and closes. Returns when all sockets are closed and all
     /// tasks have ended. Calling it again, or while another call is at it, waits for the same and is no error. Other
-    /// operations then fail with `Shutdown`.
+    /// operations then fail with `Shutdown`. Dropping the future does not call it off.
     ///
     /// # Errors
     /// None so far.

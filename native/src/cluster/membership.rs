@@ -48,7 +48,8 @@ impl ClusterHarness {
     /// Adds a node with a fresh identity; returns when it stands in every link that the topology names for it, and so
     /// does whoever it came between.
     ///
-    /// Nodes are started one at a time: concurrent calls wait their turn.
+    /// Nodes are started one at a time: concurrent calls wait their turn. Dropped before it returns, the node is taken down
+    /// again.
     ///
     /// # Errors
     /// `Invariant` at [`max_nodes`](super::ClusterConfig::max_nodes); else as [`with_config`](Self::with_config), and
@@ -90,7 +91,8 @@ impl ClusterHarness {
 
     /// A graceful leave: the node tells its peers and closes, and is no member any more; a paused one as well. Returns
     /// when its socket is closed, every running member has dropped its session with it, the links stand that the
-    /// topology names in place of its own, and nobody has a way over it any more.
+    /// topology names in place of its own, and nobody has a way over it any more. Dropping the future does not call it
+    /// off.
     ///
     /// # Errors
     /// `Invariant` when no member has this id or it is crashed; nothing changed then. `Timeout`, naming who has not
@@ -115,7 +117,8 @@ impl ClusterHarness {
     }
 
     /// Makes the node vanish without a word, also a paused one; its peers find out by silence. It stays a member and
-    /// can be restarted. Returns when its task is gone and its socket closed.
+    /// can be restarted. Returns when its task is gone and its socket closed. Dropping the future does not call it
+    /// off.
     ///
     /// # Errors
     /// `Invariant` when no member has this id or it is crashed already; nothing changed then. `Shutdown`.
@@ -216,7 +219,8 @@ impl ClusterHarness {
     }
 
     /// Starts a crashed node under the same identity on a new port; one that is up is crashed first. Returns when all its
-    /// links stand, by sessions with its new run.
+    /// links stand, by sessions with its new run. Dropped before that, the node is taken down again, and stays
+    /// crashed.
     ///
     /// # Errors
     /// `Invariant` when no member has this id; nothing changed then. Else as [`add_node`](Self::add_node); the node
@@ -227,7 +231,8 @@ impl ClusterHarness {
 
     /// Starts a node again, in the same place and on a new port, as itself ([`restart_node`](Self::restart_node)) or as
     /// somebody new. In the latter case the old id is no member any more: if it was up it tells its peers and leaves, and
-    /// whoever holds a session with it drops that, and nobody has a way over it when this returns.
+    /// whoever holds a session with it drops that, and nobody has a way over it when this returns. Dropped before
+    /// that, the new run is taken down again.
     ///
     /// # Errors
     /// As [`restart_node`](Self::restart_node). `Timeout` also when somebody does not let go of the old id, or goes by its

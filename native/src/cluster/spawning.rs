@@ -24,7 +24,8 @@ pub struct NodeDaemonHandle {
 }
 
 impl NodeDaemonHandle {
-    /// Has the daemon stop, within `grace`; returns as soon as it is down, and how.
+    /// Has the daemon stop, within `grace`; returns as soon as it is down, and how. Dropping the future does not call
+    /// it off.
     ///
     /// # Errors
     /// As [`MeshOsDaemonHandle::graceful_shutdown`].
@@ -34,7 +35,8 @@ impl NodeDaemonHandle {
 }
 
 impl ClusterHarness {
-    /// Registers one daemon on each running member; see [`spawn_where`](Self::spawn_where).
+    /// Registers one daemon on each running member; see [`spawn_where`](Self::spawn_where). Dropping the future
+    /// unregisters them.
     ///
     /// # Errors
     /// As [`spawn_where`](Self::spawn_where).

@@ -100,3 +100,58 @@ fn enlarge_buffers(socket: &std::net::UdpSocket) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::driver::arena;
+
+    const LEN: usize = 1_000;
+    const COUNT: usize = 64;
+
+    /// What the system itself says of offload, whatever the socket makes of it: runs out, and in.
+    fn offered() -> (usize, usize) {
+        let fresh = std::net::UdpSocket::bind(("127.0.0.1", 0)).expect("a socket");
+        let offload = UdpSocketState::new(UdpSockRef::from(&fresh)).expect("it is like any other");
+        (offload.max_gso_segments(), offload.gro_segments())
+    }
+
+    #[tokio::test]
+    async fn a_run_of_datagrams_goes_out_in_one_system_call_and_arrives_in_fewer_than_there_are_of_them() {
+        let (out, into) = offered();
+        let [here, there] = [0; 2].map(|_| Socket::bind(([127, 0, 0, 1], 0).into()).expect("a socket"));
+        assert_eq!(here.max_segments(), out, "as many as the system takes");
+        if out < COUNT || into < 2 {
+            eprintln!(
+                "the system has no offload for runs of datagrams ({out} out, {into} in): nothing to see"
+            );
+            return;
+        }
+        let run: Vec<u8> = (0..COUNT).flat_map(|n| vec![u8::try_from(n).expect("few"); LEN]).collect();
+        here.ready(true).await.expect("it can be written");
+        here.try_send(there.local_addr().expect("bound"), &run, LEN).expect("in one call");
+        assert_eq!(here.max_segments(), out, "nothing was wrong with that");
+
+        let (mut datagrams, mut runs) = (Vec::new(), 0);
+        let all = async {
+            while datagrams.len() < COUNT {
+                there.ready(false).await.expect("it can be read");
+                let received = arena::receive(&there, |from, run, stride| {
+                    assert_eq!(Ok(from), here.local_addr().map_err(|error| error.to_string()));
+                    runs += 1;
+                    datagrams.extend(arena::split(run, stride).map(|datagram| datagram.to_vec()));
+                });
+                match received {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    received => _ = received.expect("it is read"),
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), all).await.expect("nothing is lost on loopback");
+        let expected: Vec<_> = run.chunks(LEN).map(<[u8]>::to_vec).collect();
+        assert!(datagrams == expected, "each once, and in order");
+        assert!(runs < COUNT, "{runs} runs: none was joined");
+    }
+}

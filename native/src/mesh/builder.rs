@@ -131,7 +131,7 @@ impl MeshBuilder {
         self
     }
 
-    /// Opens the socket and starts the node.
+    /// Opens the socket and starts the node. It waits for nothing so far, so that nothing is left half done.
     ///
     /// # Errors
     /// When the configuration is out of range, the socket cannot be opened, or there is no runtime.
@@ -147,6 +147,9 @@ impl MeshBuilder {
         let runtime = tokio_runtime::current().ok_or(MeshError::NoRuntime)?;
         let identity = self.identity.unwrap_or_else(|| Identity::from_seed(random::bytes()));
         let rng_seed = self.rng_seed.unwrap_or_else(random::bytes);
+        if let Some(config) = &self.meshos {
+            config.validate()?;
+        }
         let mut node = Node::new(self.config, identity, rng_seed, birth())?;
         let (os, system) = if let Some(config) = self.meshos {
             let (os, system) = daemons(config, self.factories, self.capabilities, &mut node, runtime.clone());

@@ -221,7 +221,7 @@ impl Mesh {
     }
 
     /// Ends the session with `peer`, and tells it once; returns when this end has. Does nothing without one. Either end
-    /// may connect again.
+    /// may connect again. Dropped before it returns, it may happen all the same.
     ///
     /// # Errors
     /// [`MeshError::Closed`].
@@ -263,7 +263,8 @@ impl Mesh {
         self.inner.view.peers()
     }
 
-    /// The peers it holds a confirmed session with, by id, with round-trip times and traffic as of now.
+    /// The peers it holds a confirmed session with, by id, with round-trip times and traffic as of now. Cancel-safe:
+    /// it only asks.
     ///
     /// # Errors
     /// [`MeshError::Closed`].
@@ -271,7 +272,7 @@ impl Mesh {
         self.ask(|reply| Command::Stats { reply }).await
     }
 
-    /// How many datagrams it has thrown away for `reason`.
+    /// How many datagrams it has thrown away for `reason`. Cancel-safe: it only asks.
     ///
     /// # Errors
     /// [`MeshError::Closed`].
@@ -401,7 +402,7 @@ impl Mesh {
         self.closed().await;
     }
 
-    /// Waits until the node is down, whoever brought it down: its task is gone and its socket closed.
+    /// Waits until the node is down, whoever brought it down: its task is gone and its socket closed. Cancel-safe.
     pub async fn closed(&self) {
         let mut closed = self.inner.closed.clone();
         while closed.changed().await.is_ok() {}

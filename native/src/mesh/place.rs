@@ -8,7 +8,8 @@ use crate::driver::{Act, Command, now};
 
 impl Mesh {
     /// Announces to everyone what this node can do, in place of what it announced before. The announcement is signed,
-    /// reaches late joiners too, and is renewed until the node leaves.
+    /// reaches late joiners too, and is renewed until the node leaves. Dropped before it returns, it may happen all
+    /// the same.
     ///
     /// # Errors
     /// [`MeshError::Closed`].
@@ -20,7 +21,7 @@ impl Mesh {
         self.act(move |node| node.announce(now(), capabilities)).await
     }
 
-    /// What `node` announces, as far as this node knows.
+    /// What `node` announces, as far as this node knows. Cancel-safe: it only asks.
     ///
     /// # Errors
     /// [`MeshError::Closed`].
@@ -28,7 +29,7 @@ impl Mesh {
         self.act(move |this| this.capabilities().get(node).cloned()).await
     }
 
-    /// The nodes that announce what `filter` asks for, this one included, by id.
+    /// The nodes that announce what `filter` asks for, this one included, by id. Cancel-safe: it only asks.
     ///
     /// # Errors
     /// [`MeshError::Closed`].
@@ -37,7 +38,7 @@ impl Mesh {
     }
 
     /// Chooses a node that can be reached and announces what `filter` asks for: of equally near ones the least busy, by what
-    /// they say of their daemons and machines.
+    /// they say of their daemons and machines. Cancel-safe: it only asks.
     ///
     /// # Errors
     /// [`MeshError::Place`] when there is none; [`MeshError::Closed`].
@@ -45,7 +46,7 @@ impl Mesh {
         self.place_with_spread(filter, strategy, Vec::new()).await
     }
 
-    /// As [`place`](Self::place), but never one of `used`.
+    /// As [`place`](Self::place), but never one of `used`. Cancel-safe: it only asks.
     ///
     /// # Errors
     /// [`MeshError::Place`], naming what was left out, when none is left; [`MeshError::Closed`].
@@ -71,7 +72,8 @@ impl Mesh {
         Ok(placement?)
     }
 
-    /// The shortest ways to every node that can be reached, direct peers included, by target.
+    /// The shortest ways to every node that can be reached, direct peers included, by target. Cancel-safe: it only
+    /// asks.
     ///
     /// # Errors
     /// [`MeshError::Closed`].

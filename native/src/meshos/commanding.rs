@@ -30,7 +30,8 @@ impl DaemonRuntime {
         }
     }
 
-    /// What a break-glass command would do now, as this node sees it; `None` if it cannot be carried out.
+    /// What a break-glass command would do now, as this node sees it; `None` if it cannot be carried out. Cancel-safe:
+    /// it only asks.
     ///
     /// # Errors
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
@@ -38,7 +39,8 @@ impl DaemonRuntime {
         self.act(move |os, node| os.simulate(node, &verb)).await
     }
 
-    /// What this node decided on signed commands, the oldest first, as far as `filter` lets it through.
+    /// What this node decided on signed commands, the oldest first, as far as `filter` lets it through. Cancel-safe:
+    /// it only asks.
     ///
     /// # Errors
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
@@ -48,7 +50,7 @@ impl DaemonRuntime {
 
     /// What this node decided after the entry with the number `seq`, the oldest first; 0 for all. Waits until there is
     /// something. Whoever follows the trail asks again with the last number it got; numbers that are left out between
-    /// two are of entries that were gone by then.
+    /// two are of entries that were gone by then. Cancel-safe.
     ///
     /// # Errors
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown), also while it waits.

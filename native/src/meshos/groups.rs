@@ -49,7 +49,7 @@ impl DaemonRuntime {
         self.group(move |os, node| os.stop_group(now(), node, group, cause)).await.map(drop)
     }
 
-    /// A member of a group that is well, for something to do.
+    /// A member of a group that is well, for something to do. Cancel-safe: at most a turn is passed over.
     ///
     /// # Errors
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
@@ -62,6 +62,7 @@ impl DaemonRuntime {
     }
 
     /// The proof of whom a fork was made, by its place in its group; none if this node knows of no such fork.
+    /// Cancel-safe: it only asks.
     ///
     /// # Errors
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
@@ -69,7 +70,7 @@ impl DaemonRuntime {
         self.act(move |os, _| os.lineage(group, index)).await
     }
 
-    /// The nodes of which this one knows that they make daemons of a kind, by id.
+    /// The nodes of which this one knows that they make daemons of a kind, by id. Cancel-safe: it only asks.
     ///
     /// # Errors
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).

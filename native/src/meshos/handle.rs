@@ -34,7 +34,8 @@ impl MeshOsDaemonHandle {
         self.node
     }
 
-    /// Writes a line into the daemon's log; what goes beyond 1,024 bytes is cut.
+    /// Writes a line into the daemon's log; what goes beyond 1,024 bytes is cut. Dropped before it returns, it may
+    /// happen all the same.
     ///
     /// # Errors
     /// [`NotFound`](DaemonRuntimeError::NotFound) when it is down;
@@ -50,7 +51,8 @@ impl MeshOsDaemonHandle {
     }
 
     /// Has the node announce these tags besides its own for as long as the daemon runs, in place of what it had it
-    /// announce before. What goes beyond the bounds of an announcement is left out.
+    /// announce before. What goes beyond the bounds of an announcement is left out. Dropped before it returns, it may
+    /// happen all the same.
     ///
     /// # Errors
     /// As [`publish_log`](Self::publish_log).

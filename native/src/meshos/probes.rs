@@ -9,7 +9,8 @@ use super::{DaemonRuntimeError, MeshOsDaemonSdk};
 /// is asked in the node's task each tick and must not block there; one that panics is counted in the snapshot, and what
 /// it said before stands.
 impl MeshOsDaemonSdk {
-    /// Asks `probe` how far away other nodes are, from the next tick on.
+    /// Asks `probe` how far away other nodes are, from the next tick on. Dropped before it returns, it may happen all
+    /// the same.
     ///
     /// # Errors
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
@@ -21,7 +22,7 @@ impl MeshOsDaemonSdk {
     }
 
     /// Asks `probe` how other nodes do, from the next tick on. It decides what the snapshot shows; when a session ends
-    /// stays with the mesh's failure detector.
+    /// stays with the mesh's failure detector. Dropped before it returns, it may happen all the same.
     ///
     /// # Errors
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
@@ -29,7 +30,8 @@ impl MeshOsDaemonSdk {
         self.daemon_runtime().act(|os, _| os.install_health_probe(probe)).await
     }
 
-    /// Asks `probe` how the machine does, from the next tick on.
+    /// Asks `probe` how the machine does, from the next tick on. Dropped before it returns, it may happen all the
+    /// same.
     ///
     /// # Errors
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
@@ -40,7 +42,8 @@ impl MeshOsDaemonSdk {
         self.daemon_runtime().act(|os, _| os.install_inventory_probe(probe)).await
     }
 
-    /// Asks the mesh itself again how far away other nodes are and how they do, as at first.
+    /// Asks the mesh itself again how far away other nodes are and how they do, as at first. Dropped before it
+    /// returns, it may happen all the same.
     ///
     /// # Errors
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).

@@ -106,7 +106,7 @@ impl DaemonRuntime {
     }
 
     /// Takes on a factory, for daemons of its kind (1 to [`MAX_NAME`] bytes) to be started here. May be done at any time;
-    /// all others are told that the node offers this kind.
+    /// all others are told that the node offers this kind. Dropped before it returns, it may happen all the same.
     ///
     /// # Errors
     /// [`FactoryAlreadyRegistered`](DaemonRuntimeError::FactoryAlreadyRegistered),
@@ -125,6 +125,7 @@ impl DaemonRuntime {
     }
 
     /// The kinds there are factories for on this node, by name, each with what it makes in a sentence for a person.
+    /// Cancel-safe: it only asks.
     ///
     /// # Errors
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
@@ -158,7 +159,7 @@ impl DaemonRuntime {
     }
 
     /// Has what the node decides of its own accord from here on be done, or only written down: for tests of what is
-    /// decided. What is under way goes on.
+    /// decided. What is under way goes on. Dropped before it returns, it may happen all the same.
     ///
     /// # Errors
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
@@ -166,7 +167,7 @@ impl DaemonRuntime {
         self.act(move |os, _| os.set_dispatch(dispatch)).await
     }
 
-    /// What the node decided and did not do; `None` where it does what it decides.
+    /// What the node decided and did not do; `None` where it does what it decides. Cancel-safe: it only asks.
     ///
     /// # Errors
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
@@ -179,7 +180,7 @@ impl DaemonRuntime {
         self.daemons.viewed.subscribe()
     }
 
-    /// What runs on this node, by id.
+    /// What runs on this node, by id. Cancel-safe: it only asks.
     ///
     /// # Errors
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
@@ -263,7 +264,7 @@ impl DaemonRuntime {
         }
     }
 
-    /// A daemon's state, as of between two of its events; it goes on meanwhile.
+    /// A daemon's state, as of between two of its events; it goes on meanwhile. Cancel-safe: it changes nothing.
     ///
     /// # Errors
     /// [`Snapshot`](DaemonRuntimeError::Snapshot), [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
@@ -277,7 +278,7 @@ impl DaemonRuntime {
 
     /// Sends a daemon something (at most [`MAX_PAYLOAD`](meshground_node::MAX_PAYLOAD) bytes), wherever in the mesh it
     /// runs; returns what came of it, within `patience` or 10 s. What one node sends a daemon is worked off in the order
-    /// it was sent, each at most once.
+    /// it was sent, each at most once. Dropping the future does not call it back: it may still be worked off.
     ///
     /// # Errors
     /// [`Deliver`](DaemonRuntimeError::Deliver), [`NotReady`](DaemonRuntimeError::NotReady),
@@ -313,7 +314,8 @@ impl DaemonRuntime {
         }
     }
 
-    /// As [`migrate`](Self::migrate), of a daemon on this node; returns as soon as it has begun.
+    /// As [`migrate`](Self::migrate), of a daemon on this node; returns as soon as it has begun. Dropped before it
+    /// returns, it may happen all the same.
     ///
     /// # Errors
     /// As [`migrate`](Self::migrate), and [`NotFound`](DaemonRuntimeError::NotFound).
@@ -336,7 +338,7 @@ impl DaemonRuntime {
     }
 
     /// Calls off a migration of which this node is the source: the daemon stays here. Returns when that is decided, not
-    /// when the daemon goes on.
+    /// when the daemon goes on. Dropped before it returns, it may happen all the same.
     ///
     /// # Errors
     /// [`Migration`](DaemonRuntimeError::Migration) when there is none, and from the cutover on;
@@ -346,7 +348,7 @@ impl DaemonRuntime {
         Ok(self.act(move |os, node| os.cancel_migration(now(), node, migration, cause)).await??)
     }
 
-    /// The migrations under way of which this node is the source, by id.
+    /// The migrations under way of which this node is the source, by id. Cancel-safe: it only asks.
     ///
     /// # Errors
     /// [`ShuttingDown`](DaemonRuntimeError::ShuttingDown).
@@ -355,7 +357,7 @@ impl DaemonRuntime {
     }
 
     /// Tells every daemon on this node to stop and starts no more; returns when all are down, each within its grace. The
-    /// node stays in the mesh.
+    /// node stays in the mesh. Dropping the future does not call it off.
     pub async fn shutdown(&self) {
         self.daemons.state.send_replace(RuntimeState::ShuttingDown);
         let cause = self.cause;

@@ -84,7 +84,7 @@ impl MeshOsDaemonSdk {
     }
 
     /// Tells every daemon on this node to stop and starts no more; returns when all are down, each within its grace. The
-    /// node stays in the mesh.
+    /// node stays in the mesh. Dropping the future does not call it off.
     pub async fn shutdown(&self) {
         self.runtime.shutdown().await;
     }

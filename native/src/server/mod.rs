@@ -194,7 +194,7 @@ impl App {
 }
 
 impl Server {
-    /// Listens on the loopback port that `config` asks for.
+    /// Listens on the loopback port that `config` asks for. Dropped, it listens nowhere.
     ///
     /// # Errors
     /// When a figure is out of range, the port is in use or may not be listened on, or there is no runtime.
@@ -234,7 +234,8 @@ impl Server {
     }
 
     /// Answers, within the runtime, until `stop` is ready; then takes the cluster down, says goodbye to every
-    /// client and returns.
+    /// client and returns. Dropped before that, it takes no new clients any more; those that are there stay until they
+    /// go.
     ///
     /// # Errors
     /// When listening fails in the middle, which is not known to happen.
@@ -278,7 +279,7 @@ impl Server {
 pub struct Booter(Arc<Room>);
 
 impl Booter {
-    /// Does what `cluster.boot` does.
+    /// Does what `cluster.boot` does. Dropped before it returns, what it had started is taken down again.
     ///
     /// # Errors
     /// As `cluster.boot`.
@@ -307,7 +308,7 @@ impl RunningServer {
         &self.log
     }
 
-    /// Stops it; returns when the cluster is down and every client is gone.
+    /// Stops it; returns when the cluster is down and every client is gone. Dropping the future does not call it off.
     pub async fn stop(self) {
         let _ = self.stop.send(());
         let _ = self.task.await;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use meshground_node::{DeliverError, GroupError, GroupRequest, MAX_METHOD, SpawnError};
 use meshground_shared::{
-    CallOutcome, CommandId, DaemonId, EventKind, GroupId, MigrationPhase, NodeId, NodeState, NodeView,
+    CallOutcome, CommandId, DaemonId, EventKind, GroupId, GroupView, MigrationPhase, NodeId, NodeState,
+    NodeView,
     rpc::{
         CallParams, Called, CancelParams, DaemonSpawnParams, DaemonSpawned, DaemonStopParams, DeliverParams,
         Delivered, Done, GroupParams, GroupSpawnParams, GroupSpawned, KindInfo, Kinds, MAX_ARGS_BYTES,
@@ -89,13 +90,19 @@ impl Room {
         Ok(Done { command, took_us: micros(began) })
     }
 
-    /// Gives a daemon something to work off.
+    /// Gives a daemon something to work off. A member of a group that is nowhere just now, as its node has crashed, is waited
+    /// for.
     pub(crate) async fn deliver(&self, params: DeliverParams) -> Result<Delivered, RpcError> {
         let DeliverParams { daemon, payload, via } = params;
         at_most("payload", payload.len(), MAX_PAYLOAD_BYTES)?;
         let harness = self.harness()?;
-        let holder = self.holder(daemon)?;
-        let member = running(&harness, via.unwrap_or(holder))?;
+        let member = match (via, self.whereabouts(daemon)?) {
+            (Some(node), _) | (None, Whereabouts::On(node)) => running(&harness, node)?,
+            // Who looks after its group is the first to know where it comes back.
+            (None, Whereabouts::Between(group)) => {
+                harness.spokesman(Some(&group)).ok_or_else(errors::not_running_any)?
+            }
+        };
         let node = member.node_id();
         let (command, began) = (self.issue(), Instant::now());
         let runtime = member.daemon_runtime().caused_by(command);
@@ -296,17 +303,35 @@ impl Room {
 
     /// The member on which the newest incarnation of a daemon runs, as the log has it.
     fn holder(&self, daemon: DaemonId) -> Result<NodeId, RpcError> {
-        self.log()
-            .with_snapshot(|snapshot| {
-                let holders = snapshot
-                    .nodes
-                    .iter()
-                    .filter_map(|(&id, node)| Some((node.daemons.get(&daemon)?.generation, id)));
-                holders.max()
-            })
-            .map(|(_, id)| id)
-            .ok_or_else(|| errors::daemon_not_found(daemon))
+        match self.whereabouts(daemon)? {
+            Whereabouts::On(node) => Ok(node),
+            Whereabouts::Between(_) => Err(errors::daemon_not_found(daemon)),
+        }
     }
+
+    /// Where a daemon is, as the log has it.
+    fn whereabouts(&self, daemon: DaemonId) -> Result<Whereabouts, RpcError> {
+        let known = self.log().with_snapshot(|snapshot| {
+            let holders = snapshot
+                .nodes
+                .iter()
+                .filter_map(|(&id, node)| Some((node.daemons.get(&daemon)?.generation, id)));
+            let has_it = |group: &&GroupView| group.members.iter().any(|member| member.daemon == daemon);
+            let on = holders.max().map(|(_, id)| Whereabouts::On(id));
+            on.or_else(|| {
+                Some(Whereabouts::Between(Box::new(snapshot.groups.values().find(has_it)?.clone())))
+            })
+        });
+        known.ok_or_else(|| errors::daemon_not_found(daemon))
+    }
+}
+
+/// Where a daemon is.
+enum Whereabouts {
+    /// On this node, in its newest incarnation.
+    On(NodeId),
+    /// Nowhere yet or any more, but it is a member of this group, which places it.
+    Between(Box<GroupView>),
 }
 
 /// The member with this id, which must run.

@@ -417,6 +417,27 @@ mod tests {
     }
 
     #[test]
+    fn breaking_glass_takes_as_many_operators_as_is_said_neither_more_nor_fewer() {
+        let simulated = || IceProposal::new(IceVerb::FlushAvoidLists).simulated(BlastRadius::default());
+        let by = |count: u8| {
+            let first = simulated().sign(at(0).wall, Nonce([count; 16]), &key(1));
+            (2..=count).fold(first, |command, number| command.cosign(&key(number)))
+        };
+        for quorum in 1..=3 {
+            let operators = Operators::demo().with_ice_quorum(quorum).unwrap();
+            for count in 1..=3 {
+                let judged = judge(&mut AdminVerifier::allow_demo(operators.clone()), at(0), &by(count));
+                let expected =
+                    if usize::from(count) < quorum { Err(Rejection::InsufficientSignatures) } else { Ok(()) };
+                assert_eq!(judged.map(drop), expected, "{count} of {quorum}");
+            }
+            // Others are still signed by one.
+            let mut verifier = AdminVerifier::allow_demo(operators);
+            assert!(judge(&mut verifier, at(0), &drain(at(0), 9).sign(&key(1))).is_ok());
+        }
+    }
+
+    #[test]
     fn a_command_is_fresh_for_300_seconds_and_from_30_seconds_before() {
         let command = drain(at(1_000), 1).sign(&key(1));
         let judge =

@@ -29,6 +29,19 @@ impl EntityKeypair {
     }
 
     /// The keys of a new daemon.
+    ///
+    /// # Example
+    /// ```
+    /// use meshground_node::EntityKeypair;
+    /// use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+    ///
+    /// // In earnest its seed comes from the system: whoever knows it has the keys.
+    /// let mut rng = ChaCha20Rng::from_seed([7; 32]);
+    /// let [one, other] = [(); 2].map(|()| EntityKeypair::generate(&mut rng));
+    /// assert_ne!(one.origin_hash(), other.origin_hash());
+    /// let signature = one.sign(b"my tag: hello");
+    /// assert!(EntityKeypair::is_signed(&one.public_key(), b"my tag: hello", &signature));
+    /// ```
     pub fn generate(rng: &mut impl CryptoRng) -> Self {
         let mut seed = [0; 32];
         rng.fill_bytes(&mut seed);

@@ -51,7 +51,7 @@ pub struct SpawnRequest {
 pub struct DaemonState {
     /// Whose.
     pub origin: DaemonId,
-    /// The state, at most 64 MiB.
+    /// The state, at most [`MAX_STATE`] bytes.
     pub bytes: Vec<u8>,
 }
 
@@ -125,6 +125,10 @@ impl MeshOs {
         let luggage = match state {
             Some(state) if state.origin != keypair.origin_hash() => {
                 return Err(SpawnError::Failed(format!("the state is that of daemon {}", state.origin)));
+            }
+            // It could never leave this node again.
+            Some(state) if state.bytes.len() > MAX_STATE => {
+                return Err(SpawnError::StateTooLarge(state.bytes.len()));
             }
             state => state.map(|state| crate::compute::Luggage { state: state.bytes, ..Default::default() }),
         };

@@ -9,10 +9,10 @@ use crate::time::Instant;
 /// How long the steps may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaintenanceConfig {
-    /// By when everything must have moved away, from the beginning of a drain; 10 minutes by default. Seconds are sane
-    /// where somebody watches.
+    /// By when everything must have moved away, from the beginning of a drain; 10 minutes by default, and at least 1 ms. Seconds
+    /// are sane where somebody watches.
     pub drain: Duration,
-    /// For how long a node that is back is given less than its share of work; 5 minutes by default.
+    /// For how long a node that is back is given less than its share of work; 5 minutes by default. None at all gives it its share at once.
     pub ramp: Duration,
 }
 

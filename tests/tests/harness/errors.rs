@@ -1,5 +1,9 @@
 //! What is refused, and boots that fail.
 
+use meshground::MeshError;
+use meshground_node::{ConfigError, MaintenanceConfig, MeshOsConfig};
+use meshground_tests::waiting::here;
+
 use super::*;
 
 #[tokio::test]
@@ -20,6 +24,50 @@ async fn a_configuration_out_of_range_is_an_invariant_and_starts_nothing() {
         "{error:?}"
     );
     assert_eq!(log.snapshot().seq, 0);
+}
+
+#[tokio::test]
+async fn times_in_which_nothing_can_be_done_are_refused_by_name_of_a_cluster_and_of_a_single_node() {
+    let (short, none) = (Duration::from_micros(999), Duration::ZERO);
+    for tick in [none, short] {
+        let config = ClusterConfig { meshos_tick_interval: tick, ..ClusterConfig::default() };
+        let error = ClusterHarness::with_config(2, config).await.unwrap_err();
+        let names = |reason: &str| reason.contains("meshos_tick_interval") && reason.contains("1 ms");
+        assert!(matches!(&error, ClusterError::Invariant(reason) if names(reason)), "{error:?}");
+    }
+    let drain = MaintenanceConfig { drain: none, ..MaintenanceConfig::default() };
+    let config = ClusterConfig { maintenance: drain, ..ClusterConfig::default() };
+    let error = ClusterHarness::with_config(2, config).await.unwrap_err();
+    assert!(matches!(&error, ClusterError::Invariant(reason) if reason.contains("drain")), "{error:?}");
+
+    let usual = MeshOsConfig::default;
+    let build = |config: MeshOsConfig| MeshBuilder::new(here(), [42; 32]).meshos(config).build();
+    for (config, name) in [
+        (MeshOsConfig { tick_interval: none, ..usual() }, "tick_interval"),
+        (MeshOsConfig { tick_interval: short, ..usual() }, "tick_interval"),
+        (MeshOsConfig { maintenance: drain, ..usual() }, "maintenance.drain"),
+        (MeshOsConfig { patience: none, ..usual() }, "patience"),
+        (MeshOsConfig { group_budget: none, ..usual() }, "group_budget"),
+    ] {
+        let error = build(config).await.unwrap_err();
+        assert_eq!(error, MeshError::Config(ConfigError::MeshOs(name)));
+        let said = error.to_string();
+        assert!(said.contains(name) && said.contains("at least 1 ms"), "{said}");
+    }
+    // These can be meant.
+    let (long, ramp) = (Duration::MAX, MaintenanceConfig { drain: Duration::MAX, ramp: none });
+    let config = MeshOsConfig {
+        tick_interval: long,
+        maintenance: ramp,
+        grace: none,
+        patience: long,
+        version: "v".repeat(1_000),
+        group_budget: long,
+        ..usual()
+    };
+    let mesh = build(config).await.expect("every one of them is possible");
+    within("its answer", mesh.stats()).await.expect("it runs");
+    within("its end", mesh.shutdown()).await;
 }
 
 /// Set for the part of the test that may open few files.

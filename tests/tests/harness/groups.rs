@@ -58,6 +58,30 @@ async fn three_replicas_really_run_on_three_nodes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_whose_maker_gave_up_waiting_is_found_by_its_id_and_can_be_stopped() {
+    let cluster = boot(2).await;
+    let maker = cluster.clone();
+    let making = tokio::spawn(async move {
+        let config = GroupConfig { count: 2, ..GroupConfig::default() };
+        maker.spawn_replica_group(0, "echo", factory("echo"), config).await.map(drop)
+    });
+    let snapshot = until(&cluster, "the group", |snapshot| !snapshot.groups.is_empty()).await;
+    making.abort();
+    // It was given up, or done already.
+    let _ = within("its maker's end", making).await;
+    let id = *snapshot.groups.keys().next().unwrap();
+    let group = cluster.group(id).expect("it is there");
+    assert_eq!(group.id(), id);
+    let all_run = |snapshot: &Snapshot| {
+        snapshot.groups.get(&id).is_some_and(|view| view.health == GroupHealth::Healthy)
+    };
+    until(&cluster, "both members", all_run).await;
+    within("the end", group.stop()).await.unwrap();
+    assert!(cluster.group(id).is_none());
+    cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn that_there_is_no_room_for_a_decision_is_an_event() {
     let cluster = boot(3).await;
     let node = cluster.nth(0).unwrap();

@@ -69,16 +69,18 @@ fn request() -> GroupRequest {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_whose_times_are_nothing_or_for_ever_runs_daemons_and_ends() {
+async fn a_node_whose_times_are_nothing_or_next_to_it_or_for_ever_runs_daemons_and_ends() {
     let (_, echo) = bundled().find(|(kind, _)| *kind == "echo").expect("it is bundled");
     for (time, version) in [(Duration::ZERO, String::new()), (Duration::MAX, "v".repeat(1 << 20))] {
+        // None at all of these is refused (`harness/errors.rs`).
+        let some = time.max(Duration::from_millis(1));
         let config = MeshOsConfig {
-            tick_interval: time,
-            maintenance: MaintenanceConfig { drain: time, ramp: time },
+            tick_interval: some,
+            maintenance: MaintenanceConfig { drain: some, ramp: time },
             verifier: AdminVerifier::allow_demo(Operators::demo()),
             grace: time,
-            patience: time,
-            group_budget: time,
+            patience: some,
+            group_budget: some,
             version,
             ..MeshOsConfig::default()
         };

@@ -43,6 +43,7 @@ fn errors_of_starting_and_sending_say_what_to_do() {
             Exists(daemon) => "another key, or stop that one",
             TooMany => "stop some, or take another node",
             TooLong => "shorten them",
+            StateTooLarge(usize::MAX) => "keep the rest elsewhere",
             Closed("cordoned".to_owned()) => "cordoned; take another node",
             Failed("no such file".to_owned()) => "no such file; mend that",
             Unreachable(NOBODY) => "check its id, or wait",
@@ -154,6 +155,7 @@ fn errors_of_nodes_and_sessions_say_what_to_do() {
             MaxPeers => "must not be zero",
             Liveness => "must rise",
             Handshake("budget") => "must not be zero",
+            MeshOs("patience") => "at least 1 ms; its default suits most",
             Rekey => "between 15 s and 24 h",
         }
         DialError {

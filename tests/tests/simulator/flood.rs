@@ -106,6 +106,15 @@ fn sessions_stay_healthy_and_messages_pass_while_a_node_is_flooded() {
     let recorded: Vec<Datagram> = net.tap.take().into_iter().flatten().filter(|d| d.to == target).collect();
     let (before, events) =
         (rejected(&net, 0), net.members.iter().map(|m| m.events.len()).collect::<Vec<_>>());
+    let round_trips = |net: &Network| {
+        let sees = |member: &meshground_tests::sim::Member| {
+            let peers = member.node.as_ref().expect("running").peers();
+            peers.map(|peer| (peer.id, peer.rtt)).collect::<Vec<_>>()
+        };
+        net.members.iter().map(sees).collect::<Vec<_>>()
+    };
+    net.run_for(Duration::from_secs(2));
+    let in_peace = round_trips(&net);
     let mut sent = 0;
     for round in 0..20_000_u32 {
         let from = if round % 5 == 0 { ([127, 0, 0, 9], 7).into() } else { STRANGER.into() };
@@ -124,6 +133,7 @@ fn sessions_stay_healthy_and_messages_pass_while_a_node_is_flooded() {
         net.inject(&junk);
         sent += 1;
         if round % 200 == 0 {
+            assert_eq!(round_trips(&net), in_peace, "nobody waits for what strangers send");
             for other in 1..4 {
                 let (id, home) = (net.id(other), net.id(0));
                 net.act(0, |node, now| node.send(now, id, b"out")).expect("a session");

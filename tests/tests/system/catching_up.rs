@@ -402,6 +402,32 @@ fn what_was_commanded_gets_along_a_line() {
     network.run_until(SOON, |network| agree(network) && all_frozen(network)).expect("it gets to the end");
 }
 
+#[test]
+fn what_others_broke_glass_for_cools_down_for_those_who_only_heard_of_it_as_well() {
+    let mut network = mesh(1, Faults::NONE, 2);
+    let flush = ice(&mut network, 0, IceVerb::FlushAvoidLists);
+    assert_eq!(submit(&mut network, 0, &flush), Decision::Applied);
+    let done = network.now_at(0).instant;
+    network.run_for(Duration::from_mins(1));
+    let late = join(&mut network);
+    network.run_until(LIMIT, |network| trails(network)[late].len() == 1).expect("it catches up");
+    // Nobody is left who did it, and would remember.
+    (0..late).for_each(|number| network.crash(number));
+    network.run_for(Duration::from_mins(2));
+    let again = |network: &mut Network| {
+        let flush = ice(network, late, IceVerb::FlushAvoidLists);
+        submit(network, late, &flush)
+    };
+    assert_eq!(again(&mut network), Decision::Rejected(Rejection::IceCooldownActive));
+    let restart = ice(&mut network, late, IceVerb::FreezeCluster { ttl_ms: 1 });
+    assert_eq!(submit(&mut network, late, &restart), Decision::Applied, "nobody did that");
+    let passed = network.now_at(late).instant.saturating_since(done);
+    network.run_for(Duration::from_secs(298).saturating_sub(passed));
+    assert_eq!(again(&mut network), Decision::Rejected(Rejection::IceCooldownActive));
+    network.run_for(Duration::from_secs(4));
+    assert_eq!(again(&mut network), Decision::Applied, "it counts from when it was done, not heard of");
+}
+
 /// Has a member that is not equipped answer what it is asked for history, for as long as `done` does not hold.
 fn lie(
     network: &mut Network,

@@ -6,8 +6,9 @@ use std::{
 };
 
 use meshground_node::{
-    Address, Capabilities, DaemonError, DaemonEvent, DaemonId, DeliverError, EntityKeypair, MAX_ARGS,
-    MAX_DAEMONS, MAX_PAYLOAD, MeshDaemon, MigrateError, Outputs, Settlement, SpawnError, SpawnRequest,
+    Address, Capabilities, DaemonError, DaemonEvent, DaemonId, DaemonState, DeliverError, EntityKeypair,
+    MAX_ARGS, MAX_DAEMONS, MAX_PAYLOAD, MAX_STATE, MeshDaemon, MigrateError, Outputs, Settlement, SpawnError,
+    SpawnRequest,
 };
 use meshground_shared::{AdminVerb, DaemonEnd};
 use meshground_tests::sim::{Faults, Network};
@@ -91,6 +92,19 @@ fn what_waits_for_a_daemon_that_cannot_be_reached_is_bounded_and_all_of_it_arriv
     assert_eq!(refused(&network), early, "the last ones and no others");
     let expected: Vec<Vec<u8>> = (0..taken).map(|number| number.to_string().into_bytes()).collect();
     assert!(entries(&mut network, 1, daemon) == expected, "in order");
+}
+
+#[test]
+fn a_state_that_is_taken_over_may_be_as_large_as_one_that_moves_and_no_larger() {
+    let mut network = mesh(1, Faults::NONE, 1);
+    let origin = diary(0, "").keypair.origin_hash();
+    let mut take_over = |bytes: usize| {
+        let state = Some(DaemonState { origin, bytes: vec![0; bytes] });
+        network
+            .act_os(0, |os, node, now| os.spawn(now, node, SpawnRequest { state, ..diary(0, "") }).map(drop))
+    };
+    assert_eq!(take_over(MAX_STATE + 1), Err(SpawnError::StateTooLarge(MAX_STATE + 1)));
+    assert_eq!(take_over(MAX_STATE), Ok(()), "nothing is left of the other");
 }
 
 /// What somebody was answered.

@@ -1,6 +1,7 @@
 //! Streams and remote calls between real nodes over real sockets.
 
 mod calls;
+mod dropped;
 mod relays;
 mod streams;
 

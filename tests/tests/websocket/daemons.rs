@@ -133,6 +133,29 @@ async fn what_cannot_be_done_with_daemons_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sent_to_a_member_whose_node_has_just_crashed_arrives_where_it_comes_back_whoever_brings_it()
+{
+    let server = server().await;
+    let mut client = Client::connect(server.local_addr()).await;
+    let mut nodes = boot(&mut client, 5).await.nodes;
+    for (kind, by_name) in [(GroupKind::Standby, true), (GroupKind::Replica, false)] {
+        let params = two_of(kind, "counter", nodes[0]);
+        let GroupSpawned { group, .. } = client.call::<GroupSpawn>(&params).await.unwrap();
+        let now = client.call::<ClusterSnapshot>(&NoParams {}).await.unwrap();
+        let member = now.groups[&group].members[0];
+        let node = member.node.expect("it is placed");
+        nodes.retain(|other| *other != node);
+        client.call::<NodeCrash>(&NodeParams { node }).await.unwrap();
+        let now = client.call::<ClusterSnapshot>(&NoParams {}).await.unwrap();
+        let is_anywhere = now.nodes.values().any(|node| node.daemons.contains_key(&member.daemon));
+        assert!(!is_anywhere, "nobody has noticed yet");
+        let via = by_name.then_some(nodes[0]);
+        let delivered = deliver(&mut client, member.daemon, "add 1", via).await.unwrap();
+        assert_eq!(delivered.outputs, ["1"], "{kind:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_daemon_that_crashes_says_so_to_whoever_caused_it() {
     let server = server().await;
     let mut client = Client::connect(server.local_addr()).await;

@@ -20,7 +20,9 @@ use super::{
     instance::{Instance, Luggage, NoState, SpawnOrder},
 };
 use crate::{
-    daemon::{Address, Control, DaemonEvent, DaemonFactory, DeliverError, Job, MAX_NAME, MeshDaemon},
+    daemon::{
+        Address, Control, DaemonEvent, DaemonFactory, DeliverError, Job, MAX_NAME, MAX_STATE, MeshDaemon,
+    },
     time::Instant,
 };
 
@@ -51,6 +53,11 @@ pub enum SpawnError {
     /// The arguments are too long.
     #[error("arguments have up to {MAX_ARGS} bytes, a kind's name up to {MAX_NAME}; shorten them")]
     TooLong,
+    /// The state that it was to take over is too large to be moved, drained or kept by standbys ever after.
+    #[error(
+        "the state has {0} bytes; at most {MAX_STATE} are taken: have the daemon keep the rest elsewhere"
+    )]
+    StateTooLarge(usize),
     /// The node is going down, or out of service.
     #[error("the node takes nothing new: it is {0}; take another node")]
     Closed(String),

@@ -354,6 +354,10 @@ impl MeshOs {
         groups.refusals.retain(|(group, ..), _| *group != id);
         for index in 0..u32::try_from(entry.slots().len()).unwrap_or(0) {
             groups.ended.remove(&entry.member(index));
+            // Its end follows from the group's, and not from what made that.
+            if let Some(instance) = self.registry.get_mut(entry.member(index)) {
+                instance.cause = cause;
+            }
         }
         groups.dirty = true;
     }

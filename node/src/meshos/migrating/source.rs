@@ -251,6 +251,12 @@ impl MeshOs {
                 happened = true;
                 continue;
             }
+            if outgoing.is_stalled(now.instant) {
+                let what = stalled(outgoing);
+                self.record_failure(now, what);
+                happened = true;
+                continue;
+            }
             let Some(order) = outgoing.next(instance.map(|instance| &instance.inbox), now.instant) else {
                 return happened;
             };
@@ -449,6 +455,15 @@ impl MeshOs {
             .retain(|(_, waiter)| !matches!(waiter, Waiter::Call(other) if *other == call));
         self.migrations.serving.remove(&call).is_some() || self.migrations.waiting.len() < before
     }
+}
+
+/// What is written down of one whose target is silent since the cutover.
+fn stalled(outgoing: &Outgoing) -> String {
+    let Outgoing { id, daemon, target, .. } = outgoing;
+    format!(
+        "migration {id} waits: node {target} was given daemon {daemon} and has not said that it runs it; wait until that node \
+         is back, or kill the migration to have the daemon go on here without what it did there"
+    )
 }
 
 /// What a target is told that fetches what is not there any more.

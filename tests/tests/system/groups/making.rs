@@ -198,6 +198,16 @@ fn a_groups_end_is_put_down_to_what_ended_it_or_to_nothing_and_not_to_what_made_
             })
             .collect();
         assert_eq!(causes, [cause], "stopped at {stopper} by {by:?}");
+        for number in 0..4 {
+            let ends: Vec<_> = (network.members[number].os.events.iter())
+                .filter_map(|(_, event)| match event {
+                    OsEvent::Happened { kind: EventKind::DaemonGone { .. }, cause } => Some(*cause),
+                    _ => None,
+                })
+                .collect();
+            let known = if number == stopper { by } else { None };
+            assert!(ends.iter().all(|end| *end == known), "of members on {number}: {ends:?}");
+        }
     }
 }
 

@@ -84,6 +84,8 @@ pub(crate) struct Outgoing {
     outcome: Option<Result<(), MigrateError>>,
     /// Somebody asked for it here, and sees what becomes of it from the beginning.
     is_awaited: bool,
+    /// It was said that nothing is heard of the target since the cutover.
+    stall_told: bool,
     /// What was last told of it: when, the phase, and how many bytes there were.
     told: Option<(Instant, MigrationPhase, u64)>,
 }
@@ -125,6 +127,7 @@ impl Outgoing {
             pause: PAUSE,
             outcome: None,
             is_awaited: false,
+            stall_told: false,
             told: None,
         }
     }
@@ -190,7 +193,10 @@ impl Outgoing {
             MigrationPhase::Snapshot => Some(self.phase_since + WORK),
             MigrationPhase::Restore => Some((self.phase_since + WORK).min(self.heard + SILENCE)),
             MigrationPhase::Transfer | MigrationPhase::Replay => Some(self.heard + SILENCE),
-            MigrationPhase::Cutover => self.left.map(|left| left + LATE_NEWS),
+            MigrationPhase::Cutover => {
+                let stall = (!self.stall_told).then(|| self.phase_since + SILENCE);
+                self.left.map(|left| left + LATE_NEWS).into_iter().chain(stall).min()
+            }
             _ => None,
         };
         let asks = match self.phase {
@@ -217,6 +223,14 @@ impl Outgoing {
             phase_us: micros(self.phase_since),
             reason: self.outcome.as_ref().and_then(|outcome| outcome.as_ref().err()).map(ToString::to_string),
         }
+    }
+
+    /// Whether the target has not said for a while that it has the daemon, which only it, or an operator, can give back: then
+    /// once, for somebody to be told.
+    pub(crate) fn is_stalled(&mut self, now: Instant) -> bool {
+        let is_due =
+            self.phase == MigrationPhase::Cutover && now.saturating_since(self.phase_since) >= SILENCE;
+        is_due && !std::mem::replace(&mut self.stall_told, true)
     }
 
     /// It is told of from the beginning, whatever comes of it.
@@ -355,6 +369,8 @@ mod tests {
         let waiting = inbox(3);
         let mut outgoing = cut_over(&waiting);
         assert_eq!(outgoing.cancel(at(4)), Err(MigrateError::TooLate));
+        assert!(!outgoing.is_stalled(at(10_002)) && outgoing.poll_timeout() == Some(at(10_003)));
+        assert!(outgoing.is_stalled(at(10_003)) && !outgoing.is_stalled(at(20_000)), "it is said once");
         outgoing.fail(at(4), MigrateError::Frozen);
         outgoing.unanswered(at(5_000));
         outgoing.handle_timeout(at(10_000_000));
