@@ -105,6 +105,18 @@ impl Incoming {
         self.highest
     }
 
+    /// Whether nothing is missing of what was sent on it: of several datagrams one may be lost, and come again after the last.
+    pub fn is_whole(&self) -> bool {
+        let mut end = self.read;
+        for (&offset, data) in &self.pieces {
+            if offset > end {
+                return false;
+            }
+            end = end.max(offset + data.len() as u64);
+        }
+        end == self.highest
+    }
+
     /// With which code the other end has given it up, if it has.
     pub fn reset(&self) -> Option<u64> {
         self.reset

@@ -176,14 +176,18 @@ async fn a_node_stops_where_the_bare_peer_does_not_read_one_stream_and_goes_on_w
     let data = pattern(3 * usize::try_from(MAX_STREAM_DATA).unwrap());
     let _stream = write(&mesh, &link, &data).await;
     let stream = link.accept(Kind::Application).await;
-    link.until("a full window", |connection| connection.streams[&stream].highest() == MAX_STREAM_DATA).await;
+    let is_full = |connection: &Connection, to| {
+        let stream = &connection.streams[&stream];
+        stream.highest() == to && stream.is_whole()
+    };
+    link.until("a full window", |connection| is_full(connection, MAX_STREAM_DATA)).await;
     link.exchange().await;
     assert_eq!(link.connection.streams[&stream].highest(), MAX_STREAM_DATA);
     // All of that is read, and the node may send as much again.
     let (mut read, limit) = (Vec::new(), 2 * MAX_STREAM_DATA);
     let told = link.connection.read(stream, &mut read);
     link.deliver(&told).await;
-    link.until("a full window", |connection| connection.streams[&stream].highest() == limit).await;
+    link.until("a full window", |connection| is_full(connection, limit)).await;
     link.exchange().await;
     assert_eq!(link.connection.streams[&stream].highest(), limit);
     read.extend(link.read(stream).await);

@@ -5,7 +5,7 @@
 //! told of. Each set shares a member with every one before it that may still be in force, and is in force only once
 //! all its members have heard of it. So whoever has asked all members of the latest set that any of them knows has
 //! missed none, and asking a member has it listen no more to the one that worked before. What it names itself then has to share a
-//! member with every set that any of those it asked knew as the latest: one of them may go on by that set alone later, where it
+//! member with every set that one of those it asked was in and knew as the latest: that one may go on by it alone later, where it
 //! hears of no other. A member that has forgotten
 //! everything, as it began anew, cannot say whether there was a later set; then the one that named it has to.
 
@@ -16,8 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Follower, Incarnation, MAX_MEMBERS};
 
-/// So many sets at most may be in force as far as somebody knows.
+/// So many of the sets that one incarnation named may be open.
 const MAX_CHAIN: usize = 64;
+
+/// So many at most are gone on from: what the active had open when it moved, and what each of those in sync knew.
+const MAX_BEFORE: usize = MAX_CHAIN + 2 * MAX_MEMBERS as usize;
 
 /// Nodes, and the life of each.
 pub(crate) type Lives = BTreeMap<u64, u64>;
@@ -77,8 +80,8 @@ impl Guard {
         let mut chain: Vec<InSync> = without.filter(|set| !set.members.is_empty()).collect();
         chain.sort_unstable();
         chain.dedup();
-        // Room to name others; so many that differ are not known of one group but by malice.
-        chain.drain(..chain.len().saturating_sub(MAX_CHAIN / 2));
+        // There are more by malice only.
+        chain.drain(..chain.len().saturating_sub(MAX_BEFORE));
         Self { local, chain, holds: false }
     }
 
@@ -135,12 +138,17 @@ impl Guard {
             wanted.extend(lasting);
         }
         let is_news = self.told().is_none_or(|told| told.members != wanted);
-        if wanted.is_empty() || !is_news || self.chain.len() >= MAX_CHAIN || !shares(&wanted) {
+        if wanted.is_empty() || !is_news || self.own() >= MAX_CHAIN || !shares(&wanted) {
             return;
         }
         let version = self.told().map_or(1, |told| told.version + 1);
         let set = InSync { by: self.local, version, members: wanted };
         self.chain.push(set);
+    }
+
+    /// How many of its own sets are open.
+    fn own(&self) -> usize {
+        self.chain.iter().filter(|set| set.by == self.local).count()
     }
 
     /// Standbys have heard of sets: the latest of which all have heard is in force.
@@ -195,14 +203,18 @@ impl Census {
         self.said.contains_key(&node)
     }
 
-    /// All sets that anybody knows as the latest.
+    /// The sets that somebody may go on by: the latest, and those that whoever says so is in itself. A set without itself a node
+    /// is told of only when all who are in it know it.
     pub(crate) fn sets(&self) -> impl Iterator<Item = &InSync> {
-        self.said.values().filter_map(|holding| holding.in_sync.as_ref())
+        let own = self.said.iter().filter_map(|(node, holding)| {
+            holding.in_sync.as_ref().filter(|set| set.members.get(&node.0) == Some(&holding.life))
+        });
+        own.chain(self.latest())
     }
 
     /// The latest set that anybody knows.
     pub(crate) fn latest(&self) -> Option<&InSync> {
-        self.sets().max()
+        self.said.values().filter_map(|holding| holding.in_sync.as_ref()).max()
     }
 
     /// Who may hold something that was told of, or know who does, and has not been asked; `all` are the nodes there are. Of
@@ -312,12 +324,33 @@ mod tests {
         assert!(next.told().is_none());
         next.propose(lives(&[2, 3]), &Lives::new(), 0, |_, _| false);
         assert!(names(&next, &[2, 3]));
-        let many: Vec<InSync> = (1..=200)
-            .map(|version| InSync { by: incarnation(1, 9), version, members: lives(&[1, version + 1]) })
-            .collect();
-        let mut next = Guard::new(incarnation(2, 1), many);
-        next.propose((170..=201).map(|node| (node, 1)).collect(), &Lives::new(), 0, |_, _| false);
-        assert!(next.told().is_some(), "there is room for others");
+        let many = |most: u64| -> Vec<InSync> {
+            let set = |version| InSync { by: incarnation(1, 9), version, members: lives(&[version + 1]) };
+            (1..=most).map(set).collect()
+        };
+        let all: Lives = (2..=1_001).map(|node| (node, 1)).collect();
+        let mut next = Guard::new(incarnation(2, 1), many(120));
+        next.propose((3..=121).map(|node| (node, 1)).collect(), &Lives::new(), 0, |_, _| false);
+        assert!(next.told().is_none(), "none is forgotten");
+        next.propose(all.clone(), &Lives::new(), 0, |_, _| false);
+        assert!(next.told().is_some(), "and there is room for others");
+        assert_eq!(Guard::new(incarnation(2, 1), many(1_000)).chain().len(), MAX_BEFORE);
+    }
+
+    #[test]
+    fn somebody_may_go_on_by_the_latest_set_and_by_one_it_is_in_itself() {
+        let mut census = Census::default();
+        let set = |version, nodes: &[u64]| InSync { by: incarnation(1, 9), version, members: lives(nodes) };
+        let mut say = |node, life, set: &InSync| {
+            census.say(NodeId(node), Holding { life, upto: None, in_sync: Some(set.clone()) });
+        };
+        let [left, own, latest] = [set(1, &[5, 6]), set(2, &[1, 2]), set(3, &[2, 3])];
+        say(4, 1, &left);
+        say(1, 1, &own);
+        say(2, 2, &set(1, &[2]));
+        say(3, 1, &latest);
+        let sets: BTreeSet<&InSync> = census.sets().collect();
+        assert_eq!(sets, BTreeSet::from([&own, &latest]), "node 2 has forgotten, and node 4 is in none");
     }
 
     #[test]

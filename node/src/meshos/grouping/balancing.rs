@@ -31,8 +31,9 @@ const BALANCE: Duration = Duration::from_secs(3);
 /// longer, or be trusted again.
 const REST: Duration = Duration::from_secs(3);
 
-/// So long at most a group lets members of others move first that would be moved to the same node: whoever looks after one
-/// moves one in less, if at all.
+/// So long a group lets members of others move first that would be moved to the same node: whoever looks after one
+/// moves one in less, if at all. Two that each wait for a third, which moves none, do not have enough of that at once: up to
+/// [`BALANCE`] is added by chance.
 const YIELDS: Duration = Duration::from_secs(7);
 
 /// A member whose state was too large to be moved is not asked for it again before this: all of it is taken each time.
@@ -113,7 +114,7 @@ impl MeshOs {
                 return None;
             }
             if self.dispatch(now, &Action::Rebalance { group, index, node: to }) {
-                let chance = Duration::from_millis(u64::from(self.rng.next_u32()) % 3_000);
+                let chance = self.chance();
                 self.groups.balance_at.insert(group, now.instant + BALANCE + chance);
                 self.groups.yields.remove(&group);
                 self.groups.wake();
@@ -131,9 +132,20 @@ impl MeshOs {
         Some(format!("member {index} shares node {host}, and there is no other node for it: {}", field.why()))
     }
 
-    /// Whether a member of another group is to be moved to a node first: one from a node with more members, or of as many by
-    /// rank. Else everybody who looks after a group would move one there at once, and some of them away again.
+    /// Whether a member of another group is to be moved to a node first, for as long as it may take. Else everybody who looks
+    /// after a group would move one there at once, and some of them away again.
     fn yields(&mut self, now: Instant, node: &Node, (group, host): (GroupId, NodeId), to: NodeId) -> bool {
+        if !self.comes_later(now, node, (group, host), to) {
+            self.groups.yields.remove(&group);
+            return false;
+        }
+        let chance = self.chance();
+        now < *self.groups.yields.entry(group).or_insert(now + YIELDS + chance)
+    }
+
+    /// Whether another group would move one to that node that comes first: from a node with more members, or of as many by
+    /// rank.
+    fn comes_later(&self, now: Instant, node: &Node, (group, host): (GroupId, NodeId), to: NodeId) -> bool {
         let placed = self.placed();
         let count = |host: NodeId| placed.get(&host).copied().unwrap_or(0);
         let nothing = Capabilities::new();
@@ -153,12 +165,12 @@ impl MeshOs {
             let fullest = entry.hosts().map(|(_, host)| count(host)).max()?;
             (count(to) + 2 <= fullest && could_go(entry)).then(|| (fullest, rank(id, TURN, to)))
         });
-        let comes_later = others.any(|other| other > mine);
-        if !comes_later {
-            self.groups.yields.remove(&group);
-            return false;
-        }
-        now < *self.groups.yields.entry(group).or_insert(now + YIELDS)
+        others.any(|other| other > mine)
+    }
+
+    fn chance(&mut self) -> Duration {
+        let most = u64::try_from(BALANCE.as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(u64::from(self.rng.next_u32()) % most)
     }
 
     fn misfit(

@@ -166,7 +166,7 @@ fn a_daemon_without_state_and_group_is_left_by_a_drain_that_says_why_and_no_migr
 }
 
 #[test]
-fn a_settled_group_stays_and_each_disturbance_moves_a_member_once_at_most() {
+fn a_settled_group_stays_and_each_disturbance_moves_whom_it_must_and_one_more_at_most() {
     each_seed(2, |seed| {
         let mut network = mesh_of_echoes(seed, Faults::NONE, 16, SHORT);
         let groups: Vec<GroupId> = (0..3)
@@ -181,7 +181,7 @@ fn a_settled_group_stays_and_each_disturbance_moves_a_member_once_at_most() {
             let at = running(network)[0];
             let moved = moved(network, since);
             let story = format!("seed {seed}, {what}: {moved:?}, {:?}", moves(network, since));
-            assert!(moved.values().all(|count| *count == 1) && moved.len() <= most, "{story}");
+            assert!(moved.values().sum::<usize>() <= most, "{story}");
             assert!(is_healthy(network, at, &groups), "{what}");
             since = network.now_at(at).instant;
         };

@@ -102,10 +102,10 @@ impl MeshOs {
         }
         let journal = self.groups.standbys.journals.get(&group);
         let resumed = journal.and_then(|journal| Some((journal, journal.resume()?)));
-        let mut before = Vec::new();
+        let mut own = Holding { life: self.life, upto: None, in_sync: None };
         let (luggage, events) = match resumed {
             Some((journal, resumed)) => {
-                before.extend(journal.in_sync.clone());
+                own = journal.holding(self.life);
                 (Some(resumed.0), resumed.1)
             }
             // Somebody else may hold what it had done. Who looks after the group finds out.
@@ -139,10 +139,10 @@ impl MeshOs {
         } else if let Some(journal) = self.groups.standbys.journals.get_mut(&group) {
             journal.go_on(of, life);
         }
-        if let Some(taking) = self.groups.standbys.taking.remove(&group) {
-            before.extend(taking.census.sets().cloned());
-        }
-        self.begin_active(now.instant, group, entry, id, before);
+        let mut census =
+            self.groups.standbys.taking.remove(&group).map_or_else(Census::default, |it| it.census);
+        census.say(self.local, own);
+        self.begin_active(now.instant, group, entry, id, census.sets().cloned().collect());
     }
 
     /// Whether this node may go on with what it holds of a group: it holds all that the one before it did, which left it to
@@ -468,8 +468,12 @@ impl MeshOs {
         };
         let group = GroupId(group);
         if let Some(by) = claim.map(|generation| Incarnation::new(generation, call.peer)) {
-            let entry = self.groups.ledger.get(group);
-            if entry.is_some_and(|entry| entry.spec.kind == GroupKind::Standby) {
+            let Some(entry) = self.groups.ledger.get(group) else {
+                // What it promised now it would not know when it hears of the group. It is asked again.
+                _ = node.end_reply(now, call, Err(CallError::Failed));
+                return;
+            };
+            if entry.spec.kind == GroupKind::Standby {
                 let journals = self.groups.standbys.journals.entry(group);
                 journals.or_insert_with(|| Journal::new(Incarnation::NONE, self.life)).fence(by);
             }
