@@ -136,7 +136,7 @@ fn said() -> Vec<(&'static str, Value)> {
         ),
         (
             "os.group.sync",
-            json!({ "group": 1, "generation": 2, "life": 3, "before": null, "end": [12, 18], "in_sync": null,
+            json!({ "group": 1, "generation": 2, "life": 3, "before": null, "end": [12, [18, 6]], "in_sync": null,
                 "what": { "Piece": { "at": 11, "len": 4, "offset": 2, "bytes": [1, 2] } } }),
         ),
         (

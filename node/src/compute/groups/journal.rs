@@ -25,7 +25,7 @@ const MAX_HELD: usize = 2 * MAX_STATE;
 const MAX_EVENTS: u64 = u64::MAX / 2;
 
 /// A node in one of its lives, to which the work is left: begun anew, it may have gone on already, and forgotten that.
-pub(crate) type Heir = (NodeId, u64);
+type Heir = (NodeId, u64);
 
 /// An event that was worked off, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

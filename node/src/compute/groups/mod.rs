@@ -18,7 +18,7 @@ pub(crate) use self::{
     entry::{Claim, Entry, Slot, Spec},
     in_sync::{Census, Guard, Holding, InSync, Lives},
     incarnation::Incarnation,
-    journal::{Follower, Heir, Journal, LogEntry, Piece},
+    journal::{Follower, Journal, LogEntry, Piece},
     ledger::Ledger,
     lineage::{ForkPoint, root},
     pick::{Choice, pick},

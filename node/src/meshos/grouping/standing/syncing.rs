@@ -15,7 +15,7 @@ use super::{
 use crate::{
     compute::{
         Luggage, WorkedOff, generation,
-        groups::{Follower, Heir, InSync, Incarnation, Journal, Lives, LogEntry, Piece},
+        groups::{Follower, InSync, Incarnation, Journal, Lives, LogEntry, Piece},
     },
     node::Node,
     rpc::{CallError, CallId},
@@ -31,8 +31,9 @@ pub(in crate::meshos) struct Push {
     pub(super) life: u64,
     /// What this incarnation went on from.
     pub(super) before: Option<(Incarnation, u64)>,
-    /// With this event the end is reached, as soon as all that came before is there; and who goes on from it, if somebody is to.
-    pub(super) end: Option<(u64, Option<Heir>)>,
+    /// With this event the end is reached, as soon as all that came before is there; and who goes on from it, a node and its life,
+    /// if somebody is to.
+    pub(super) end: Option<(u64, Option<(u64, u64)>)>,
     /// Who has to have what is told of.
     pub(super) in_sync: Option<InSync>,
     pub(super) what: What,
@@ -112,7 +113,8 @@ impl MeshOs {
                 continue;
             };
             follower.is_asking = true;
-            let end = journal.sealed.then_some((journal.end(), journal.heir));
+            let heir = journal.heir.map(|(node, life)| (node.0, life));
+            let end = journal.sealed.then_some((journal.end(), heir));
             let (generation, before) = (journal.of.generation, journal.before);
             let in_sync = told.cloned();
             let push = Push { group: group.0, generation, life, before, end, in_sync, what };
@@ -239,7 +241,7 @@ impl MeshOs {
         }
         let is_current = journal.of == of && journal.base().is_some();
         if let Some((_, heir)) = end.filter(|(last, _)| is_current && *last == journal.end()) {
-            (journal.sealed, journal.heir) = (true, heir);
+            (journal.sealed, journal.heir) = (true, heir.map(|(node, life)| (NodeId(node), life)));
         }
         let have = is_current.then_some(journal.end());
         let sealed = is_current && journal.sealed;
