@@ -2,7 +2,10 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket},
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -44,12 +47,14 @@ pub(crate) fn topic() -> Topic {
             messages that do not authenticate, garbage, and packets for sessions that it does not have. Flood and peace take \
             turns of 250 ms in one process; *times peace* compares the two. Bare UDP suffers the same flood, looks at nothing but \
             who sent a datagram, and sends none again. The stranger's thread takes a core of the same machine \
-            when it sends all it can, and what it sends beyond what the node reads overflows the socket's buffer, calls with it.",
+            when it sends all it can: the mean holds the times at which the system ran it in a caller's place. What it sends beyond what the node reads overflows the socket's buffer, calls with it.",
         columns: vec![
             Column { heading: "p50", key: "p50", unit: Unit::Time },
             Column { heading: "times peace", key: "p50_ratio", unit: Unit::Ratio },
             Column { heading: "p99", key: "p99", unit: Unit::Time },
             Column { heading: "times peace", key: "p99_ratio", unit: Unit::Ratio },
+            Column { heading: "mean", key: "mean", unit: Unit::Time },
+            Column { heading: "times peace", key: "mean_ratio", unit: Unit::Ratio },
             Column { heading: "flood", key: "flood", unit: Unit::Rate },
             Column { heading: "lost", key: "lost", unit: Unit::Count },
         ],
@@ -62,7 +67,12 @@ pub(crate) fn topic() -> Topic {
 pub(crate) async fn flood(rate: u64) -> Result<Figures, Error> {
     let pair = Pair::new(SIZE).await?;
     pair.serve_echo();
-    in_turn(rate, pair.address(), async || pair.call(vec![7; SIZE]).await.unwrap_or(false)).await
+    let target = pair.address();
+    let call = move || {
+        let pair = pair.clone();
+        async move { pair.call(vec![7; SIZE]).await.unwrap_or(false) }
+    };
+    in_turn(rate, target, call).await
 }
 
 /// The same, of bare datagrams there and back.
@@ -79,19 +89,22 @@ pub(crate) async fn floor(rate: u64) -> Result<Figures, Error> {
             }
         }
     });
-    let calls = AtomicUsize::new(0);
-    let call = async || {
-        let (mut body, mut answer) = ([7; SIZE], [0; SIZE]);
-        // So that one which comes too late answers no other.
-        body[..8].copy_from_slice(&calls.fetch_add(1, Ordering::Relaxed).to_le_bytes());
-        let answered = async {
-            a.send(&body).await?;
-            while answer != body {
-                a.recv(&mut answer).await?;
-            }
-            Ok::<_, std::io::Error>(())
-        };
-        matches!(timeout(QUIET, answered).await, Ok(Ok(())))
+    let (a, calls) = (Arc::new(a), AtomicUsize::new(0));
+    let call = move || {
+        let (a, number) = (a.clone(), calls.fetch_add(1, Ordering::Relaxed));
+        async move {
+            let (mut body, mut answer) = ([7; SIZE], [0; SIZE]);
+            // So that one which comes too late answers no other.
+            body[..8].copy_from_slice(&number.to_le_bytes());
+            let answered = async {
+                a.send(&body).await?;
+                while answer != body {
+                    a.recv(&mut answer).await?;
+                }
+                Ok::<_, std::io::Error>(())
+            };
+            matches!(timeout(QUIET, answered).await, Ok(Ok(())))
+        }
     };
     let figures = in_turn(rate, target, call).await;
     echo.abort();
@@ -100,20 +113,24 @@ pub(crate) async fn floor(rate: u64) -> Result<Figures, Error> {
 
 /// Has `call` made one after the other, in peace and while `target` suffers a flood, in turn. It says whether it was
 /// answered, and rightly.
-async fn in_turn(rate: u64, target: SocketAddr, call: impl AsyncFn() -> bool) -> Result<Figures, Error> {
+async fn in_turn<F>(rate: u64, target: SocketAddr, call: impl Fn() -> F) -> Result<Figures, Error>
+where
+    F: Future<Output = bool>,
+{
     let (mut peace, mut flooded) = (Calls::default(), Calls::default());
     peace.make(&call).await;
     peace = Calls::default();
     let mut sent = 0;
     for _ in 0..TURNS {
         peace.make(&call).await;
-        let stop = AtomicBool::new(false);
-        let counted = thread::scope(|scope| {
-            let stranger = scope.spawn(|| send_junk(target, rate, &stop));
-            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(flooded.make(&call)));
-            stop.store(true, Ordering::Relaxed);
-            stranger.join()
+        let stop = Arc::new(AtomicBool::new(false));
+        let stranger = thread::spawn({
+            let stop = stop.clone();
+            move || send_junk(target, rate, &stop)
         });
+        flooded.make(&call).await;
+        stop.store(true, Ordering::Relaxed);
+        let counted = stranger.join();
         sent += counted.map_err(|_| "the stranger panicked")??;
     }
     let taken = TURN * u32::try_from(TURNS)?;
@@ -121,7 +138,8 @@ async fn in_turn(rate: u64, target: SocketAddr, call: impl AsyncFn() -> bool) ->
     let loud = measure::call_figures(flooded.times, flooded.lost, taken)?;
     let of = |figures: &Figures, name| figures.iter().find(|figure| figure.0 == name).map(|figure| figure.1);
     let ratio = |name| Ok::<_, Error>(of(&loud, name).ok_or(name)? / of(&quiet, name).ok_or(name)?);
-    let mut figures = vec![("p50_ratio", ratio("p50")?), ("p99_ratio", ratio("p99")?)];
+    let mut figures =
+        vec![("p50_ratio", ratio("p50")?), ("p99_ratio", ratio("p99")?), ("mean_ratio", ratio("mean")?)];
     figures.push(("flood", as_f64(sent) / taken.as_secs_f64()));
     figures.extend(loud);
     Ok(figures)
@@ -135,7 +153,7 @@ struct Calls {
 
 impl Calls {
     /// One after the other, for a turn.
-    async fn make(&mut self, call: &impl AsyncFn() -> bool) {
+    async fn make<F: Future<Output = bool>>(&mut self, call: &impl Fn() -> F) {
         let start = Instant::now();
         while start.elapsed() < TURN {
             let asked = Instant::now();

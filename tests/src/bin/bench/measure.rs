@@ -166,10 +166,12 @@ pub(crate) fn call_figures(mut times: Vec<Duration>, lost: u32, took: Duration) 
         return Err(format!("none of {lost} calls was answered").into());
     }
     times.sort_unstable();
+    let mean = times.iter().sum::<Duration>().as_secs_f64() / as_f64(times.len());
     let percentile = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64();
     Ok(vec![
         ("p50", percentile(50)),
         ("p99", percentile(99)),
+        ("mean", mean),
         ("rate", as_f64(times.len()) / took.as_secs_f64()),
         ("lost", f64::from(lost)),
     ])
