@@ -1,9 +1,10 @@
 //! How soon a silent death is noticed.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use meshground::cluster::ClusterHarness;
 use meshground_shared::{EventKind, Health};
+use tokio::time::sleep;
 
 use crate::{
     measure::{Error, Figures},
@@ -11,19 +12,26 @@ use crate::{
     table::{Better, Column, Unit},
 };
 
+/// How many nodes, and how long they have been up.
+const CRASHES: [(usize, Duration); 3] =
+    [(5, Duration::ZERO), (64, Duration::ZERO), (64, Duration::from_secs(1))];
+
 pub(crate) fn topic() -> Topic {
-    let rounds = [5, 64].into_iter().map(|n| {
-        let mut contenders = vec![Contender::own(MESHGROUND, format!("crash {n}"))];
+    let rounds = CRASHES.into_iter().map(|(n, up)| {
+        let seconds = up.as_secs();
+        let mut contenders = vec![Contender::own(MESHGROUND, format!("crash {n} {seconds}"))];
         if n == 5 {
             contenders.push(Contender::peers("net-mesh-sdk, two nodes", "net-mesh crash").slow());
         }
-        Round { label: format!("{n} nodes"), contenders }
+        let when = if up.is_zero() { String::new() } else { format!(", up for {seconds} s") };
+        Round { label: format!("{n} nodes{when}"), contenders }
     });
     Topic {
         name: "crash",
         title: "Noticing a crash",
         text: "From a node's death without a word to the moment when the last of its peers has the verdict: Suspect \
-            (net-mesh-sdk: Suspected), then Unreachable (Failed).",
+            (net-mesh-sdk: Suspected), then Unreachable (Failed). Where nothing else is said, it dies as soon as the cluster has booted, while \
+            its peers may still be reading what it sent then.",
         columns: vec![
             Column { heading: "unreachable", key: "detected", unit: Unit::Time },
             Column { heading: "suspect", key: "suspected", unit: Unit::Time },
@@ -33,9 +41,10 @@ pub(crate) fn topic() -> Topic {
     }
 }
 
-/// One crash in a cluster of `nodes`.
-pub(crate) async fn crash(nodes: usize) -> Result<Figures, Error> {
+/// One crash in a cluster of `nodes` that has been up for so many `seconds`.
+pub(crate) async fn crash(nodes: usize, seconds: u64) -> Result<Figures, Error> {
     let cluster = ClusterHarness::new(nodes).await?;
+    sleep(Duration::from_secs(seconds)).await;
     let victim = cluster.nth(0).ok_or("there is a first node")?.node_id();
     let mut events = cluster.events().events;
     let start = Instant::now();

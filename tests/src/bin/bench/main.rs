@@ -41,7 +41,7 @@ const USAGE: &str = "usage: bench [--peers PROGRAM] [--slow] [TOPIC...]
     PROGRAM is what tests/peers builds; TOPIC is one of boot, idle, growth, messages, stream, rpc, flood, crash,
     system, meshos, sim
 one measurement: bench measure boot NODES | boot-floor NODES | boot-floor-signatures NODES | idle NODES | messages BYTES | aead BYTES
-    | stream BYTES | rpc IN_FLIGHT | ping-pong IN_FLIGHT | flood PER_SECOND | flood-floor PER_SECOND | crash NODES
+    | stream BYTES | rpc IN_FLIGHT | ping-pong IN_FLIGHT | flood PER_SECOND | flood-floor PER_SECOND | crash NODES SECONDS
     | system daemons EACH | system group MEMBERS | system migration BYTES | system command | meshos NODES | sim at-rest | sim in-upheaval";
 
 fn main() -> Result<(), Error> {
@@ -73,7 +73,7 @@ async fn measured(words: &[&str]) -> Result<Figures, Error> {
         ["flood", rate] => tokio::spawn(flood::flood(rate.parse()?)).await?,
         ["flood-floor", rate] => tokio::spawn(flood::floor(rate.parse()?)).await?,
         ["sim", how] => sim::sim(how),
-        ["crash", nodes] => crash::crash(nodes.parse()?).await,
+        ["crash", nodes, seconds] => crash::crash(nodes.parse()?, seconds.parse()?).await,
         ["system", "daemons", each] => system::daemons(each.parse()?).await,
         ["system", "group", count] => system::group(count.parse()?).await,
         ["system", "migration", bytes] => system::migration(bytes.parse()?).await,
