@@ -5,7 +5,9 @@
 //! the sources that took it back by force (10 bits), and of its moves and fresh starts (10 bits). One that moved has asked
 //! nobody. A source that takes a daemon back must outdo the moves that the target may make of it unseen. And whoever takes
 //! over has asked all who were in sync, so that nothing the others do without asking may outdo that. A count that is full
-//! goes over into the one before. Nothing comes after [`LAST`], and what says so is not believed: an honest mesh is never there.
+//! goes over into the one before. Nothing comes after [`LAST`], and what says so is not believed: an honest mesh is
+//! never there. A member that claims it, or one just before it, has nobody come after, and so holds up what it claims it for: as it
+//! could by ending it.
 
 /// What a source that takes its daemon back adds, once: the first number that the count of moves cannot hold.
 const TAKEN_BACK: u64 = 1 << 10;
@@ -74,6 +76,6 @@ mod tests {
         for after in [next, taken_back, taken_over] {
             assert_eq!((after(LAST), after(LAST - 1)), (LAST, LAST));
         }
-        assert!(has_taken_over(LAST), "whoever is there may ask, and does not look for a later one for ever");
+        assert!(has_taken_over(LAST), "whoever is there need not look for a later one");
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     alarms::Alarms,
-    groups::InSync,
+    groups::{InSync, can_be_open},
     inbox::{Inbox, Receipt, SenderKey, Settled},
     registry::MAX_ALARMS,
 };
@@ -57,7 +57,8 @@ impl Luggage {
     /// One that came from another node, if it can be what a daemon had there.
     pub(crate) fn arrived(self) -> Option<Self> {
         let inbox = self.inbox.arrived()?;
-        (self.alarms.len() <= MAX_ALARMS).then_some(Self { inbox, ..self })
+        let is_sound = self.alarms.len() <= MAX_ALARMS && can_be_open(&self.in_sync);
+        is_sound.then_some(Self { inbox, ..self })
     }
 }
 

@@ -4,9 +4,11 @@
 //! The one that works names them, in sets that follow one another; those of a set that is in force all hold what is
 //! told of. Each set shares a member with every one before it that may still be in force, and is in force only once
 //! all its members have heard of it. So whoever has asked all members of the latest set that any of them knows has
-//! missed none, and asking a member has it listen no more to the one that worked before. What it names itself then has to share a
-//! member with every set that one of those it asked was in and knew as the latest: that one may go on by it alone later, where it
-//! hears of no other. A member that has forgotten
+//! missed none of what the one that worked before told of, and asking a member has it listen no more to that one. But somebody else
+//! may have asked before, who knew of an earlier set only, as that latest one was not in force; and named others since. So all
+//! members of that earlier set are asked as well, and so on: until all of a set know it, or a later one. What is named then has to
+//! share a member with every set that one of those asked was in and knew as the latest: that one may go on by it alone later,
+//! where it hears of no other. A member that has forgotten
 //! everything, as it began anew, cannot say whether there was a later set; then the one that named it has to.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,8 +21,14 @@ use super::{Follower, Incarnation, MAX_MEMBERS};
 /// So many of the sets that one incarnation named may be open.
 const MAX_CHAIN: usize = 64;
 
-/// So many at most are gone on from: what the active had open when it moved, and what each of those in sync knew.
+/// So many at most are gone on from: what the active had open when it moved, and what each of those in sync knew. An active that
+/// moves may bring along as many and its own.
 const MAX_BEFORE: usize = MAX_CHAIN + 2 * MAX_MEMBERS as usize;
+
+/// Whether these can be the sets that an active had open when it moved.
+pub(crate) fn can_be_open(sets: &[InSync]) -> bool {
+    sets.len() <= MAX_BEFORE + MAX_CHAIN && sets.iter().all(InSync::is_sound)
+}
 
 /// Nodes, and the life of each.
 pub(crate) type Lives = BTreeMap<u64, u64>;
@@ -126,11 +134,17 @@ impl Guard {
         places: usize,
         gone: impl Fn(NodeId, u64) -> bool,
     ) {
+        let has_gone = |set: &InSync| set.members().all(|(node, life)| gone(node, life));
+        if self.own() >= MAX_CHAIN {
+            // What is in force counts until the next is, and the next is counted from the last.
+            let kept = usize::from(self.holds)..self.chain.len() - 1;
+            let mut at = 0..;
+            self.chain.retain(|set| !at.next().is_some_and(|at| kept.contains(&at)) || !has_gone(set));
+        }
         let shares = |wanted: &Lives| {
             self.chain.iter().all(|set| {
                 let mut members = set.members();
-                let is_shared = members.any(|(node, life)| wanted.get(&node.0) == Some(&life));
-                is_shared || set.members().all(|(node, life)| gone(node, life))
+                members.any(|(node, life)| wanted.get(&node.0) == Some(&life)) || has_gone(set)
             })
         };
         let mut wanted = ready;
@@ -203,8 +217,8 @@ impl Census {
         self.said.contains_key(&node)
     }
 
-    /// The sets that somebody may go on by: the latest, and those that whoever says so is in itself. A set without itself a node
-    /// is told of only when all who are in it know it.
+    /// The sets that somebody may go on by: the latest, and those that whoever says so is in itself. Of a set without itself a
+    /// standby hears only when all who are in it know it.
     pub(crate) fn sets(&self) -> impl Iterator<Item = &InSync> {
         let own = self.said.iter().filter_map(|(node, holding)| {
             holding.in_sync.as_ref().filter(|set| set.members.get(&node.0) == Some(&holding.life))
@@ -229,11 +243,19 @@ impl Census {
         }
         let Some(latest) = self.latest() else { return missing };
         let mut forgot = false;
-        for (node, life) in latest.members() {
-            match self.said.get(&node) {
-                Some(holding) => forgot |= holding.life != life,
-                None if gone(node) => forgot = true,
-                None => _ = missing.insert(node),
+        let mut asked = BTreeSet::from([latest]);
+        let mut sets = vec![latest];
+        while let Some(set) = sets.pop() {
+            for (node, life) in set.members() {
+                match self.said.get(&node) {
+                    // A set that not all of its own know yet: whoever took over by the one before does not know it either.
+                    Some(Holding { life: its, in_sync, .. }) if *its == life => {
+                        sets.extend(in_sync.iter().filter(|known| asked.insert(known)));
+                    }
+                    Some(_) => forgot = true,
+                    None if gone(node) => forgot = true,
+                    None => _ = missing.insert(node),
+                }
             }
         }
         if forgot {
@@ -338,6 +360,21 @@ mod tests {
     }
 
     #[test]
+    fn an_active_with_as_many_open_sets_as_may_be_names_another_once_those_of_some_are_gone() {
+        let mut guard = in_force(&[1, 2]);
+        for node in 3..=65 {
+            guard.propose(lives(&[1, node]), &Lives::new(), 0, |_, _| false);
+        }
+        assert_eq!(guard.chain().len(), MAX_CHAIN);
+        guard.propose(lives(&[1, 70]), &Lives::new(), 0, |_, _| false);
+        assert!(names(&guard, &[1, 65]), "as many are open as may be");
+        guard.propose(lives(&[2]), &Lives::new(), 0, |node, _| node != NodeId(2));
+        assert!(names(&guard, &[2]));
+        let versions: Vec<u64> = guard.chain().iter().map(|set| set.version).collect();
+        assert_eq!(versions, [1, 64, 65], "what is in force stays, and no version is given twice");
+    }
+
+    #[test]
     fn somebody_may_go_on_by_the_latest_set_and_by_one_it_is_in_itself() {
         let mut census = Census::default();
         let set = |version, nodes: &[u64]| InSync { by: incarnation(1, 9), version, members: lives(nodes) };
@@ -387,5 +424,28 @@ mod tests {
         );
         census.say(NodeId(2), holding(&guard));
         assert_eq!(missing(&census), [NodeId(4)], "it may know who is in sync with the second");
+    }
+
+    #[test]
+    fn where_not_all_of_the_latest_set_know_it_those_of_the_one_before_are_asked_as_well() {
+        let all = BTreeSet::from([1, 2, 3, 4].map(NodeId));
+        let named = |version, nodes: &[u64]| InSync { by: incarnation(1, 9), version, members: lives(nodes) };
+        let [before, latest] = [named(1, &[1, 2]), named(2, &[1, 3])];
+        let mut census = Census::default();
+        let mut say = |node, set: &InSync| {
+            let upto = Some((incarnation(1, 9), 5));
+            census.say(NodeId(node), Holding { life: 1, upto, in_sync: Some(set.clone()) });
+            census.missing(&all, |_| false).into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(say(3, &latest), [NodeId(1)]);
+        assert_eq!(
+            say(1, &before),
+            [NodeId(2)],
+            "somebody may have asked the first two before 1 could hear of the latest, and have named 2 alone since"
+        );
+        let theirs = InSync { by: incarnation(2, 4), version: 1, members: lives(&[2]) };
+        assert_eq!(say(2, &theirs), [], "as has happened");
+        assert_eq!(census.latest(), Some(&theirs));
+        assert_eq!(census.sets().collect::<BTreeSet<_>>(), BTreeSet::from([&before, &latest, &theirs]));
     }
 }

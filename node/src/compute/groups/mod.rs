@@ -16,7 +16,7 @@ mod required;
 
 pub(crate) use self::{
     entry::{Claim, Entry, Slot, Spec},
-    in_sync::{Census, Guard, Holding, InSync, Lives},
+    in_sync::{Census, Guard, Holding, InSync, Lives, can_be_open},
     incarnation::Incarnation,
     journal::{Follower, Journal, LogEntry, Piece},
     ledger::Ledger,

@@ -100,13 +100,14 @@ impl MeshOs {
         if !self.may_go_on(now, node, group, of, waited) {
             return;
         }
-        let journal = self.groups.standbys.journals.get(&group);
-        let resumed = journal.and_then(|journal| Some((journal, journal.resume()?)));
-        let mut own = Holding { life: self.life, upto: None, in_sync: None };
-        let (luggage, events) = match resumed {
-            Some((journal, resumed)) => {
-                own = journal.holding(self.life);
-                (Some(resumed.0), resumed.1)
+        let own = self.holding(group);
+        let journal = self.groups.standbys.journals.get_mut(&group);
+        let (luggage, events) = match journal.as_deref().and_then(Journal::resume) {
+            Some((luggage, events)) => (Some(luggage), events),
+            None if journal.as_deref().is_some_and(|journal| journal.base().is_some()) => {
+                // What cannot be read is no state, and no reason to begin one that others would then give theirs up for.
+                journal.into_iter().for_each(Journal::forget);
+                return;
             }
             // Somebody else may hold what it had done. Who looks after the group finds out.
             None if slot.generation <= entry.begun => return,
