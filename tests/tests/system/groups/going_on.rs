@@ -8,10 +8,10 @@ use meshground_tests::sim::{Faults, Network, each_seed};
 
 use super::{
     divide, mesh, rejoin,
-    standbys::{active, keeps, move_active, standby, standing, stands},
+    standbys::{Mail, active, keeps, move_active, standby, standing, stands},
     view,
 };
-use crate::{LIMIT, settled};
+use crate::{LIMIT, settled, try_group};
 
 /// A standby group of three on five nodes, and what it was sent.
 struct Scene {
@@ -204,4 +204,56 @@ fn what_one_acknowledged_that_was_cut_off_from_all_who_were_to_stand_by_outlives
         scene.heals();
     });
     assert!(tried.into_inner() > 0 || std::env::var_os("MESHGROUND_SEED").is_some(), "nobody acknowledged");
+}
+
+#[test]
+fn nothing_that_was_acknowledged_is_lost_where_cuts_change_while_others_take_over() {
+    each_seed(20, |seed| {
+        let mut network = mesh(seed, Faults { jitter: Duration::from_millis(5), ..Faults::NONE }, 6);
+        let group = try_group(&mut network, 0, standby(2 + u32::try_from(seed % 3).expect("small")));
+        let group = group.expect("six nodes");
+        let daemon = view(&network, 0, group).expect("it knows").members[0].daemon;
+        stands(&mut network, group);
+        let mut mail = Mail::default();
+        for _ in 0..3 {
+            let crash_at = network.below(60);
+            let mut crashed = None;
+            for phase in 0..80 {
+                if network.below(3) > 0 {
+                    network.cuts.clear();
+                    // In up to four.
+                    for _ in 0..network.below(3) {
+                        let some: Vec<usize> = (0..6).filter(|_| network.below(2) == 0).collect();
+                        divide(&mut network, &some);
+                    }
+                }
+                if phase == crash_at {
+                    let victim = active(&network, group);
+                    let victim = victim.unwrap_or(usize::try_from(network.below(6)).expect("small"));
+                    mail.close(&network, victim);
+                    network.crash(victim);
+                    // In its next life the same tickets name something else.
+                    network.members[victim].os.events.clear();
+                    crashed = Some(victim);
+                }
+                for _ in 0..2 {
+                    let from = usize::try_from(network.below(6)).expect("small");
+                    if network.members[from].node.is_some() {
+                        mail.send(&mut network, from, daemon);
+                    }
+                }
+                // Shorter than an answer takes, or long enough for somebody to be missed.
+                let most = [20, 300, 3_000][usize::try_from(network.below(3)).expect("small")];
+                let pause = network.below(most);
+                network.run_for(Duration::from_millis(pause));
+            }
+            network.cuts.clear();
+            crashed.into_iter().for_each(|victim| _ = network.restart_in_place(victim));
+            network.dial_all();
+            network.run_for(Duration::from_secs(3));
+            stands(&mut network, group);
+            mail.is_kept(&mut network, group, daemon);
+        }
+        assert!(mail.acknowledged.len() > 50, "much is acknowledged: {}", mail.acknowledged.len());
+    });
 }

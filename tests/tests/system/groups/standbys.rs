@@ -221,21 +221,21 @@ fn what_one_crashed_over_is_told_so_once_and_the_next_goes_on_without_it() {
 
 /// What was sent by whom; of a node that crashes only what it had heard by then is known.
 #[derive(Default)]
-struct Mail {
+pub(super) struct Mail {
     under_way: Vec<(usize, Ticket, String)>,
-    acknowledged: Vec<(usize, String)>,
+    pub(super) acknowledged: Vec<(usize, String)>,
     count: u32,
 }
 
 impl Mail {
-    fn send(&mut self, network: &mut Network, from: usize, daemon: DaemonId) {
+    pub(super) fn send(&mut self, network: &mut Network, from: usize, daemon: DaemonId) {
         let text = format!("{from}-{}", self.count);
         self.count += 1;
         self.under_way.push((from, crate::send(network, from, daemon, &text), text));
     }
 
     /// Takes note of what was acknowledged to a node, which hears of nothing else that it has sent so far.
-    fn close(&mut self, network: &Network, of: usize) {
+    pub(super) fn close(&mut self, network: &Network, of: usize) {
         let (its, others) = self.under_way.drain(..).partition(|(from, ..)| *from == of);
         self.under_way = others;
         let its: Vec<(usize, Ticket, String)> = its;
@@ -247,7 +247,7 @@ impl Mail {
     }
 
     /// Everything acknowledged is there once, and that of each sender in order.
-    fn is_kept(&mut self, network: &mut Network, group: GroupId, daemon: DaemonId) {
+    pub(super) fn is_kept(&mut self, network: &mut Network, group: GroupId, daemon: DaemonId) {
         for number in 0..network.members.len() {
             self.close(network, number);
         }
