@@ -50,6 +50,11 @@ impl InSync {
         self.has(node) || self.by.node == node
     }
 
+    /// Those in it, and who named it.
+    pub(crate) fn named(&self) -> impl Iterator<Item = NodeId> {
+        self.members().map(|(node, _)| node).chain([self.by.node])
+    }
+
     fn members(&self) -> impl Iterator<Item = (NodeId, u64)> {
         self.members.iter().map(|(&node, &life)| (NodeId(node), life))
     }

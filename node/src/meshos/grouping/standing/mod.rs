@@ -202,6 +202,7 @@ impl MeshOs {
 
     /// Does what time asks for in standby groups here.
     pub(super) fn mind_standbys(&mut self, now: Now, node: &mut Node) {
+        self.miss_unmet(now.instant, node);
         let groups: Vec<GroupId> = self.groups.standbys.actives.keys().copied().collect();
         for group in groups {
             let Some(entry) = self.groups.ledger.get(group) else { continue };
