@@ -223,7 +223,7 @@ impl MeshOs {
                 let owes = is_unaware && (is_awaited || (follower.have.is_some() && is_here(host)));
                 hosts.contains(host) || is_in_sync || owes
             });
-            for host in hosts.iter().copied().chain(active.guard.members()) {
+            for host in hosts.iter().copied().chain(active.guard.others()) {
                 active.followers.entry(host).or_insert_with(|| Follower::new(now.instant));
             }
             for (host, follower) in &mut active.followers {

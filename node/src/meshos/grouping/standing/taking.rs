@@ -284,15 +284,16 @@ impl MeshOs {
         let followers = hosts.map(|host| (host, Follower::new(now))).collect();
         let journal = self.groups.standbys.journals.get(&group);
         let of = journal.map_or(Incarnation::NONE, |journal| journal.of);
+        let told_of = journal.map_or(0, Journal::end);
         // Some of what it went on from may be known to nobody else, and none of that may be told.
         self.registry.hush(daemon, true);
         let active = Active {
             daemon,
             of,
             unsynced: VecDeque::new(),
-            hushed: Some(journal.map_or(0, Journal::end)),
+            hushed: Some(told_of),
             followers,
-            guard: Guard::new(of, before),
+            guard: Guard::new(of, self.life, before, told_of),
             is_asking_state: false,
         };
         self.groups.standbys.actives.insert(group, active);

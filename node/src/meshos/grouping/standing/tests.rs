@@ -112,10 +112,10 @@ fn in_other_groups_nobody_goes_on_for_another() {
 
 /// Sets that are open beside each other: of nodes 3 and 4, and of node 4 alone.
 fn open_sets(of: Incarnation) -> Vec<InSync> {
-    let mut guard = Guard::new(of, Vec::new());
+    let mut guard = Guard::new(of, 1, Vec::new(), 0);
     for members in [&[3, 4][..], &[4]] {
         let members: Lives = members.iter().map(|&node| (node, 7)).collect();
-        guard.propose(members, &Lives::new(), 0, |_, _| false);
+        guard.propose(members, &Lives::new(), 1, |_, _| false);
     }
     guard.chain().to_vec()
 }
@@ -129,7 +129,7 @@ fn the_work_is_left_to_an_heir_by_name_only_if_it_is_plain_who_is_in_sync() {
         os.directory.set(OTHER, Some(Inventory { life: 7, ..Inventory::default() }));
         let active = os.groups.standbys.actives.get_mut(&group).expect("it runs");
         if !is_plain {
-            active.guard = Guard::new(of, open_sets(of));
+            active.guard = Guard::new(of, 1, open_sets(of), 0);
         }
         os.groups.ledger.get_mut(group).expect("it is there").hand_over(OTHER);
         os.seal(at(4), daemon, DaemonEnd::Superseded);
