@@ -65,7 +65,7 @@ impl Standbys {
     #[cfg(feature = "floor")]
     pub(super) fn gauges(&self, each: &mut dyn FnMut(crate::audit::Gauge)) {
         use crate::{audit::Gauge, compute::groups::ledger::MAX_HELD};
-        each(Gauge::new("journals", self.journals.len(), MAX_HELD));
+        each(Gauge::new("journals", self.journals.len(), MAX_HELD + taking::MAX_AHEAD));
         each(Gauge::new("nodes that are gone", self.parted.len(), parted::MAX_PARTED));
     }
 
@@ -265,7 +265,8 @@ impl MeshOs {
             if !keeps && journal.base().is_some() {
                 journal.forget();
             }
-            keeps || (ledger.get(*group).is_some() && journal.is_bound())
+            // What it promised of a group before it hears of that counts as well.
+            keeps || (!ledger.is_gone(*group) && journal.is_bound())
         });
         standbys.taking.retain(|group, _| is_mine(group));
         standbys.polls.retain(|group, _| ledger.get(*group).is_some());

@@ -7,6 +7,7 @@ use meshground_shared::{DaemonEnd, GroupId, GroupKind, NodeId};
 use super::{
     Taking,
     syncing::{Push, What},
+    taking::MAX_AHEAD,
 };
 use crate::{
     compute::{
@@ -60,6 +61,49 @@ fn whoever_asks_in_order_to_go_on_has_the_place_here_unless_a_later_one_does() {
     assert_eq!(ask(&mut os, Some(before.generation - 1)), before);
     let later = Incarnation::new(before.generation + 1, OTHER);
     assert_eq!(ask(&mut os, Some(later.generation)), later);
+}
+
+#[test]
+fn what_is_promised_of_a_group_before_this_node_hears_of_it_is_kept_when_it_does() {
+    let (others, _, group) = with_group(GroupKind::Standby);
+    let mut placed = others.groups.ledger.get(group).expect("just made").clone();
+    placed.place(0, Some(OTHER));
+    let later = Incarnation::new(placed.slot(0).generation + 2, OTHER);
+    for is_asked in [false, true] {
+        let (mut os, mut node) = alone();
+        // There is something to look after.
+        let mut another = placed.clone();
+        another.respecify(OTHER, |spec| spec.kind = GroupKind::Replica);
+        assert!(os.groups.ledger.add(GroupId(!group.0), another));
+        if is_asked {
+            let claim = wire::encode(&(group.0, Some(later.generation)));
+            os.on_poll(at(1), &mut node, call_of(OTHER, 1), &claim);
+        }
+        os.groups.dirty = true;
+        os.handle_timeout(at(2), &mut node);
+        let mut placed = placed.clone();
+        placed.respecify(OTHER, |spec| spec.desired = 2);
+        placed.place(1, Some(os.local));
+        assert!(os.groups.ledger.add(group, placed));
+        brings(&mut os, &mut node, group, Incarnation::new(later.generation - 1, OTHER));
+        let holds = os.groups.standbys.journals.get(&group).is_some_and(|journal| journal.base().is_some());
+        assert_eq!(holds, !is_asked, "whoever asked comes later than what is brought");
+    }
+}
+
+#[test]
+fn of_so_many_unknown_groups_and_of_none_that_is_no_more_is_anything_promised() {
+    let (mut os, mut node, known) = with_group(GroupKind::Standby);
+    let by = Incarnation::new(9, OTHER);
+    let first = known.0.wrapping_add(1);
+    for number in 0..MAX_AHEAD as u64 {
+        assert!(os.promise(GroupId(first.wrapping_add(number)), by));
+    }
+    assert!(!os.promise(GroupId(known.0.wrapping_sub(1)), by));
+    assert!(os.promise(GroupId(first), by) && os.promise(known, by), "of these something is known");
+    os.stop_group(at(3), &mut node, known, None).expect("it is there");
+    os.handle_timeout(at(4), &mut node);
+    assert!(!os.promise(known, by));
 }
 
 /// An incarnation brings all there is of its state.
