@@ -196,6 +196,11 @@ impl Node {
         })
     }
 
+    /// How long a peer may be silent before it is forgotten.
+    pub(crate) fn forgets_after(&self) -> Duration {
+        self.pace.forget
+    }
+
     /// The node's id.
     pub fn id(&self) -> NodeId {
         self.identity.node_id()

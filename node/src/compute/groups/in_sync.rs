@@ -8,7 +8,8 @@
 //! may have asked before, who knew of an earlier set only, as that latest one was not in force; and named others since. So all
 //! members of that earlier set are asked as well, and so on: until all of a set know it, or a later one. What is named then has to
 //! share a member with every set that one of those asked was in and knew as the latest: that one may go on by it alone later,
-//! where it hears of no other. A member that has forgotten
+//! where it hears of no other. Before a set takes the place of those before, its members have all that was told of by them. One that
+//! works alone, as it is to or as there was nobody yet, counts for a set of itself. A member that has forgotten
 //! everything, as it began anew, cannot say whether there was a later set; then the one that named it has to.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +59,11 @@ impl InSync {
         self.has(node) || self.by.node == node
     }
 
+    /// Those in it, and who named it.
+    pub(crate) fn named(&self) -> impl Iterator<Item = NodeId> {
+        self.members().map(|(node, _)| node).chain([self.by.node])
+    }
+
     fn members(&self) -> impl Iterator<Item = (NodeId, u64)> {
         self.members.iter().map(|(&node, &life)| (NodeId(node), life))
     }
@@ -72,15 +78,20 @@ impl InSync {
 #[derive(Debug)]
 pub(crate) struct Guard {
     local: Incarnation,
+    /// In which life of its node.
+    life: u64,
     /// Those that may be in force as far as somebody knows, the latest last.
     chain: Vec<InSync>,
-    /// The first of them is in force, and of this incarnation.
-    holds: bool,
+    /// Which of them is in force, of this incarnation. Those before it count until all of it have what was told of.
+    in_force: Option<usize>,
+    /// The last event that somebody may have been told of.
+    told_of: u64,
 }
 
 impl Guard {
-    /// That of an incarnation which goes on from one whose sets these are.
-    pub(crate) fn new(local: Incarnation, before: Vec<InSync>) -> Self {
+    /// That of an incarnation, in this life of its node, which goes on from one whose sets these are, after the event
+    /// `told_of`.
+    pub(crate) fn new(local: Incarnation, life: u64, before: Vec<InSync>, told_of: u64) -> Self {
         let without = before.into_iter().map(|mut set| {
             set.members.remove(&local.node.0);
             set
@@ -90,12 +101,12 @@ impl Guard {
         chain.dedup();
         // There are more by malice only.
         chain.drain(..chain.len().saturating_sub(MAX_BEFORE));
-        Self { local, chain, holds: false }
+        Self { local, life, chain, in_force: None, told_of }
     }
 
     /// Whether nothing is open: those of the one set that is in force have what was told of, and nobody else need be asked.
     pub(crate) fn is_settled(&self) -> bool {
-        self.chain.is_empty() || (self.holds && self.chain.len() == 1)
+        self.chain.is_empty() || (self.in_force == Some(0) && self.chain.len() == 1)
     }
 
     /// What standbys are to be told: the latest set of this incarnation.
@@ -106,7 +117,7 @@ impl Guard {
     /// What a standby is to be told: whoever is left out keeps what it has until those that are not hold it.
     pub(crate) fn told_to(&self, node: NodeId) -> Option<&InSync> {
         let told = self.told()?;
-        if told.has(node) { Some(told) } else { self.chain.first().filter(|_| self.holds) }
+        if told.has(node) { Some(told) } else { self.chain.first().filter(|_| self.in_force == Some(0)) }
     }
 
     /// All that may be in force.
@@ -119,14 +130,15 @@ impl Guard {
         self.chain.iter().any(|set| set.has(node))
     }
 
-    /// The nodes in sets that may be in force.
-    pub(crate) fn members(&self) -> BTreeSet<NodeId> {
-        self.chain.iter().flat_map(InSync::members).map(|(node, _)| node).collect()
+    /// The other nodes in sets that may be in force.
+    pub(crate) fn others(&self) -> BTreeSet<NodeId> {
+        let members = self.chain.iter().flat_map(InSync::members).map(|(node, _)| node);
+        members.filter(|node| *node != self.local.node).collect()
     }
 
-    /// Names another set, if that is needed and may be: `ready` are the nodes it had better have, which are to be `places`;
-    /// `lasting` those that it has besides until they are so many, or to share a member with those before. Of lives that
-    /// are `gone` nothing can come any more.
+    /// Names another set, if that is needed and may be: `ready` are the nodes it had better have, which are to be `places`, or
+    /// none if this one is to work alone; `lasting` those that it has besides until they are so many, or to share a member with
+    /// those before. Of lives that are `gone` nothing can come any more.
     pub(crate) fn propose(
         &mut self,
         ready: Lives,
@@ -134,22 +146,35 @@ impl Guard {
         places: usize,
         gone: impl Fn(NodeId, u64) -> bool,
     ) {
+        let own = self.local.node.0;
         let has_gone = |set: &InSync| set.members().all(|(node, life)| gone(node, life));
         if self.own() >= MAX_CHAIN {
             // What is in force counts until the next is, and the next is counted from the last.
-            let kept = usize::from(self.holds)..self.chain.len() - 1;
+            let open = self.in_force.map_or(0, |at| at + 1)..self.chain.len() - 1;
             let mut at = 0..;
-            self.chain.retain(|set| !at.next().is_some_and(|at| kept.contains(&at)) || !has_gone(set));
+            self.chain.retain(|set| !at.next().is_some_and(|at| open.contains(&at)) || !has_gone(set));
         }
+        // What was told of while there was no set, this node alone is known to have.
+        let was_alone = self.chain.is_empty() && self.told_of > 0;
         let shares = |wanted: &Lives| {
-            self.chain.iter().all(|set| {
+            let shares_with = |set: &InSync| {
                 let mut members = set.members();
                 members.any(|(node, life)| wanted.get(&node.0) == Some(&life)) || has_gone(set)
-            })
+            };
+            (!was_alone || wanted.contains_key(&own)) && self.chain.iter().all(shares_with)
         };
         let mut wanted = ready;
+        if places == 0 {
+            if self.chain.is_empty() {
+                return;
+            }
+            wanted = Lives::from([(own, self.life)]);
+        }
         if wanted.len() < places || !shares(&wanted) {
             wanted.extend(lasting);
+        }
+        if !wanted.is_empty() && !shares(&wanted) {
+            wanted.insert(own, self.life);
         }
         let is_news = self.told().is_none_or(|told| told.members != wanted);
         if wanted.is_empty() || !is_news || self.own() >= MAX_CHAIN || !shares(&wanted) {
@@ -165,25 +190,46 @@ impl Guard {
         self.chain.iter().filter(|set| set.by == self.local).count()
     }
 
-    /// Standbys have heard of sets: the latest of which all have heard is in force.
-    pub(crate) fn heard(&mut self, followers: &BTreeMap<NodeId, Follower>) {
+    /// Standbys have heard of sets: the latest of which all have heard is in force. Up to the event `end` there are some.
+    pub(crate) fn heard(&mut self, followers: &BTreeMap<NodeId, Follower>, end: u64) {
+        let local = self.local;
         let all_know = |set: &InSync| {
             let knows = |(node, life)| {
                 let follower = followers.get(&node);
-                follower.is_some_and(|follower| follower.life == life && follower.knows >= set.version)
+                node == local.node || follower.is_some_and(|it| it.life == life && it.knows >= set.version)
             };
-            set.by == self.local && set.members().all(knows)
+            set.by == local && set.members().all(knows)
         };
-        if let Some(at) = self.chain.iter().rposition(all_know) {
+        self.in_force = self.in_force.max(self.chain.iter().rposition(all_know));
+        if let Some(at) = self.in_force
+            && self.held_by_all(followers, end) >= Some(self.told_of)
+        {
             self.chain.drain(..at);
-            self.holds = true;
+            self.in_force = Some(0);
         }
     }
 
-    /// The last event that all have who have to; `None` as long as no set is in force or one of it has nothing.
-    pub(crate) fn confirmed(&self, followers: &BTreeMap<NodeId, Follower>) -> Option<u64> {
-        let set = self.chain.first().filter(|_| self.holds)?;
+    /// The last event that all have who have to, which somebody may be told of from now on; `None` as long as no set is in
+    /// force or one of it has nothing. One that is to work `alone`, and always was, has to ask nobody.
+    pub(crate) fn confirm(
+        &mut self,
+        followers: &BTreeMap<NodeId, Follower>,
+        alone: bool,
+        end: u64,
+    ) -> Option<u64> {
+        let is_free = alone && self.chain.is_empty();
+        let confirmed = if is_free { end } else { self.held_by_all(followers, end)? };
+        self.told_of = self.told_of.max(confirmed);
+        Some(confirmed)
+    }
+
+    /// The last event that all have of the set in force.
+    fn held_by_all(&self, followers: &BTreeMap<NodeId, Follower>, end: u64) -> Option<u64> {
+        let set = self.chain.get(self.in_force?)?;
         let have = |(node, life)| {
+            if node == self.local.node {
+                return Some(end);
+            }
             let follower = followers.get(&node).filter(|follower| follower.life == life);
             follower.and_then(|follower| follower.have)
         };
@@ -289,10 +335,15 @@ mod tests {
         nodes.iter().map(|&node| (node, 1)).collect()
     }
 
+    /// One without standbys, of whose events somebody was told up to this one.
+    fn alone(told_of: u64) -> Guard {
+        Guard::new(incarnation(1, 9), 1, Vec::new(), told_of)
+    }
+
     fn in_force(nodes: &[u64]) -> Guard {
-        let mut guard = Guard::new(incarnation(1, 9), Vec::new());
-        guard.propose(lives(nodes), &Lives::new(), 0, |_, _| false);
-        guard.heard(&nodes.iter().map(|node| (NodeId(*node), follower(1, 5))).collect());
+        let mut guard = alone(0);
+        guard.propose(lives(nodes), &Lives::new(), 1, |_, _| false);
+        guard.heard(&nodes.iter().map(|node| (NodeId(*node), follower(1, 5))).collect(), 9);
         guard
     }
 
@@ -302,24 +353,86 @@ mod tests {
 
     #[test]
     fn nothing_is_told_before_a_set_is_in_force_and_all_of_it_have_it() {
-        let mut guard = Guard::new(incarnation(1, 9), Vec::new());
-        guard.propose(lives(&[1, 2]), &Lives::new(), 0, |_, _| false);
+        let mut guard = alone(0);
+        guard.propose(lives(&[1, 2]), &Lives::new(), 1, |_, _| false);
         let mut followers = BTreeMap::from([(NodeId(1), follower(1, 5)), (NodeId(2), follower(0, 5))]);
-        guard.heard(&followers);
-        assert_eq!(guard.confirmed(&followers), None);
+        guard.heard(&followers, 9);
+        assert_eq!(guard.confirm(&followers, false, 9), None);
         followers.insert(NodeId(2), follower(1, 3));
-        guard.heard(&followers);
-        assert_eq!(guard.confirmed(&followers), Some(3));
+        guard.heard(&followers, 9);
+        assert_eq!(guard.confirm(&followers, false, 9), Some(3));
         followers.insert(NodeId(2), Follower { life: 2, ..follower(1, 9) });
-        assert_eq!(guard.confirmed(&followers), None, "it began anew, and may have forgotten who is in sync");
+        assert_eq!(
+            guard.confirm(&followers, false, 9),
+            None,
+            "it began anew, and may have forgotten who is in sync"
+        );
+    }
+
+    #[test]
+    fn a_set_takes_the_place_of_those_before_when_all_of_it_have_what_was_told_of() {
+        let mut guard = in_force(&[1]);
+        let mut followers = BTreeMap::from([(NodeId(1), follower(2, 7)), (NodeId(2), follower(1, 3))]);
+        assert_eq!(guard.confirm(&followers, false, 9), Some(7));
+        guard.propose(lives(&[1, 2]), &Lives::new(), 2, |_, _| false);
+        followers.insert(NodeId(2), follower(2, 6));
+        guard.heard(&followers, 9);
+        assert_eq!(guard.confirm(&followers, false, 9), Some(6), "no more than both have");
+        guard.propose(lives(&[2]), &Lives::new(), 1, |_, _| false);
+        assert!(names(&guard, &[1, 2]) && guard.chain().len() == 2, "node 2 alone would lose an event");
+        followers.insert(NodeId(2), follower(2, 7));
+        guard.heard(&followers, 9);
+        guard.propose(lives(&[2]), &Lives::new(), 1, |_, _| false);
+        assert!(names(&guard, &[2]));
+    }
+
+    #[test]
+    fn one_that_is_to_work_alone_has_those_before_hear_of_it_and_counts_until_others_have_all() {
+        let none = BTreeMap::new();
+        let mut guard = in_force(&[1, 2]);
+        guard.propose(Lives::new(), &Lives::new(), 0, |_, _| false);
+        guard.heard(&none, 9);
+        assert_eq!(guard.confirm(&none, true, 9), None, "they may go on without it");
+        guard.propose(Lives::new(), &lives(&[2]), 0, |_, _| false);
+        assert!(names(&guard, &[2, 9]));
+        guard.heard(&BTreeMap::from([(NodeId(2), follower(2, 5))]), 9);
+        guard.propose(Lives::new(), &lives(&[2]), 0, |_, _| false);
+        guard.heard(&none, 9);
+        assert!(names(&guard, &[9]) && guard.is_settled() && guard.others().is_empty());
+        assert_eq!(guard.confirm(&none, true, 9), Some(9));
+        // And no more.
+        guard.propose(lives(&[1]), &Lives::new(), 1, |_, _| false);
+        assert!(names(&guard, &[1, 9]));
+        let version = guard.told().expect("just named").version;
+        guard.heard(&BTreeMap::from([(NodeId(1), follower(version, 8))]), 9);
+        guard.propose(lives(&[1]), &Lives::new(), 1, |_, _| false);
+        assert!(names(&guard, &[1, 9]), "node 1 lacks one that somebody was told of");
+        guard.heard(&BTreeMap::from([(NodeId(1), follower(version, 9))]), 9);
+        guard.propose(lives(&[1]), &Lives::new(), 1, |_, _| false);
+        assert!(names(&guard, &[1]));
+    }
+
+    #[test]
+    fn one_that_was_alone_from_the_first_asks_nobody_and_counts_until_others_have_all() {
+        let none = BTreeMap::new();
+        let mut guard = alone(0);
+        guard.propose(Lives::new(), &Lives::new(), 0, |_, _| false);
+        assert!(guard.told().is_none());
+        assert_eq!(guard.confirm(&none, false, 9), None, "it is not to be alone");
+        assert_eq!(guard.confirm(&none, true, 9), Some(9));
+        guard.propose(lives(&[1]), &Lives::new(), 1, |_, _| false);
+        assert!(names(&guard, &[1, 9]));
+        let mut fresh = alone(0);
+        fresh.propose(lives(&[1]), &Lives::new(), 1, |_, _| false);
+        assert!(names(&fresh, &[1]), "nobody was told of anything");
     }
 
     #[test]
     fn a_set_shares_a_member_with_those_before_unless_all_of_them_are_gone() {
         let mut guard = in_force(&[1]);
-        guard.propose(lives(&[2]), &Lives::new(), 0, |_, _| false);
+        guard.propose(lives(&[2]), &Lives::new(), 1, |_, _| false);
         assert!(names(&guard, &[1]), "the only one is away, and may take over");
-        guard.propose(lives(&[2]), &lives(&[1]), 0, |_, _| false);
+        guard.propose(lives(&[2]), &lives(&[1]), 1, |_, _| false);
         assert!(names(&guard, &[1, 2]), "by way of both");
         let mut guard = in_force(&[1, 2]);
         guard.propose(lives(&[2]), &lives(&[1]), 2, |_, _| false);
@@ -327,10 +440,10 @@ mod tests {
         guard.propose(lives(&[2, 3]), &lives(&[1]), 2, |_, _| false);
         assert!(names(&guard, &[2, 3]));
         let mut guard = in_force(&[1]);
-        guard.propose(lives(&[2]), &Lives::new(), 0, |node, _| node == NodeId(1));
+        guard.propose(lives(&[2]), &Lives::new(), 1, |node, _| node == NodeId(1));
         assert!(names(&guard, &[2]));
         // The next incarnation, on node 1, goes on from there.
-        let guard = Guard::new(incarnation(2, 1), in_force(&[1, 2]).chain().to_vec());
+        let guard = Guard::new(incarnation(2, 1), 1, in_force(&[1, 2]).chain().to_vec(), 0);
         assert!(guard.told().is_none() && guard.has(NodeId(2)) && !guard.has(NodeId(1)));
     }
 
@@ -338,37 +451,37 @@ mod tests {
     fn what_was_open_before_has_to_be_shared_with_also_if_others_knew_more() {
         let mut before = in_force(&[1, 2, 3]);
         assert!(before.is_settled());
-        before.propose(lives(&[3]), &Lives::new(), 0, |_, _| false);
-        before.propose(lives(&[1, 2, 3]), &Lives::new(), 0, |_, _| false);
+        before.propose(lives(&[3]), &Lives::new(), 1, |_, _| false);
+        before.propose(lives(&[1, 2, 3]), &Lives::new(), 1, |_, _| false);
         assert!(!before.is_settled(), "3 may go on by itself, as far as it knows");
-        let mut next = Guard::new(incarnation(2, 1), before.chain().to_vec());
-        next.propose(lives(&[2]), &Lives::new(), 0, |_, _| false);
+        let mut next = Guard::new(incarnation(2, 1), 1, before.chain().to_vec(), 0);
+        next.propose(lives(&[2]), &Lives::new(), 1, |_, _| false);
         assert!(next.told().is_none());
-        next.propose(lives(&[2, 3]), &Lives::new(), 0, |_, _| false);
+        next.propose(lives(&[2, 3]), &Lives::new(), 1, |_, _| false);
         assert!(names(&next, &[2, 3]));
         let many = |most: u64| -> Vec<InSync> {
             let set = |version| InSync { by: incarnation(1, 9), version, members: lives(&[version + 1]) };
             (1..=most).map(set).collect()
         };
         let all: Lives = (2..=1_001).map(|node| (node, 1)).collect();
-        let mut next = Guard::new(incarnation(2, 1), many(120));
-        next.propose((3..=121).map(|node| (node, 1)).collect(), &Lives::new(), 0, |_, _| false);
+        let mut next = Guard::new(incarnation(2, 1), 1, many(120), 0);
+        next.propose((3..=121).map(|node| (node, 1)).collect(), &Lives::new(), 1, |_, _| false);
         assert!(next.told().is_none(), "none is forgotten");
-        next.propose(all.clone(), &Lives::new(), 0, |_, _| false);
+        next.propose(all.clone(), &Lives::new(), 1, |_, _| false);
         assert!(next.told().is_some(), "and there is room for others");
-        assert_eq!(Guard::new(incarnation(2, 1), many(1_000)).chain().len(), MAX_BEFORE);
+        assert_eq!(Guard::new(incarnation(2, 1), 1, many(1_000), 0).chain().len(), MAX_BEFORE);
     }
 
     #[test]
     fn an_active_with_as_many_open_sets_as_may_be_names_another_once_those_of_some_are_gone() {
         let mut guard = in_force(&[1, 2]);
         for node in 3..=65 {
-            guard.propose(lives(&[1, node]), &Lives::new(), 0, |_, _| false);
+            guard.propose(lives(&[1, node]), &Lives::new(), 2, |_, _| false);
         }
         assert_eq!(guard.chain().len(), MAX_CHAIN);
-        guard.propose(lives(&[1, 70]), &Lives::new(), 0, |_, _| false);
+        guard.propose(lives(&[1, 70]), &Lives::new(), 2, |_, _| false);
         assert!(names(&guard, &[1, 65]), "as many are open as may be");
-        guard.propose(lives(&[2]), &Lives::new(), 0, |node, _| node != NodeId(2));
+        guard.propose(lives(&[2]), &Lives::new(), 1, |node, _| node != NodeId(2));
         assert!(names(&guard, &[2]));
         let versions: Vec<u64> = guard.chain().iter().map(|set| set.version).collect();
         assert_eq!(versions, [1, 64, 65], "what is in force stays, and no version is given twice");
@@ -394,7 +507,7 @@ mod tests {
     fn whoever_takes_over_has_to_have_asked_all_of_the_latest_set() {
         let guard = in_force(&[1, 2]);
         let mut later = in_force(&[1, 2]);
-        later.propose(lives(&[2]), &Lives::new(), 0, |_, _| false);
+        later.propose(lives(&[2]), &Lives::new(), 1, |_, _| false);
         let holding = |guard: &Guard| Holding {
             life: 1,
             upto: Some((incarnation(1, 9), 3)),

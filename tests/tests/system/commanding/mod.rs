@@ -1,6 +1,7 @@
 //! Signed commands over simulated networks: carried out on every node, or on none.
 
 mod beginning;
+mod both_halves;
 mod copies;
 mod draining;
 mod freezing;

@@ -111,3 +111,55 @@ fn whoever_is_to_take_over_waits_for_one_that_may_hold_more() {
         reunite(&mut network, group, daemon, &["before", "with the third", "and more"]);
     });
 }
+
+/// Has the group be of so many, as asked at `at`.
+fn scale(network: &mut Network, at: usize, group: GroupId, count: u32) {
+    let scaled = network.act_os(at, |os, node, now| os.scale_group(now, node, group, count, None));
+    scaled.expect("it is tried");
+}
+
+#[test]
+fn one_that_is_to_work_alone_by_command_acknowledges_nothing_while_those_who_stood_by_may_go_on_without_it() {
+    each_seed(4, |seed| {
+        let (mut network, group, daemon, [first, others @ ..]) = apart(seed);
+        divide(&mut network, &[first]);
+        // Before or after others have gone on.
+        network.run_for(Duration::from_secs(if seed % 2 == 0 { 0 } else { 20 }));
+        scale(&mut network, first, group, 1);
+        let alone = crate::send(&mut network, first, daemon, "alone");
+        network.run_for(Duration::from_secs(8));
+        assert!(!was_told(&network, first, alone), "nobody there has heard of it");
+        network.run_for(Duration::from_secs(20));
+        assert!(is_told(&mut network, others[0], daemon, "beyond"), "they go on");
+        reunite(&mut network, group, daemon, &["before", "beyond"]);
+        assert!(is_told(&mut network, others[0], daemon, "after"), "whoever has it works alone");
+    });
+}
+
+#[test]
+fn a_group_that_is_scaled_to_one_and_back_is_told_of_all_the_while_and_loses_nothing() {
+    each_seed(4, |seed| {
+        let (mut network, group, daemon, [first, ..]) = apart(seed);
+        let mut sent = Vec::new();
+        let mut number = 0;
+        for count in [1, 3, 2, 1, 2] {
+            scale(&mut network, 0, group, count);
+            for _ in 0..50 {
+                number += 1;
+                let text = format!("{number}");
+                sent.push((crate::send(&mut network, 0, daemon, &text), text));
+                network.run_for(Duration::from_millis(if number % 50 < 40 { 2 } else { 50 }));
+            }
+            network.run_for(Duration::from_secs(1));
+            let late: Vec<_> = sent.iter().filter(|(ticket, _)| !was_told(&network, 0, *ticket)).collect();
+            assert!(late.is_empty(), "a second after the last was sent to {count}: {late:?}");
+        }
+        assert_eq!(working(&network, group), [first]);
+        network.run_for(Duration::from_secs(1));
+        network.crash(first);
+        stands(&mut network, group);
+        assert!(is_told(&mut network, 0, daemon, "at last"));
+        let texts: Vec<String> = sent.into_iter().map(|(_, text)| text).collect();
+        keeps(&mut network, group, daemon, &texts);
+    });
+}

@@ -1,5 +1,6 @@
 //! Groups on simulated nodes: made, scaled, broken, healed.
 
+mod beginning_anew;
 mod far;
 mod fencing;
 mod forks;

@@ -65,7 +65,7 @@ impl Standbys {
     #[cfg(feature = "floor")]
     pub(super) fn gauges(&self, each: &mut dyn FnMut(crate::audit::Gauge)) {
         use crate::{audit::Gauge, compute::groups::ledger::MAX_HELD};
-        each(Gauge::new("journals", self.journals.len(), MAX_HELD));
+        each(Gauge::new("journals", self.journals.len(), MAX_HELD + taking::MAX_AHEAD));
         each(Gauge::new("nodes that are gone", self.parted.len(), parted::MAX_PARTED));
     }
 
@@ -202,6 +202,7 @@ impl MeshOs {
 
     /// Does what time asks for in standby groups here.
     pub(super) fn mind_standbys(&mut self, now: Now, node: &mut Node) {
+        self.miss_unmet(now.instant, node);
         let groups: Vec<GroupId> = self.groups.standbys.actives.keys().copied().collect();
         for group in groups {
             let Some(entry) = self.groups.ledger.get(group) else { continue };
@@ -222,7 +223,7 @@ impl MeshOs {
                 let owes = is_unaware && (is_awaited || (follower.have.is_some() && is_here(host)));
                 hosts.contains(host) || is_in_sync || owes
             });
-            for host in hosts.iter().copied().chain(active.guard.members()) {
+            for host in hosts.iter().copied().chain(active.guard.others()) {
                 active.followers.entry(host).or_insert_with(|| Follower::new(now.instant));
             }
             for (host, follower) in &mut active.followers {
@@ -264,7 +265,8 @@ impl MeshOs {
             if !keeps && journal.base().is_some() {
                 journal.forget();
             }
-            keeps || (ledger.get(*group).is_some() && journal.is_bound())
+            // What it promised of a group before it hears of that counts as well.
+            keeps || (!ledger.is_gone(*group) && journal.is_bound())
         });
         standbys.taking.retain(|group, _| is_mine(group));
         standbys.polls.retain(|group, _| ledger.get(*group).is_some());

@@ -1,8 +1,14 @@
 //! Who is gone for good.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use meshground_shared::NodeId;
+
+use super::{super::super::MeshOs, Standbys};
+use crate::{compute::groups::InSync, node::Node, time::Instant};
 
 /// So many nodes that are gone are remembered.
 pub(super) const MAX_PARTED: usize = 4_096;
@@ -15,6 +21,8 @@ pub(super) struct Parted {
     /// The same, the first to go first.
     order: BTreeSet<(u64, NodeId)>,
     count: u64,
+    /// Those that somebody names and this node does not know, and since when that is so.
+    unmet: BTreeMap<NodeId, Instant>,
 }
 
 impl Parted {
@@ -48,11 +56,63 @@ impl Parted {
             self.order.remove(&(place, node));
         }
     }
+
+    /// Who is named and not known now. Those for whom that has been so for as `long` as silence may last.
+    fn miss(&mut self, now: Instant, long: Duration, unmet: BTreeSet<NodeId>) -> Vec<NodeId> {
+        let since = |node: NodeId| self.unmet.get(&node).copied().unwrap_or(now);
+        self.unmet = unmet.into_iter().map(|node| (node, since(node))).collect();
+        let is_over = |(_, since): &(&NodeId, &Instant)| now.saturating_since(**since) >= long;
+        self.unmet.iter().filter(is_over).map(|(node, _)| *node).collect()
+    }
+}
+
+impl Standbys {
+    /// Every set of those in sync that this node may go by.
+    fn sets(&self) -> impl Iterator<Item = &InSync> {
+        let censuses = self.taking.values().map(|taking| &taking.census);
+        let censuses = censuses.chain(self.polls.values().map(|poll| &poll.census));
+        let noted = self.journals.values().filter_map(|journal| journal.in_sync.as_ref());
+        let open = self.actives.values().flat_map(|active| active.guard.chain());
+        noted.chain(censuses.filter_map(|census| census.latest())).chain(open)
+    }
+}
+
+impl MeshOs {
+    /// A node that left before this one came is not seen to leave here, and others may name it for ever. Silent for as long
+    /// as those are that are forgotten, it is gone like them.
+    pub(super) fn miss_unmet(&mut self, now: Instant, node: &mut Node) {
+        let standbys = &self.groups.standbys;
+        let named = standbys.sets().flat_map(InSync::named).chain(self.groups.presence.keys().copied());
+        let is_met = |it: &NodeId| *it == self.local || self.directory.get(*it).is_some();
+        let mut unmet: BTreeSet<NodeId> =
+            named.filter(|it| !is_met(it) && !standbys.parted.contains(it)).collect();
+        // Of one that can be reached more is on its way here.
+        unmet.retain(|it| !node.is_reachable(*it));
+        for gone in self.groups.standbys.parted.miss(now, node.forgets_after(), unmet) {
+            self.standby_parted(gone);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_is_named_and_not_met_is_gone_when_that_has_been_so_without_a_break_for_long() {
+        let mut parted = Parted::default();
+        let mut miss = |secs: u64, unmet: &[u64]| {
+            let unmet = unmet.iter().copied().map(NodeId).collect();
+            parted.miss(Instant::from_micros(secs * 1_000_000), Duration::from_secs(10), unmet)
+        };
+        assert_eq!(miss(1, &[1, 2]), []);
+        assert_eq!(miss(5, &[1, 3]), [], "node 2 was met");
+        assert_eq!(miss(10, &[1, 2, 3]), []);
+        assert_eq!(miss(11, &[1, 2, 3]), [NodeId(1)]);
+        assert_eq!(miss(15, &[2, 3]), [NodeId(3)]);
+        assert_eq!(miss(20, &[2]), [NodeId(2)]);
+        assert_eq!(parted.unmet.len(), 1, "of the others nobody speaks");
+    }
 
     #[test]
     fn the_last_to_go_are_remembered_and_whoever_is_named() {

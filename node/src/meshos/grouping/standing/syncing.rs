@@ -171,9 +171,8 @@ impl MeshOs {
     pub(super) fn tell_synced(&mut self, now: Now, node: &mut Node, group: GroupId) {
         let alone = self.groups.ledger.get(group).is_some_and(|entry| entry.spec.desired == 1);
         let Some((active, journal)) = self.groups.standbys.active(group) else { return };
-        active.guard.heard(&active.followers);
-        let confirmed = if alone { Some(journal.end()) } else { active.guard.confirmed(&active.followers) };
-        let Some(confirmed) = confirmed else { return };
+        active.guard.heard(&active.followers, journal.end());
+        let Some(confirmed) = active.guard.confirm(&active.followers, alone, journal.end()) else { return };
         let daemon = active.daemon;
         let is_due = active.hushed.take_if(|until| *until <= confirmed).is_some();
         let mut told = Vec::new();

@@ -21,7 +21,10 @@ use super::{
 use crate::{
     compute::{
         SpawnOrder, generation,
-        groups::{Census, Entry, Follower, GroupError, Guard, Holding, InSync, Incarnation, Journal, choose},
+        groups::{
+            Census, Entry, Follower, GroupError, Guard, Holding, InSync, Incarnation, Journal, choose,
+            ledger::MAX_HELD,
+        },
     },
     node::Node,
     rpc::{CallError, CallId},
@@ -31,6 +34,9 @@ use crate::{
 
 /// Whoever does not answer is asked again after this.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// Of so many groups at most that it does not know a node keeps what it has promised.
+pub(super) const MAX_AHEAD: usize = MAX_HELD;
 
 /// What [`POLL`] asks: the group, and the generation under which whoever asks is to go on, if it is.
 pub(in crate::meshos) type Question = (u64, Option<u64>);
@@ -285,15 +291,16 @@ impl MeshOs {
         let followers = hosts.map(|host| (host, Follower::new(now))).collect();
         let journal = self.groups.standbys.journals.get(&group);
         let of = journal.map_or(Incarnation::NONE, |journal| journal.of);
+        let told_of = journal.map_or(0, Journal::end);
         // Some of what it went on from may be known to nobody else, and none of that may be told.
         self.registry.hush(daemon, true);
         let active = Active {
             daemon,
             of,
             unsynced: VecDeque::new(),
-            hushed: Some(journal.map_or(0, Journal::end)),
+            hushed: Some(told_of),
             followers,
-            guard: Guard::new(of, before),
+            guard: Guard::new(of, self.life, before, told_of),
             is_asking_state: false,
         };
         self.groups.standbys.actives.insert(group, active);
@@ -469,18 +476,34 @@ impl MeshOs {
         };
         let group = GroupId(group);
         if let Some(by) = claim.map(|generation| Incarnation::new(generation, call.peer)) {
-            let Some(entry) = self.groups.ledger.get(group) else {
-                // What it promised now it would not know when it hears of the group. It is asked again.
+            if !self.promise(group, by) {
+                // It is asked again.
                 _ = node.end_reply(now, call, Err(CallError::Failed));
                 return;
-            };
-            if entry.spec.kind == GroupKind::Standby {
-                let journals = self.groups.standbys.journals.entry(group);
-                journals.or_insert_with(|| Journal::new(Incarnation::NONE, self.life)).fence(by);
             }
             self.observe(group, by);
         }
         answer(now, node, call, &wire::encode(&self.holding(group)));
+    }
+
+    /// From now on this node listens to no incarnation before `by`, also of a group that it does not know: it may never hear
+    /// of that, or only after it is asked. Whether it can promise that.
+    pub(super) fn promise(&mut self, group: GroupId, by: Incarnation) -> bool {
+        let ledger = &self.groups.ledger;
+        let journals = &mut self.groups.standbys.journals;
+        match ledger.get(group).map(|entry| entry.spec.kind) {
+            Some(GroupKind::Standby) => {}
+            // Nobody brings this node anything of it.
+            Some(_) => return true,
+            None => {
+                let ahead = journals.keys().filter(|other| ledger.get(**other).is_none() && **other != group);
+                if ledger.is_gone(group) || ahead.count() >= MAX_AHEAD {
+                    return false;
+                }
+            }
+        }
+        journals.entry(group).or_insert_with(|| Journal::new(Incarnation::NONE, self.life)).fence(by);
+        true
     }
 
     pub(in crate::meshos) fn on_polled(

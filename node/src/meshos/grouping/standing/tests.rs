@@ -7,6 +7,7 @@ use meshground_shared::{DaemonEnd, GroupId, GroupKind, NodeId};
 use super::{
     Taking,
     syncing::{Push, What},
+    taking::MAX_AHEAD,
 };
 use crate::{
     compute::{
@@ -62,6 +63,49 @@ fn whoever_asks_in_order_to_go_on_has_the_place_here_unless_a_later_one_does() {
     assert_eq!(ask(&mut os, Some(later.generation)), later);
 }
 
+#[test]
+fn what_is_promised_of_a_group_before_this_node_hears_of_it_is_kept_when_it_does() {
+    let (others, _, group) = with_group(GroupKind::Standby);
+    let mut placed = others.groups.ledger.get(group).expect("just made").clone();
+    placed.place(0, Some(OTHER));
+    let later = Incarnation::new(placed.slot(0).generation + 2, OTHER);
+    for is_asked in [false, true] {
+        let (mut os, mut node) = alone();
+        // There is something to look after.
+        let mut another = placed.clone();
+        another.respecify(OTHER, |spec| spec.kind = GroupKind::Replica);
+        assert!(os.groups.ledger.add(GroupId(!group.0), another));
+        if is_asked {
+            let claim = wire::encode(&(group.0, Some(later.generation)));
+            os.on_poll(at(1), &mut node, call_of(OTHER, 1), &claim);
+        }
+        os.groups.dirty = true;
+        os.handle_timeout(at(2), &mut node);
+        let mut placed = placed.clone();
+        placed.respecify(OTHER, |spec| spec.desired = 2);
+        placed.place(1, Some(os.local));
+        assert!(os.groups.ledger.add(group, placed));
+        brings(&mut os, &mut node, group, Incarnation::new(later.generation - 1, OTHER));
+        let holds = os.groups.standbys.journals.get(&group).is_some_and(|journal| journal.base().is_some());
+        assert_eq!(holds, !is_asked, "whoever asked comes later than what is brought");
+    }
+}
+
+#[test]
+fn of_so_many_unknown_groups_and_of_none_that_is_no_more_is_anything_promised() {
+    let (mut os, mut node, known) = with_group(GroupKind::Standby);
+    let by = Incarnation::new(9, OTHER);
+    let first = known.0.wrapping_add(1);
+    for number in 0..MAX_AHEAD as u64 {
+        assert!(os.promise(GroupId(first.wrapping_add(number)), by));
+    }
+    assert!(!os.promise(GroupId(known.0.wrapping_sub(1)), by));
+    assert!(os.promise(GroupId(first), by) && os.promise(known, by), "of these something is known");
+    os.stop_group(at(3), &mut node, known, None).expect("it is there");
+    os.handle_timeout(at(4), &mut node);
+    assert!(!os.promise(known, by));
+}
+
 /// An incarnation brings all there is of its state.
 fn brings(os: &mut MeshOs, node: &mut Node, group: GroupId, of: Incarnation) {
     let bytes = wire::encode(&Luggage::default());
@@ -112,10 +156,10 @@ fn in_other_groups_nobody_goes_on_for_another() {
 
 /// Sets that are open beside each other: of nodes 3 and 4, and of node 4 alone.
 fn open_sets(of: Incarnation) -> Vec<InSync> {
-    let mut guard = Guard::new(of, Vec::new());
+    let mut guard = Guard::new(of, 1, Vec::new(), 0);
     for members in [&[3, 4][..], &[4]] {
         let members: Lives = members.iter().map(|&node| (node, 7)).collect();
-        guard.propose(members, &Lives::new(), 0, |_, _| false);
+        guard.propose(members, &Lives::new(), 1, |_, _| false);
     }
     guard.chain().to_vec()
 }
@@ -129,7 +173,7 @@ fn the_work_is_left_to_an_heir_by_name_only_if_it_is_plain_who_is_in_sync() {
         os.directory.set(OTHER, Some(Inventory { life: 7, ..Inventory::default() }));
         let active = os.groups.standbys.actives.get_mut(&group).expect("it runs");
         if !is_plain {
-            active.guard = Guard::new(of, open_sets(of));
+            active.guard = Guard::new(of, 1, open_sets(of), 0);
         }
         os.groups.ledger.get_mut(group).expect("it is there").hand_over(OTHER);
         os.seal(at(4), daemon, DaemonEnd::Superseded);
