@@ -264,8 +264,12 @@ impl MeshOs {
 mod tests {
     use std::sync::Arc;
 
-    use super::*;
+    use super::{super::Presence, *};
     use crate::{
+        compute::{
+            Inventory,
+            groups::{Claim, Spec},
+        },
         config::NodeConfig,
         daemon::{DaemonError, DaemonEvent, DaemonOrder, MeshDaemon, Outputs},
         identity::Identity,
@@ -369,6 +373,45 @@ mod tests {
         alone.os.groups.stir_together(alone.now.instant, 1, false);
         alone.ticks(1, |_| {});
         assert!(rest(&alone) > before, "{before:?}, {:?}", rest(&alone));
+    }
+
+    #[test]
+    fn groups_that_wait_for_others_to_move_first_do_not_all_wait_equally_long_and_each_once() {
+        let mut alone = Alone::new();
+        let (local, fuller, to) = (alone.os.local, NodeId(7), NodeId(8));
+        let kinds = vec!["idle".to_owned()].into();
+        alone.os.directory.set(to, Some(Inventory { kinds, ..Inventory::default() }));
+        // Somebody else looks after a group with two members on one node, and would move one of those.
+        let since = alone.now.instant;
+        alone.os.groups.presence.insert(fuller, Presence { is_here: true, since, was_here: true });
+        let spec = Spec {
+            version: 1,
+            author: fuller.0,
+            desired: 2,
+            kind: GroupKind::Replica,
+            name: "group".to_owned(),
+            daemon: "idle".to_owned(),
+            args: String::new(),
+            seed: [6; 32],
+            cause: None,
+            fork: None,
+        };
+        let mut first = Entry::new(spec, Claim { term: 1, node: fuller.0 });
+        first.place(0, Some(fuller));
+        first.place(1, Some(fuller));
+        assert!(alone.os.groups.ledger.add(GroupId(1), first));
+        let mut yields = |seconds: u64, group: u64| {
+            let now = since + Duration::from_secs(seconds);
+            let waits = alone.os.yields(now, &alone.node, (GroupId(group), local), to);
+            (waits, alone.os.groups.yields[&GroupId(group)].saturating_since(since))
+        };
+        let first: Vec<(bool, Duration)> = (2..10).map(|group| yields(0, group)).collect();
+        assert!(first.iter().all(|&(waits, long)| waits && (YIELDS..YIELDS + BALANCE).contains(&long)));
+        let distinct: BTreeSet<Duration> = first.iter().map(|(_, long)| *long).collect();
+        assert!(distinct.len() > 4, "{distinct:?}");
+        let (waits, long) = yields(6, 2);
+        assert!(waits && long == first[0].1, "it waits no longer for having been asked again");
+        assert!(!yields(10, 2).0);
     }
 
     #[test]

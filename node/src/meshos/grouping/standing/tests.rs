@@ -134,6 +134,17 @@ fn whoever_brings_a_state_has_the_place_here_unless_a_later_one_does() {
 }
 
 #[test]
+fn whoever_brings_a_state_has_begun() {
+    let (mut os, mut node, group) = with_group(GroupKind::Standby);
+    let begun = |os: &MeshOs| os.groups.ledger.get(group).expect("it is there").begun;
+    let before = begun(&os);
+    brings(&mut os, &mut node, group, Incarnation::new(before + 5, OTHER));
+    assert_eq!(begun(&os), before + 5, "nobody else has said so");
+    brings(&mut os, &mut node, group, Incarnation::new(before + 4, OTHER));
+    assert_eq!(begun(&os), before + 5);
+}
+
+#[test]
 fn one_that_ends_here_does_not_close_the_journal_of_one_with_its_generation_elsewhere() {
     let (mut os, mut node, group) = with_group(GroupKind::Standby);
     let before = has_the_place(&os, group);
