@@ -248,7 +248,9 @@ fn nothing_that_was_acknowledged_is_lost_where_cuts_change_while_others_take_ove
                 network.run_for(Duration::from_millis(pause));
             }
             network.cuts.clear();
-            crashed.into_iter().for_each(|victim| _ = network.restart_in_place(victim));
+            if let Some(victim) = crashed {
+                network.restart_in_place(victim);
+            }
             network.dial_all();
             network.run_for(Duration::from_secs(3));
             stands(&mut network, group);

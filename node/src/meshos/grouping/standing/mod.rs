@@ -241,6 +241,9 @@ impl MeshOs {
             }
             self.sync(now, node, group);
         }
+        let held = self.groups.standbys.journals.iter().filter(|(_, journal)| journal.base().is_some());
+        let spare: BTreeSet<GroupId> =
+            held.map(|(&group, _)| group).filter(|it| self.is_spare(*it)).collect();
         let (ledger, local) = (&self.groups.ledger, self.local);
         let is_mine = |group: &GroupId| {
             ledger.get(*group).is_some_and(|entry| entry.hosts().any(|(_, host)| host == local))
@@ -256,9 +259,11 @@ impl MeshOs {
             let sealed = journal.is_none_or(|journal| journal.sealed);
             ledger.get(*group).is_some() && is_its && !((sealed || moved) && done)
         });
-        // Somebody may need what was in sync, also where it is not to be any more.
+        // Somebody may need what was in sync, also where it is not to be any more; or what whoever took over holds alone for now.
         let is_needed = |group: &GroupId, journal: &Journal| {
-            ledger.get(*group).is_some() && journal.in_sync.as_ref().is_some_and(|it| it.has(local))
+            let was_in_sync = journal.in_sync.as_ref().is_some_and(|it| it.has(local));
+            let is_spare = journal.base().is_none() || spare.contains(group);
+            ledger.get(*group).is_some() && (was_in_sync || !is_spare)
         };
         standbys.journals.retain(|group, journal| {
             let keeps = is_mine(group) || standbys.actives.contains_key(group) || is_needed(group, journal);
@@ -271,6 +276,16 @@ impl MeshOs {
         standbys.taking.retain(|group, _| is_mine(group));
         standbys.polls.retain(|group, _| ledger.get(*group).is_some());
         self.tell_standbys();
+    }
+
+    /// Whether what a node holds of a group that is not to stand by for it is needed no more: somebody else does, and has all
+    /// that whoever does the work now went on from. Until then a crash of that one could lose what it was told of as well.
+    fn is_spare(&self, group: GroupId) -> bool {
+        let Some(entry) = self.groups.ledger.get(group) else { return true };
+        let active = entry.slot(0).incarnation();
+        let mut standbys = entry.hosts().filter(|&(index, host)| index > 0 && host != self.local);
+        entry.spec.desired == 1
+            || standbys.any(|(_, host)| self.standing_at(host, group).is_some_and(|it| it.of >= active))
     }
 
     /// Tells of the places at which this node began or ceased to stand by.
