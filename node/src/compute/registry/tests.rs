@@ -248,8 +248,12 @@ fn one_that_is_to_be_made_anew_while_it_moves_says_when_it_can_be() {
     assert!(registry.restart(at(1), id));
 }
 
+/// What a daemon was told, as seen from outside.
+#[allow(clippy::disallowed_types, reason = "a test looks at what its daemon has")]
+type Told = Arc<std::sync::Mutex<Vec<Control>>>;
+
 /// Writes down what it is told.
-struct Listener(Arc<std::sync::Mutex<Vec<Control>>>);
+struct Listener(Told);
 
 impl MeshDaemon for Listener {
     fn name(&self) -> String {
@@ -268,7 +272,7 @@ impl MeshDaemon for Listener {
 
 #[test]
 fn a_daemon_is_told_when_so_much_waits_that_it_is_too_slow_and_when_it_has_caught_up() {
-    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let told = Told::default();
     let mut registry = Registry::new(NodeId(1));
     let order = SpawnOrder { kind: None, ..order(None, false) };
     let id = registry.spawn(at(0), order, Some(Box::new(Listener(Arc::clone(&told))))).unwrap();
