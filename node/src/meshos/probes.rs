@@ -255,34 +255,4 @@ mod tests {
         let said = run(120);
         assert_eq!((said[0], said.last()), (300, Some(&900)), "{said:?}");
     }
-
-    /// Counts how often it is asked.
-    struct Counter(Arc<AtomicUsize>);
-
-    impl HealthProbe for Counter {
-        fn verdicts(&mut self, _: &[PeerView]) -> BTreeMap<NodeId, Health> {
-            self.0.fetch_add(1, Ordering::Relaxed);
-            BTreeMap::new()
-        }
-    }
-
-    #[test]
-    fn turns_that_a_node_missed_as_it_stood_still_are_not_made_up_for() {
-        let (mut os, mut node) = alone();
-        let asked = Arc::new(AtomicUsize::new(0));
-        os.install_health_probe(Box::new(Counter(Arc::clone(&asked))));
-        // Whatever is due, as it is due but not before `from`: how many turns that were.
-        let mut run = |from: u64, until: u64| {
-            let [from, until] = [from, until].map(|millis| Instant::from_micros(millis * 1_000));
-            let before = asked.load(Ordering::Relaxed);
-            while let Some(due) = os.poll_timeout().map(|due| due.max(from)).filter(|due| *due < until) {
-                os.handle_timeout(Now { instant: due, ..at(0) }, &mut node);
-            }
-            asked.load(Ordering::Relaxed) - before
-        };
-        run(0, 1_050);
-        assert_eq!(run(0, 2_050), 10, "one each tenth of a second");
-        assert_eq!(run(12_000, 12_050), 1, "it stood still for ten seconds");
-        assert_eq!(run(0, 13_050), 10, "and the next come at their pace");
-    }
 }
