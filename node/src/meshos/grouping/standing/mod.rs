@@ -282,8 +282,9 @@ impl MeshOs {
     /// that whoever does the work now went on from. Until then a crash of that one could lose what it was told of as well.
     fn is_spare(&self, group: GroupId) -> bool {
         let Some(entry) = self.groups.ledger.get(group) else { return true };
-        let active = entry.slot(0).incarnation();
-        let mut standbys = entry.hosts().filter(|&(index, host)| index > 0 && host != self.local);
+        let (at, active) = (entry.slot(0).host, entry.slot(0).incarnation());
+        // Whoever has just been given the work may have its place as a standby still.
+        let mut standbys = entry.hosts().filter(|&(index, host)| index > 0 && Some(host) != at);
         entry.spec.desired == 1
             || standbys.any(|(_, host)| self.standing_at(host, group).is_some_and(|it| it.of >= active))
     }
