@@ -60,9 +60,9 @@ pub(super) enum Asked {
     /// To hold something of a standby group.
     Sync { group: GroupId, to: NodeId },
     /// What somebody holds of it.
-    Poll { group: GroupId, of: NodeId },
+    Poll { group: GroupId, host: NodeId },
     /// The same, to go on with it under this generation.
-    Claim { group: GroupId, of: NodeId, generation: u64 },
+    Claim { group: GroupId, host: NodeId, generation: u64 },
 }
 
 impl Asked {
@@ -228,8 +228,8 @@ impl MeshOs {
             Asked::Audit => self.on_audited(now, node, from, &answer),
             Asked::Fork { group } => self.on_forked(now, group, &answer),
             Asked::Sync { group, to } => self.on_synced(now, node, group, to, &answer),
-            Asked::Poll { group, of } => self.on_polled(group, of, &answer),
-            Asked::Claim { group, of, generation } => self.on_claimed(group, of, generation, &answer),
+            Asked::Poll { group, host } => self.on_polled(group, host, &answer),
+            Asked::Claim { group, host, generation } => self.on_claimed(group, host, generation, &answer),
             Asked::State { hash } => self.on_piece(now, node, hash, answer),
             Asked::Migrate(about) => self.on_migrate_answer(now, from, about, answer),
         }

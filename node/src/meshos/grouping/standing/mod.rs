@@ -1,5 +1,6 @@
 //! Standbys: one daemon works, and nothing it worked off is told before those who stand by have it too.
 
+mod going_on;
 mod observing;
 mod parted;
 pub(in crate::meshos) mod syncing;

@@ -1,9 +1,6 @@
 //! Who does the work of a standby group: promoting, taking over, and giving up.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque, btree_map},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet, VecDeque, btree_map};
 
 use meshground_shared::{CommandId, DaemonEnd, DaemonId, GroupId, GroupKind, NodeId};
 
@@ -16,7 +13,7 @@ use super::{
         asking::Wanted,
         leading::Counts,
     },
-    Active, HANDOVER, POLLED, Poll, Taking,
+    Active, POLLED, Poll, Taking,
 };
 use crate::{
     compute::{
@@ -31,9 +28,6 @@ use crate::{
     time::{Instant, Now},
     wire,
 };
-
-/// Whoever does not answer is asked again after this.
-const AGAIN: Duration = Duration::from_millis(500);
 
 /// Of so many groups at most that it does not know a node keeps what it has promised.
 pub(super) const MAX_AHEAD: usize = MAX_HELD;
@@ -150,133 +144,6 @@ impl MeshOs {
             self.groups.standbys.taking.remove(&group).map_or_else(Census::default, |it| it.census);
         census.say(self.local, own);
         self.begin_active(now.instant, group, entry, id, census.sets().cloned().collect());
-    }
-
-    /// Whether this node may go on with what it holds of a group: it holds all that the one before it did, which left it to
-    /// this node; or that one is silent, and none of those that were in sync with it holds more. Those listen no more to it then.
-    fn may_go_on(
-        &mut self,
-        now: Now,
-        node: &mut Node,
-        group: GroupId,
-        of: Incarnation,
-        waited: Duration,
-    ) -> bool {
-        let local = self.local;
-        let journal = self.groups.standbys.journals.get(&group);
-        let Some(journal) = journal.filter(|journal| journal.base().is_some()) else {
-            return self.may_begin_anew(now, node, group, of.generation);
-        };
-        if journal.of > of {
-            // Somebody took over since, and the ledger says so.
-            return false;
-        }
-        let begun = self.groups.ledger.get(group).map_or(0, |entry| entry.begun);
-        let is_new = begun < of.generation;
-        if is_new && journal.is_handed_over(of, self.life) {
-            return true;
-        }
-        let source = journal.of.node;
-        let life = self.directory.get(source).map(|inventory| inventory.life);
-        let is_still_there = life == Some(journal.life) && source != local && self.groups.is_here(source);
-        if is_still_there && !journal.sealed && waited < HANDOVER {
-            return false;
-        }
-        if journal.is_fenced(of) {
-            // Whoever asked has been told what is here, and may go on with that already.
-            return false;
-        }
-        if !(is_new && of.has_taken_over()) {
-            self.supersede(group);
-            return false;
-        }
-        let own = journal.holding(self.life);
-        let (upto, all) = (own.upto, self.all_nodes(group));
-        let Some(taking) = self.groups.standbys.taking.get_mut(&group) else { return false };
-        taking.census.say(local, own);
-        let parted = &self.groups.standbys.parted;
-        let missing = taking.census.missing(&all, |node| parted.contains(&node));
-        if missing.is_empty() {
-            // Otherwise whoever looks after the group finds somebody else.
-            return taking.census.holders().all(|(_, theirs)| Some(theirs) <= upto);
-        }
-        self.claim(now, node, group, missing);
-        false
-    }
-
-    /// This node is to go on, and it is not by a hand-over: it is to come after all that others may do who do not hear of it.
-    fn supersede(&mut self, group: GroupId) {
-        let (Some(entry), Some(taking)) =
-            (self.groups.ledger.get_mut(group), self.groups.standbys.taking.get_mut(&group))
-        else {
-            return;
-        };
-        let before = entry.slot(0);
-        entry.place(0, Some(self.local));
-        self.groups.dirty |= entry.slot(0) != before;
-        // What others said before does not bind them to this one.
-        (taking.of, taking.census) = (entry.slot(0).incarnation(), Census::default());
-        taking.asked.clear();
-    }
-
-    /// Whether this node, which holds nothing of a group, may begin its daemon from nothing: there was none yet, or all have
-    /// been asked and none holds anything. It may have held something when it was chosen, and crashed since.
-    fn may_begin_anew(&mut self, now: Now, node: &mut Node, group: GroupId, generation: u64) -> bool {
-        let begun = self.groups.ledger.get(group).map_or(0, |entry| entry.begun);
-        if begun == 0 || generation <= begun {
-            return true;
-        }
-        let (own, all) = (self.holding(group), self.all_nodes(group));
-        let Some(taking) = self.groups.standbys.taking.get_mut(&group) else { return false };
-        taking.census.say(self.local, own);
-        let parted = &self.groups.standbys.parted;
-        let mut missing = taking.census.missing(&all, |node| parted.contains(&node));
-        missing.extend(all.into_iter().filter(|of| !taking.census.has(*of) && !parted.contains(of)));
-        if missing.is_empty() {
-            return taking.census.holders().next().is_none();
-        }
-        self.claim(now, node, group, missing);
-        false
-    }
-
-    /// All nodes that may hold something of a group: those met, and those it is placed on, whom one that has just begun may
-    /// not have met yet.
-    fn all_nodes(&self, group: GroupId) -> BTreeSet<NodeId> {
-        let placed = self.groups.ledger.get(group).map(Entry::hosts).into_iter().flatten();
-        self.groups.presence.keys().copied().chain(placed.map(|(_, host)| host)).collect()
-    }
-
-    /// Asks these what they hold of a group that this node is to go on with, and to listen to nobody before it.
-    fn claim(&mut self, now: Now, node: &mut Node, group: GroupId, whom: BTreeSet<NodeId>) {
-        let Some(taking) = self.groups.standbys.taking.get_mut(&group) else { return };
-        let generation = taking.of.generation;
-        let mut questions = Vec::new();
-        for of in whom {
-            let is_due = taking.asked.get(&of).is_none_or(|at| now.instant.saturating_since(*at) >= AGAIN);
-            if is_due {
-                taking.asked.insert(of, now.instant);
-                questions.push(of);
-            }
-        }
-        for of in questions {
-            let question: Question = (group.0, Some(generation));
-            let asked = Asked::Claim { group, of, generation };
-            self.ask(now, node, of, POLL, wire::encode(&question), asked);
-        }
-    }
-
-    /// Somebody says what it holds of a group that this node is to go on with.
-    pub(in crate::meshos) fn on_claimed(
-        &mut self,
-        group: GroupId,
-        of: NodeId,
-        generation: u64,
-        said: &Result<Vec<u8>, CallError>,
-    ) {
-        let Some(taking) = self.groups.standbys.taking.get_mut(&group) else { return };
-        let Some(holding) = read(said).filter(|_| taking.of.generation == generation) else { return };
-        taking.census.say(of, holding);
-        self.groups.dirty = true;
     }
 
     pub(super) fn begin_active(
@@ -446,21 +313,21 @@ impl MeshOs {
     /// Asks these what they hold of a group.
     fn poll(&mut self, now: Now, node: &mut Node, group: GroupId, whom: BTreeSet<NodeId>) {
         let own = self.holding(group);
-        for of in whom {
+        for host in whom {
             let Some(poll) = self.groups.standbys.polls.get_mut(&group) else { return };
-            poll.asked.insert(of);
-            if of == self.local {
-                poll.census.say(of, own.clone());
+            poll.asked.insert(host);
+            if host == self.local {
+                poll.census.say(host, own.clone());
             } else {
-                poll.waiting.insert(of);
+                poll.waiting.insert(host);
                 let question: Question = (group.0, None);
-                self.ask(now, node, of, POLL, wire::encode(&question), Asked::Poll { group, of });
+                self.ask(now, node, host, POLL, wire::encode(&question), Asked::Poll { group, host });
             }
         }
     }
 
     /// What this node holds of a group.
-    fn holding(&self, group: GroupId) -> Holding {
+    pub(super) fn holding(&self, group: GroupId) -> Holding {
         let nothing = Holding { life: self.life, upto: None, in_sync: None };
         let journal = self.groups.standbys.journals.get(&group);
         journal.map_or(nothing, |journal| journal.holding(self.life))
@@ -509,7 +376,7 @@ impl MeshOs {
     pub(in crate::meshos) fn on_polled(
         &mut self,
         group: GroupId,
-        of: NodeId,
+        host: NodeId,
         said: &Result<Vec<u8>, CallError>,
     ) {
         let Some(poll) = self.groups.standbys.polls.get_mut(&group) else { return };
@@ -517,16 +384,16 @@ impl MeshOs {
         if said.is_err() {
             return;
         }
-        poll.waiting.remove(&of);
+        poll.waiting.remove(&host);
         if let Some(holding) = read(said) {
-            poll.census.say(of, holding);
+            poll.census.say(host, holding);
         }
         self.groups.dirty = true;
     }
 }
 
 /// What somebody says that it holds.
-fn read(said: &Result<Vec<u8>, CallError>) -> Option<Holding> {
+pub(super) fn read(said: &Result<Vec<u8>, CallError>) -> Option<Holding> {
     let holding = said.as_ref().ok().and_then(|body| wire::decode::<Holding>(body).ok())?;
     holding.in_sync.as_ref().is_none_or(InSync::is_sound).then_some(holding)
 }
