@@ -3,7 +3,9 @@
 //! The source drives. It takes the daemon's state, has the target fetch it and make the daemon anew out of it without
 //! running it, sends after it what came meanwhile, and with the last of that gives the daemon away: the *cutover*. Until
 //! then the source can take everything back by itself, and the target may drop what it has at any time. From then on the
-//! source runs the daemon no more, and asks until the target says that it runs it, or that it does not and never will.
+//! source runs the daemon no more, and asks until the target says that it runs it, or that it does not and never will. If the
+//! target leaves or begins anew, the source goes on: it is the only one left to do so, as a daemon that has arrived moves on
+//! only once its source has heard that it arrived.
 
 mod error;
 mod incoming;

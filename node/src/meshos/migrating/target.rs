@@ -206,7 +206,7 @@ impl MeshOs {
         let replay = sound(read(body)?)?;
         let id = MigrationId(replay.migration);
         let replayed = self.take_replay(now.instant, call, replay);
-        if !matches!(replayed, Replayed::Upto(_)) {
+        if replayed == Replayed::Unknown {
             self.renounce(now, node, id);
         }
         say(now, node, call, &replayed);
@@ -247,19 +247,26 @@ impl MeshOs {
         let cutover: Cutover = sound(read(body)?)?;
         let id = MigrationId(cutover.migration);
         let replayed = self.take_replay(now.instant, call, cutover);
-        if !matches!(replayed, Replayed::Upto(_)) {
+        match replayed {
             // From now on the source may run it again.
-            self.renounce(now, node, id);
-        } else if let Some(incoming) = self.migrations.incoming.get_mut(&id).filter(|it| !it.is_live()) {
-            incoming.go_live(now.instant);
-            let daemon = incoming.daemon;
-            self.registry.release(daemon);
-            self.deliveries.hurry(daemon);
-            // At once, so that whoever has something for it finds it.
-            self.say_inventory(now, node);
+            Replayed::Unknown => self.renounce(now, node, id),
+            Replayed::Forgotten => {}
+            Replayed::Upto(_) => self.go_live(now, node, id),
         }
         say(now, node, call, &replayed);
         Ok(())
+    }
+
+    /// Has the daemon of a migration run, if it does not yet.
+    fn go_live(&mut self, now: Now, node: &mut Node, id: MigrationId) {
+        let incoming = self.migrations.incoming.get_mut(&id).filter(|incoming| !incoming.is_live());
+        let Some(incoming) = incoming else { return };
+        incoming.go_live(now.instant);
+        let daemon = incoming.daemon;
+        self.registry.release(daemon);
+        self.deliveries.hurry(daemon);
+        // At once, so that whoever has something for it finds it.
+        self.say_inventory(now, node);
     }
 
     /// A node has left, and has none of the daemons any more that came from there.
@@ -431,6 +438,10 @@ mod tests {
         };
         assert_eq!(asked(&mut os, ID.0), Replayed::Upto(0));
         assert_eq!(asked(&mut os, 6), Replayed::Forgotten);
+        let stranger = Replay { migration: ID.0, from: 0, events: Vec::new() };
+        os.on_cutover(at(0), &mut node, call_of(NodeId(78), 1), &wire::encode(&stranger)).unwrap();
+        let held = |os: &MeshOs| os.registry.iter().all(|(_, instance)| instance.held);
+        assert!(held(&os) && asked(&mut os, ID.0) == Replayed::Upto(0), "another node has no say in it");
         os.renounce(at(0), &mut node, ID);
         assert_eq!(asked(&mut os, ID.0), Replayed::Unknown);
     }
