@@ -112,6 +112,13 @@ impl Incoming {
         Some(self.unheard_since.filter(|_| !self.over)? + SILENCE)
     }
 
+    /// The source, if it may not have heard yet that the daemon arrived, is told anew at once, whatever has become of telling it.
+    pub(crate) fn tell_anew(&mut self, now: Instant) {
+        if self.unheard().is_some() {
+            (self.telling, self.tell_at) = (false, now);
+        }
+    }
+
     /// The source knows that the daemon has arrived, or has it no more.
     pub(crate) fn is_known_to_source(&mut self) {
         self.unheard_since = None;

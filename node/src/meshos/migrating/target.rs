@@ -269,6 +269,13 @@ impl MeshOs {
         self.say_inventory(now, node);
     }
 
+    /// This node is about to leave: sources that have not heard that a daemon arrived, and that it has ended since, are told once
+    /// more. They would go on with it at the farewell.
+    pub(in crate::meshos) fn tell_of_ended(&mut self, now: Instant) {
+        let ended = self.migrations.incoming.values_mut().filter(|it| self.registry.get(it.daemon).is_none());
+        ended.for_each(|incoming| incoming.tell_anew(now));
+    }
+
     /// A node has left, and has none of the daemons any more that came from there.
     pub(in crate::meshos) fn source_left(&mut self, source: NodeId) {
         let from_there = self.migrations.incoming.values_mut().filter(|incoming| incoming.source == source);

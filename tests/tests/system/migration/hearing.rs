@@ -106,6 +106,30 @@ fn a_source_that_hears_only_its_targets_farewell_is_the_only_one_that_goes_on_wh
 }
 
 #[test]
+fn a_daemon_that_was_stopped_where_it_arrived_unheard_is_not_brought_back_when_that_node_leaves() {
+    for stopped in [true, false] {
+        let mut network = mesh(5, Faults::NONE, 3);
+        let daemon = spawn(&mut network, 0, 7);
+        network.run_for(Duration::from_secs(1));
+        arrive_unheard(&mut network, daemon);
+        pass(&mut network, daemon, Duration::from_secs(1));
+        if stopped {
+            let stop = network.act_os(1, |os, node, now| os.stop(now, node, daemon, None, None));
+            assert!(matches!(settled(&mut network, 1, stop.expect("it runs")), Settlement::Stopped(_)));
+            pass(&mut network, daemon, Duration::from_secs(1));
+        }
+        // From here on the target is heard, which leaves.
+        cut(&mut network, &[(0, 2)]);
+        network.act_os(1, |os, node, now| os.close(now, node));
+        leave(&mut network, 1);
+        heal(&mut network);
+        pass(&mut network, daemon, Duration::from_secs(10));
+        let runs = hosts(&network, daemon);
+        assert_eq!(runs, if stopped { vec![] } else { vec![(0, Lifecycle::Running)] }, "{stopped}");
+    }
+}
+
+#[test]
 fn a_move_that_begins_before_the_source_has_heard_of_the_last_one_goes_on_as_soon_as_it_has() {
     let mut network = mesh(5, Faults::NONE, 3);
     let daemon = spawn(&mut network, 0, 7);
