@@ -254,7 +254,7 @@ fn a_source_whose_target_leaves_or_begins_anew_long_after_the_cutover_does_not_g
         let daemon = spawn(&mut network, 0, 7);
         network.run_for(Duration::from_secs(1));
         let ticket = arrive_unheard(&mut network, daemon);
-        network.run_for(REMEMBERED - Duration::from_secs(5));
+        network.run_for(REMEMBERED.saturating_sub(Duration::from_secs(5)));
         let source = network.id(0);
         assert_eq!(try_migrate(&mut network, 1, daemon, 2), Err(MigrateError::Unheard(source)));
         network.run_for(Duration::from_secs(6));
