@@ -149,6 +149,11 @@ fn migration(error: &MigrateError) -> RpcError {
         Error::StateTooLarge { .. } => {
             (ErrorCode::WrongState, "The daemon runs where it did. Have it keep less, then retry.")
         }
+        Error::Unheard(_) => (
+            ErrorCode::WrongState,
+            "The daemon runs where it did. Once the node that it came from is heard again, or in ten minutes, retry; it can go \
+             back there at any time.",
+        ),
         _ => (ErrorCode::WrongState, "Look at the daemon and its migrations in cluster.snapshot."),
     };
     RpcError::new(code, error.to_string(), hint)

@@ -253,6 +253,7 @@ impl MeshOs {
     /// here. What runs goes on; [`stop`](Self::stop) it.
     pub fn close(&mut self, now: Now, node: &mut Node) {
         self.registry.close();
+        self.tell_of_ended(now.instant);
         self.say_soon(now);
         self.settle(now, node);
     }

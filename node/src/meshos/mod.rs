@@ -240,6 +240,7 @@ impl MeshOs {
                 }
                 if *reason == SessionEnd::Left {
                     self.target_left(now.instant, *peer);
+                    self.source_left(*peer);
                 }
                 self.oversight.judged(*peer, None);
             }

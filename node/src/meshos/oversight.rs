@@ -32,7 +32,7 @@ const LOOK_AFTER: Duration = Duration::from_secs(1);
 /// How long a daemon that could not be moved away is left alone before it is tried again.
 const REST: Duration = Duration::from_secs(2);
 
-/// And one whose state was too large: all of it is taken each time to see that.
+/// And one whose state was too large, as all of it is taken each time to see that, or that has to wait to be heard of first.
 const LONG_REST: Duration = Duration::from_secs(10);
 
 /// What the loop keeps from one turn to the next.
@@ -287,11 +287,16 @@ impl MeshOs {
     /// Writes down what a drain has left here when its time was over, daemons and copies of what others do, and why.
     fn record_left(&mut self, now: Now, node: &mut Node) {
         let why = |instance: &Instance| {
+            let is_down = matches!(
+                instance.lifecycle,
+                Lifecycle::BackingOff | Lifecycle::CrashLooping | Lifecycle::Failed
+            );
+            if let Some(origin) = self.unheard_by(instance.id()).filter(|_| !is_down) {
+                return format!("came from node {origin}, which has not heard that it arrived");
+            }
             match (instance.lifecycle, instance.no_state) {
                 _ if instance.kind.is_none() => "was handed over ready-made: no factory makes it elsewhere",
-                (Lifecycle::BackingOff | Lifecycle::CrashLooping | Lifecycle::Failed, _) => {
-                    "crashed, and is down"
-                }
+                _ if is_down => "crashed, and is down",
                 (Lifecycle::Migrating, _) => "was still on its way",
                 (_, Some(NoState::Stateless)) => "has no state that could be moved",
                 (_, Some(NoState::TooLarge(bytes))) => {
@@ -432,8 +437,8 @@ impl MeshOs {
     /// tried again, unless it has no state to be moved: why that is left is said when the drain is over.
     fn mind_stayed(&mut self, now: Now, node: &mut Node) {
         for (daemon, to, error) in std::mem::take(&mut self.oversight.stayed) {
-            let is_heavy = matches!(error, MigrateError::StateTooLarge { .. });
-            self.rest(now, daemon, if is_heavy { LONG_REST } else { REST });
+            let lasts = matches!(error, MigrateError::StateTooLarge { .. } | MigrateError::Unheard(_));
+            self.rest(now, daemon, if lasts { LONG_REST } else { REST });
             if !matches!(error, MigrateError::NoState(_)) {
                 self.record_failure(now, format!("daemon {daemon} was not moved away: {error}"));
                 continue;

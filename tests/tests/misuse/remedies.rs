@@ -103,6 +103,7 @@ fn errors_of_moving_say_what_to_do() {
             TooLate => "move it back",
             NotMigrating(MigrationId(1)) => "ask the node that the daemon leaves",
             StateTooLarge { daemon: daemon, bytes: u64::MAX, bound: 4 } => "at most 4",
+            Unheard(NOBODY) => "wait until that node is back",
         }
     }
 }

@@ -101,6 +101,7 @@ fn said() -> Vec<(&'static str, Value)> {
         ("os.migrate.start", json!({ "daemon": 1, "to": b, "cause": a })),
         ("os.migrate.start answer", json!({ "Ok": 5 })),
         ("os.migrate.start answer", json!({ "Err": { "KindNotFound": { "node": b, "kind": "echo" } } })),
+        ("os.migrate.start answer", json!({ "Err": { "Unheard": b } })),
         (
             "os.migrate.offer",
             json!({ "migration": 1, "seed": seed, "kind": "echo", "args": "", "generation": 3, "cause": null,
@@ -119,6 +120,7 @@ fn said() -> Vec<(&'static str, Value)> {
         ("os.migrate.replay answer", json!({ "Upto": 4 })),
         ("os.migrate.cutover", replay),
         ("os.migrate.cutover answer", json!("Unknown")),
+        ("os.migrate.cutover answer", json!("Forgotten")),
         ("os.migrate.abort", json!(300)),
         ("os.group.fork", json!({ "parent": 1, "root": hash })),
         (

@@ -76,4 +76,10 @@ pub enum MigrateError {
         /// The most that it may be.
         bound: u64,
     },
+    /// The node that it came from has not heard that it arrived, and could yet go on with it.
+    #[error(
+        "it came from node {0}, which has not heard that it arrived; wait until that node is back, for ten minutes at most, \
+         then move it anew"
+    )]
+    Unheard(NodeId),
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use meshground_shared::{DaemonId, MigrationId, NodeId};
 
-use super::{Advice, MAX_PAUSE, Offer, PAUSE, SILENCE, Stage, Unpacking};
+use super::{Advice, LONG, MAX_PAUSE, Offer, PAUSE, SILENCE, Stage, Unpacking};
 use crate::{compute::Luggage, daemon::EntityKeypair, time::Instant};
 
 /// How often the source is told how far this is, if nothing changes.
@@ -22,10 +22,6 @@ const PARTS: u64 = 20;
 /// A daemon that is made and waits is dropped when nothing was heard of the source for so long. That does no harm: a
 /// source that has given it away asks first.
 const PATIENCE: Duration = Duration::from_mins(1);
-
-/// That it runs the daemon is told to a source of which nothing is heard for so long. What it comes to is remembered after
-/// that, so that one that is back yet is told when it asks.
-const LONG: Duration = Duration::from_mins(10);
 
 /// What a target wants.
 #[derive(Debug, PartialEq, Eq)]
@@ -68,6 +64,8 @@ pub(crate) struct Incoming {
     told: Option<Stage>,
     tell_at: Instant,
     heard: Instant,
+    /// Since when it runs the daemon without the source being known to have heard that.
+    unheard_since: Option<Instant>,
     /// What there is has yet to be dropped.
     discard: bool,
     over: bool,
@@ -97,6 +95,7 @@ impl Incoming {
             told: Some(Stage::Fetching(0)),
             tell_at: now + TELL_EVERY,
             heard: now,
+            unheard_since: None,
             discard: false,
             over: false,
         })
@@ -105,6 +104,24 @@ impl Incoming {
     /// Whether the daemon runs here.
     pub(crate) fn is_live(&self) -> bool {
         self.stage == Stage::Live
+    }
+
+    /// Until when a move from here to elsewhere waits for the source to hear that the daemon has arrived, if it may not have. Until
+    /// it has, it may take the daemon back if this node leaves or begins anew.
+    pub(crate) fn unheard(&self) -> Option<Instant> {
+        Some(self.unheard_since.filter(|_| !self.over)? + SILENCE)
+    }
+
+    /// The source, if it may not have heard yet that the daemon arrived, is told anew at once, whatever has become of telling it.
+    pub(crate) fn tell_anew(&mut self, now: Instant) {
+        if self.unheard().is_some() {
+            (self.telling, self.tell_at) = (false, now);
+        }
+    }
+
+    /// The source knows that the daemon has arrived, or has it no more.
+    pub(crate) fn is_known_to_source(&mut self) {
+        self.unheard_since = None;
     }
 
     /// Whether the daemon is made and waits.
@@ -231,18 +248,26 @@ impl Incoming {
         self.replayed
     }
 
-    /// The daemon runs here from now on.
+    /// The daemon runs here from now on. The source is told at once, and not only by the answer: what it says to that shows
+    /// that it has heard.
     pub(crate) fn go_live(&mut self, now: Instant) {
         self.stage = Stage::Live;
-        self.heard = now;
-        // Said by the answer already; this is for when that is lost.
+        (self.heard, self.unheard_since) = (now, Some(now));
+        // What is told at present is of a stage before this, and proves nothing.
+        self.telling = false;
         self.told = Some(Stage::Live);
-        self.tell_at = now + TELL_EVERY;
+        self.tell_at = now;
     }
 
-    /// What the source says, if anything.
-    pub(crate) fn advised(&mut self, now: Instant, advice: Option<Advice>) {
+    /// What the source says, if anything, when it was told of this being live or not.
+    pub(crate) fn advised(&mut self, now: Instant, of_live: bool, advice: Option<Advice>) {
+        if of_live != self.is_live() {
+            return;
+        }
         self.telling = false;
+        if of_live && advice.is_some() {
+            self.is_known_to_source();
+        }
         let every = if self.is_live() { TELL_LIVE_EVERY } else { TELL_EVERY };
         match advice {
             Some(Advice::GoOn) => {
@@ -359,7 +384,7 @@ mod tests {
         assert!(matches!(incoming.next(at(1)), Some(Want::Restore(_))));
         incoming.restored();
         assert_eq!(incoming.next(at(1)), Some(Want::Tell(Stage::Restored)));
-        incoming.advised(at(2), Some(Advice::GoOn));
+        incoming.advised(at(2), false, Some(Advice::GoOn));
         assert_eq!(incoming.next(at(2)), None);
         incoming
     }
@@ -386,9 +411,38 @@ mod tests {
     }
 
     #[test]
+    fn one_that_runs_tells_so_at_once_and_is_unheard_until_that_is_answered_or_ten_minutes_have_passed() {
+        let mut incoming = restored();
+        assert_eq!(incoming.unheard(), None);
+        incoming.hurry(at(2));
+        assert_eq!(incoming.next(at(2)), Some(Want::Tell(Stage::Restored)));
+        incoming.go_live(at(3));
+        assert_eq!(incoming.next(at(3)), Some(Want::Tell(Stage::Live)), "whatever is told beside");
+        for advice in [Some(Advice::GoOn), Some(Advice::Over), None] {
+            incoming.advised(at(4), false, advice);
+        }
+        assert_eq!(incoming.unheard(), Some(at(10_003)), "what was said to something earlier is no answer");
+        assert_eq!(incoming.next(at(4)), None, "it is told already");
+        incoming.advised(at(5), true, None);
+        assert_eq!(incoming.unheard(), Some(at(10_003)));
+        let mut gone = restored();
+        gone.go_live(at(3));
+        gone.leave();
+        assert_eq!(gone.unheard(), None, "the source has left");
+        let mut late = restored();
+        late.go_live(at(3));
+        late.handle_timeout(at(600_002));
+        assert!(late.unheard().is_some());
+        late.handle_timeout(at(600_003));
+        assert_eq!(late.unheard(), None);
+        incoming.advised(at(6), true, Some(Advice::GoOn));
+        assert_eq!(incoming.unheard(), None);
+    }
+
+    #[test]
     fn one_that_waits_is_dropped_when_the_source_says_so_or_is_not_heard_for_long() {
         let mut incoming = restored();
-        incoming.advised(at(3), Some(Advice::Over));
+        incoming.advised(at(3), false, Some(Advice::Over));
         assert_eq!(incoming.next(at(3)), Some(Want::Discard));
         assert_eq!(incoming.next(at(3)), Some(Want::Forget));
         let mut incoming = restored();
@@ -405,9 +459,9 @@ mod tests {
         incoming.fail(at(4), "late".to_owned());
         incoming.handle_timeout(at(500_000));
         assert_eq!(incoming.next(at(500_000)), Some(Want::Tell(Stage::Live)));
-        incoming.advised(at(500_000), None);
+        incoming.advised(at(500_000), true, None);
         assert_eq!(incoming.next(at(502_500)), Some(Want::Tell(Stage::Live)));
-        incoming.advised(at(502_500), Some(Advice::Over));
+        incoming.advised(at(502_500), true, Some(Advice::Over));
         assert_eq!(incoming.next(at(502_500)), Some(Want::Forget), "the migration, not the daemon");
     }
 
@@ -417,7 +471,7 @@ mod tests {
         incoming.go_live(at(3));
         incoming.handle_timeout(at(600_002));
         assert_eq!(incoming.next(at(600_002)), Some(Want::Tell(Stage::Live)));
-        incoming.advised(at(600_002), None);
+        incoming.advised(at(600_002), true, None);
         incoming.handle_timeout(at(600_003));
         assert_eq!(incoming.next(at(600_003)), Some(Want::Forget), "the migration, not the daemon");
     }

@@ -86,6 +86,8 @@ pub(crate) enum Replayed {
     Upto(u64),
     /// It holds no such daemon and never will.
     Unknown,
+    /// It knows of no such migration, as one that has begun anew: this life of it does not hold the daemon and never will.
+    Forgotten,
 }
 
 /// The source gives the daemon away, with the last of what came for it.

@@ -36,7 +36,8 @@ const REST: Duration = Duration::from_secs(3);
 /// [`BALANCE`] is added by chance.
 const YIELDS: Duration = Duration::from_secs(7);
 
-/// A member whose state was too large to be moved is not asked for it again before this: all of it is taken each time.
+/// A member whose state was too large to be moved is not asked for it again before this, as all of it is taken each time; nor
+/// one that has not been heard of yet where it came from.
 const UNMOVABLE: Duration = Duration::from_mins(1);
 
 /// What a group's rank is asked for among those that would move a member to the same node.
@@ -237,8 +238,8 @@ impl MeshOs {
             match error {
                 // It has nothing to take along: so it loses nothing if it begins anew.
                 MigrateError::NoState(_) if is_there => entry.place(index, Some(to)),
-                // No node can take it, and what it has is not to be lost.
-                MigrateError::StateTooLarge { .. } => {
+                // No node can take it, for a while at least, and what it has is not to be lost.
+                MigrateError::StateTooLarge { .. } | MigrateError::Unheard(_) => {
                     let what = format!("member {index} of group {group} was not moved to node {to}: {error}");
                     self.record_failure(now, what);
                     let until = now.instant + UNMOVABLE;

@@ -59,7 +59,7 @@ pub(super) enum AboutMigration {
     Cutover(MigrationId),
     Abort,
     Fetch(MigrationId),
-    Tell(MigrationId),
+    Tell { migration: MigrationId, of_live: bool },
 }
 
 /// Who is told what came of a migration.
@@ -120,6 +120,24 @@ impl Migrations {
     pub(super) fn concerns(&self, daemon: DaemonId) -> bool {
         self.outgoing.values().any(|outgoing| outgoing.daemon == daemon)
             || self.incoming.values().any(|it| it.daemon == daemon && it.is_under_way())
+    }
+
+    /// The node this daemon came from and that is not known to have heard that it arrived, if it is another than `to`, and until
+    /// when a move there waits for that.
+    fn origin_of(&self, daemon: DaemonId, to: NodeId) -> Option<(NodeId, Instant)> {
+        let mut unheard = self.incoming.values().filter(|it| it.daemon == daemon && it.source != to);
+        unheard.find_map(|incoming| Some((incoming.source, incoming.unheard()?)))
+    }
+
+    /// Those that this daemon came from are told at once again that it arrived.
+    fn hurry_origins(&mut self, now: Instant, daemon: DaemonId) {
+        let came = self.incoming.values_mut().filter(|it| it.daemon == daemon && it.unheard().is_some());
+        came.for_each(|incoming| incoming.hurry(now));
+    }
+
+    /// This daemon has moved on, which it does only once it is heard that it arrived; or it went back to where it came from.
+    fn moved_on(&mut self, daemon: DaemonId) {
+        self.incoming.values_mut().filter(|it| it.daemon == daemon).for_each(Incoming::is_known_to_source);
     }
 
     /// The migration that brings this daemon here, until it runs.
@@ -213,10 +231,10 @@ impl MeshOs {
                     incoming.fetched(now, matches!(said, Err(CallError::Refused { .. })));
                 }
             }
-            AboutMigration::Tell(id) => {
-                if let Some(incoming) = self.migrations.incoming.get_mut(&id) {
+            AboutMigration::Tell { migration, of_live } => {
+                if let Some(incoming) = self.migrations.incoming.get_mut(&migration) {
                     let advice = said.ok().and_then(|body| wire::decode::<Advice>(&body).ok());
-                    incoming.advised(now, advice);
+                    incoming.advised(now, of_live, advice);
                 }
             }
         }

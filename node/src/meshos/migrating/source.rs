@@ -12,7 +12,7 @@ use super::{
 use crate::{
     compute::{
         Luggage, MAX_MIGRATIONS, MigrateError, NoState, generation,
-        migration::{Advice, Offer, Order, Outgoing, Stage, Tell},
+        migration::{Advice, Offer, Order, Outgoing, Stage, Tell, Trouble},
     },
     node::Node,
     rpc::{APPLICATION_CODES, CallError, CallId, ReplyError},
@@ -202,6 +202,13 @@ impl MeshOs {
             return Err(MigrateError::Unreachable(to));
         }
         let generation = generation::next(instance.generation);
+        if let Some((origin, _)) =
+            self.migrations.origin_of(daemon, to).filter(|(_, until)| *until <= now.instant)
+        {
+            // Nothing would come of it but a pause. Should that node be back just now, it is heard before the next attempt.
+            self.migrations.hurry_origins(now.instant, daemon);
+            return Err(MigrateError::Unheard(origin));
+        }
         if !self.registry.take_state(daemon, true) {
             return Err(MigrateError::NotRunning(daemon));
         }
@@ -234,8 +241,13 @@ impl MeshOs {
     pub(super) fn pump_outgoing(&mut self, now: Now, node: &mut Node, id: MigrationId) -> bool {
         let mut happened = false;
         loop {
-            let Some(outgoing) = self.migrations.outgoing.get_mut(&id) else { return happened };
+            let Some(outgoing) = self.migrations.outgoing.get(&id) else { return happened };
             let daemon = outgoing.daemon;
+            let origin = (outgoing.phase() <= MigrationPhase::Transfer)
+                .then(|| self.migrations.origin_of(daemon, outgoing.target))
+                .flatten();
+            let Some(outgoing) = self.migrations.outgoing.get_mut(&id) else { return happened };
+            outgoing.await_origin(now.instant, origin);
             let instance = self.registry.get(daemon);
             if instance.is_none_or(|instance| instance.lifecycle != Lifecycle::Migrating) {
                 let reason = "the daemon was stopped, or crashed, meanwhile";
@@ -251,8 +263,8 @@ impl MeshOs {
                 happened = true;
                 continue;
             }
-            if outgoing.is_stalled(now.instant) {
-                let what = stalled(outgoing);
+            if let Some(trouble) = outgoing.trouble(now.instant) {
+                let what = troubled(outgoing, trouble);
                 self.record_failure(now, what);
                 happened = true;
                 continue;
@@ -284,6 +296,11 @@ impl MeshOs {
         }
     }
 
+    /// Who keeps a daemon from leaving this node for another, as it came from there and has not heard that it arrived.
+    pub(in crate::meshos) fn unheard_by(&self, daemon: DaemonId) -> Option<NodeId> {
+        self.migrations.origin_of(daemon, self.local).map(|(origin, _)| origin)
+    }
+
     fn offer_of(&self, id: MigrationId) -> Option<Offer> {
         let outgoing = self.migrations.outgoing.get(&id)?;
         let instance = self.registry.get(outgoing.daemon)?;
@@ -312,6 +329,7 @@ impl MeshOs {
             instance.generation = outgoing.new_generation().unwrap_or(instance.generation);
         }
         if outgoing.phase() == MigrationPhase::Complete {
+            self.migrations.moved_on(daemon);
             self.registry.drop_instance(daemon, DaemonEnd::Migrated);
         } else {
             self.registry.stay(daemon);
@@ -457,13 +475,19 @@ impl MeshOs {
     }
 }
 
-/// What is written down of one whose target is silent since the cutover.
-fn stalled(outgoing: &Outgoing) -> String {
+/// What is written down of one that goes on neither here nor, as far as is known, there.
+fn troubled(outgoing: &Outgoing, trouble: Trouble) -> String {
     let Outgoing { id, daemon, target, .. } = outgoing;
-    format!(
-        "migration {id} waits: node {target} was given daemon {daemon} and has not said that it runs it; wait until that node \
-         is back, or kill the migration to have the daemon go on here without what it did there"
-    )
+    match trouble {
+        Trouble::Silent => format!(
+            "migration {id} waits: node {target} was given daemon {daemon} and has not said that it runs it; wait until that \
+             node is back, or kill the migration to have the daemon go on here without what it did there"
+        ),
+        Trouble::Gone(why) => format!(
+            "migration {id} waits: node {target} was given daemon {daemon}, and {why}, so long after that that the daemon may \
+             have moved on from there; if it runs nowhere, kill the migration to have it go on here"
+        ),
+    }
 }
 
 /// What a target is told that fetches what is not there any more.

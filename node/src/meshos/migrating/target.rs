@@ -9,7 +9,7 @@ use super::{
 use crate::{
     compute::{
         MAX_ARGS, MAX_MIGRATIONS, SpawnOrder, can_wait, generation,
-        migration::{Cutover, Incoming, Offer, Refusal, Replay, Replayed, Taken, Tell, Want},
+        migration::{Cutover, Incoming, Offer, Refusal, Replay, Replayed, Stage, Taken, Tell, Want},
     },
     daemon::GroupPlace,
     node::Node,
@@ -37,8 +37,9 @@ impl MeshOs {
                     }
                 }
                 Want::Tell(stage) => {
+                    let about = AboutMigration::Tell { migration: id, of_live: stage == Stage::Live };
                     let body = wire::encode(&Tell { migration: id.0, daemon: daemon.0, generation, stage });
-                    self.ask_about(now, node, source, TELL, body, AboutMigration::Tell(id));
+                    self.ask_about(now, node, source, TELL, body, about);
                 }
                 Want::Restore(luggage) => {
                     let offer = &incoming.offer;
@@ -215,13 +216,13 @@ impl MeshOs {
     fn take_replay(&mut self, now: Instant, call: CallId, replay: Replay) -> Replayed {
         let id = MigrationId(replay.migration);
         // The source was away for long: the daemon is none of its own any more.
-        let ended = self.migrations.ended.iter().find(|ended| ended.id == id);
-        if let Some(replayed) = ended.filter(|it| it.source == Some(call.peer)).and_then(|it| it.replayed) {
-            return Replayed::Upto(replayed);
+        if let Some(ended) = self.migrations.ended.iter().find(|ended| ended.id == id) {
+            let replayed = ended.replayed.filter(|_| ended.source == Some(call.peer));
+            return replayed.map_or(Replayed::Unknown, Replayed::Upto);
         }
         let incoming = self.migrations.incoming.get_mut(&id);
         let Some(incoming) = incoming.filter(|incoming| incoming.source == call.peer) else {
-            return Replayed::Unknown;
+            return Replayed::Forgotten;
         };
         if incoming.is_live() {
             return Replayed::Upto(incoming.replayed());
@@ -246,19 +247,39 @@ impl MeshOs {
         let cutover: Cutover = sound(read(body)?)?;
         let id = MigrationId(cutover.migration);
         let replayed = self.take_replay(now.instant, call, cutover);
-        if replayed == Replayed::Unknown {
+        match replayed {
             // From now on the source may run it again.
-            self.renounce(now, node, id);
-        } else if let Some(incoming) = self.migrations.incoming.get_mut(&id).filter(|it| !it.is_live()) {
-            incoming.go_live(now.instant);
-            let daemon = incoming.daemon;
-            self.registry.release(daemon);
-            self.deliveries.hurry(daemon);
-            // At once, so that whoever has something for it finds it.
-            self.say_inventory(now, node);
+            Replayed::Unknown => self.renounce(now, node, id),
+            Replayed::Forgotten => {}
+            Replayed::Upto(_) => self.go_live(now, node, id),
         }
         say(now, node, call, &replayed);
         Ok(())
+    }
+
+    /// Has the daemon of a migration run, if it does not yet.
+    fn go_live(&mut self, now: Now, node: &mut Node, id: MigrationId) {
+        let incoming = self.migrations.incoming.get_mut(&id).filter(|incoming| !incoming.is_live());
+        let Some(incoming) = incoming else { return };
+        incoming.go_live(now.instant);
+        let daemon = incoming.daemon;
+        self.registry.release(daemon);
+        self.deliveries.hurry(daemon);
+        // At once, so that whoever has something for it finds it.
+        self.say_inventory(now, node);
+    }
+
+    /// This node is about to leave: sources that have not heard that a daemon arrived, and that it has ended since, are told once
+    /// more. They would go on with it at the farewell.
+    pub(in crate::meshos) fn tell_of_ended(&mut self, now: Instant) {
+        let ended = self.migrations.incoming.values_mut().filter(|it| self.registry.get(it.daemon).is_none());
+        ended.for_each(|incoming| incoming.tell_anew(now));
+    }
+
+    /// A node has left, and has none of the daemons any more that came from there.
+    pub(in crate::meshos) fn source_left(&mut self, source: NodeId) {
+        let from_there = self.migrations.incoming.values_mut().filter(|incoming| incoming.source == source);
+        from_there.filter(|incoming| incoming.is_live()).for_each(Incoming::leave);
     }
 
     /// The source says that it is over.
@@ -301,7 +322,7 @@ mod tests {
         compute::{
             Luggage, Queued, Receipt, SenderKey,
             inbox::{MAX_HELD, MAX_HELD_BYTES},
-            migration::Packed,
+            migration::{Advice, Packed},
         },
         daemon::{DaemonEvent, MAX_PAYLOAD, Sender},
     };
@@ -377,5 +398,58 @@ mod tests {
         assert_eq!(replay(&mut os, 0, events), Replayed::Upto(2_000));
         let inbox = &os.registry.iter().next().expect("it is held").1.inbox;
         assert_eq!((inbox.len(), inbox.remembered().0), (2_000, 1_024));
+    }
+
+    fn cut_over(os: &mut MeshOs, node: &mut Node) {
+        let cutover = Replay { migration: ID.0, from: 0, events: Vec::new() };
+        os.on_cutover(at(0), node, call_of(SOURCE, 1), &wire::encode(&cutover)).unwrap();
+    }
+
+    #[test]
+    fn one_that_arrived_unheard_goes_nowhere_but_back_until_that_is_heard_or_the_node_it_came_from_has_left()
+    {
+        let other = NodeId(78);
+        for end in 0..3 {
+            let (mut os, mut node) = holding();
+            let daemon = os.registry.iter().next().expect("it is held").0;
+            assert_eq!(os.migrations.origin_of(daemon, other), None, "it does not run yet");
+            cut_over(&mut os, &mut node);
+            let until = at(10).instant;
+            assert_eq!(os.migrations.origin_of(daemon, other), Some((SOURCE, until)));
+            assert_eq!(os.migrations.origin_of(daemon, SOURCE), None);
+            os.source_left(other);
+            assert!(os.unheard_by(daemon).is_some());
+            match end {
+                0 => os.source_left(SOURCE),
+                1 => os.migrations.moved_on(daemon),
+                _ => {
+                    let about = AboutMigration::Tell { migration: ID, of_live: true };
+                    os.on_migrate_answer(at(1), SOURCE, about, Ok(wire::encode(&Advice::GoOn)));
+                }
+            }
+            assert_eq!(os.unheard_by(daemon), None);
+            os.settle(at(1), &mut node);
+            assert_eq!(os.registry.iter().count(), 1, "it stays");
+        }
+    }
+
+    #[test]
+    fn a_target_says_that_it_never_runs_a_daemon_only_of_a_migration_that_it_knows() {
+        let (mut os, mut node) = holding();
+        let asked = |os: &mut MeshOs, migration| {
+            os.take_replay(
+                at(0).instant,
+                call_of(SOURCE, 1),
+                Replay { migration, from: 0, events: Vec::new() },
+            )
+        };
+        assert_eq!(asked(&mut os, ID.0), Replayed::Upto(0));
+        assert_eq!(asked(&mut os, 6), Replayed::Forgotten);
+        let stranger = Replay { migration: ID.0, from: 0, events: Vec::new() };
+        os.on_cutover(at(0), &mut node, call_of(NodeId(78), 1), &wire::encode(&stranger)).unwrap();
+        let held = |os: &MeshOs| os.registry.iter().all(|(_, instance)| instance.held);
+        assert!(held(&os) && asked(&mut os, ID.0) == Replayed::Upto(0), "another node has no say in it");
+        os.renounce(at(0), &mut node, ID);
+        assert_eq!(asked(&mut os, ID.0), Replayed::Unknown);
     }
 }

@@ -155,6 +155,8 @@ fn what_a_source_acknowledged_that_took_its_daemon_back_stays_although_the_targe
         let os = scene.network.members[first].os.os.as_ref().expect("equipped");
         let Some(migration) = os.migrations(now).next().map(|it| it.id) else { return };
         tried.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        // Before that it would wait for the source to hear that it has arrived.
+        scene.network.run_for(Duration::from_mins(10));
         scene.moves(target, next);
         let killed =
             scene.network.act_os(first, |os, node, now| os.kill_migration(now, node, migration, None));

@@ -4,6 +4,7 @@ mod again;
 mod by_force;
 mod farewells;
 mod figures;
+mod hearing;
 mod strikes;
 
 use std::{sync::Arc, time::Duration};
@@ -506,44 +507,4 @@ fn one_whose_target_leaves_before_it_could_say_that_it_has_it_goes_on_at_its_sou
     assert!(matches!(settled(&mut network, 2, after), Settlement::Delivered(Ok(_))));
     assert_eq!(hosts(&network, daemon), [(0, Lifecycle::Running)]);
     assert_eq!(entries(&mut network, 0, daemon), [b"after"]);
-}
-
-#[test]
-fn one_that_moved_on_from_a_target_that_then_leaves_does_not_go_on_at_its_source_as_well() {
-    let mut network = mesh(4, Faults::NONE, 3);
-    let daemon = spawn(&mut network, 0, 7);
-    network.run_for(Duration::from_secs(1));
-    let ticket = try_migrate(&mut network, 0, daemon, 1).expect("it is tried");
-    let is_live = |network: &Network| hosts(network, daemon).iter().any(|(number, _)| *number == 1);
-    network.run_until(LIMIT, is_live).expect("the target has it");
-    // The source hears of nobody for a while.
-    network.intercept();
-    let [source, other, target] = [0, 2, 1].map(|number| network.members[number].address);
-    let alone = [(other, source), (source, other)];
-    network.cuts = [&alone[..], &[(target, source), (source, target)]].concat();
-    assert_eq!(under_way(&network, 0).pop().map(|view| view.phase), Some(MigrationPhase::Cutover));
-    let runs = |network: &Network| hosts(network, daemon).contains(&(1, Lifecycle::Running));
-    network.run_until(LIMIT, runs).expect("the target runs it");
-    migrate(&mut network, 1, daemon, 2);
-    let before = send(&mut network, 2, daemon, "before");
-    assert!(matches!(settled(&mut network, 2, before), Settlement::Delivered(Ok(_))));
-    // The first it hears is the target's farewell.
-    network.cuts = alone.to_vec();
-    network.act(1, Node::leave);
-    let has_left = |network: &Network| network.members[1].node.as_ref().is_none_or(Node::has_left);
-    network.run_until(LIMIT, has_left).expect("it leaves");
-    network.crash(1);
-    let mut both = false;
-    for at in 0..20 {
-        network.run_for(Duration::from_millis(100));
-        let running = hosts(&network, daemon);
-        both |= running.iter().filter(|(_, lifecycle)| *lifecycle == Lifecycle::Running).count() > 1;
-        if at == 10 {
-            network.cuts.clear();
-        }
-    }
-    assert!(!both, "it ran twice");
-    assert!(matches!(settled(&mut network, 0, ticket), Settlement::Migrated(Ok(_))));
-    assert_eq!(hosts(&network, daemon), [(2, Lifecycle::Running)]);
-    assert_eq!(entries(&mut network, 2, daemon), [b"before"]);
 }

@@ -4,7 +4,7 @@ use meshground_shared::MigrationPhase;
 
 use super::{
     super::{MAX_PAUSE, MigrateError, PAUSE, Packed, Pieces, Refusal, Replayed, Stage, Taken},
-    HAS_LEFT, Outgoing,
+    BEGAN_ANEW, HAS_LEFT, Outgoing, RETURNS,
 };
 use crate::{compute::generation, time::Instant};
 
@@ -98,7 +98,9 @@ impl Outgoing {
             Replayed::Upto(count) => {
                 self.replayed = self.replayed.max(usize::try_from(count).unwrap_or(usize::MAX));
             }
-            Replayed::Unknown => self.fail(now, MigrateError::Failed("the target dropped it".to_owned())),
+            Replayed::Unknown | Replayed::Forgotten => {
+                self.fail(now, MigrateError::Failed("the target dropped it".to_owned()));
+            }
         }
     }
 
@@ -109,6 +111,7 @@ impl Outgoing {
             match answer {
                 Replayed::Upto(_) => self.end(now, MigrationPhase::Complete, Ok(())),
                 Replayed::Unknown => self.unknown(now, "the target does not have it"),
+                Replayed::Forgotten => self.gone(now, BEGAN_ANEW),
             }
         }
     }
@@ -118,13 +121,22 @@ impl Outgoing {
         self.end(now, MigrationPhase::Failed, Err(MigrateError::Failed(reason.to_owned())));
     }
 
-    /// The target has left, with all it ran: nobody is left to ask, and no copy to mind. Unless it moved on from there, which
-    /// is then seen, the daemon is the source's again: after the cutover in a while, as that may not have been seen yet.
+    /// The target has left, with all it ran: nobody is left to ask, and no copy to mind.
     pub(crate) fn target_left(&mut self, now: Instant) {
         if self.phase == MigrationPhase::Cutover {
-            self.left = self.left.or(Some(now));
+            self.gone(now, HAS_LEFT);
         } else {
             self.fail(now, MigrateError::Failed(HAS_LEFT.to_owned()));
+        }
+    }
+
+    /// The target that the daemon was given to is no more, and what it ran has ended with it. So the daemon is the source's
+    /// again, as this has not heard that it arrived and it goes nowhere else before that; but not after so long that it may have.
+    fn gone(&mut self, now: Instant, why: &'static str) {
+        if now.saturating_since(self.phase_since) < RETURNS {
+            self.unknown(now, why);
+        } else {
+            self.gone.get_or_insert((why, false));
         }
     }
 

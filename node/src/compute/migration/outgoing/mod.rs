@@ -7,14 +7,11 @@ use std::time::Duration;
 
 use meshground_shared::{CommandId, DaemonId, MigrationId, MigrationPhase, MigrationView, NodeId};
 
-use super::{MigrateError, PAUSE, Packed, Replay, SILENCE};
+use super::{MigrateError, PAUSE, Packed, RETURNS, Replay, SILENCE};
 use crate::time::Instant;
 
 /// So long may it take to have the state of the daemon, and so long to make it anew out of it.
 const WORK: Duration = Duration::from_mins(1);
-
-/// So long after a target has left others may yet tell that the daemon ran there, and where it went from there.
-const LATE_NEWS: Duration = Duration::from_secs(5);
 
 /// Before its state is there a migration is told of only if that takes longer than this: it may turn out that there is none.
 const QUIET: Duration = Duration::from_secs(1);
@@ -25,6 +22,18 @@ const TELL_PARTS: u64 = 20;
 
 /// Why one failed whose target is not there any more.
 const HAS_LEFT: &str = "the target has left";
+
+/// Or is another by now.
+const BEGAN_ANEW: &str = "the target has begun anew";
+
+/// What keeps a daemon that has been given away from running anywhere, which only its target or an operator can change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The target has not said for a while that it has the daemon.
+    Silent,
+    /// The target is gone, for this reason, since when it may have let the daemon move on.
+    Gone(&'static str),
+}
 
 /// What a source does next.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,8 +68,8 @@ pub(crate) struct Outgoing {
     phase_since: Instant,
     /// When the target was last heard of.
     heard: Instant,
-    /// When it left, if that was after the cutover.
-    left: Option<Instant>,
+    /// The node that the daemon came from and that is not known to have heard that it arrived, and until when that is waited for.
+    origin: Option<(NodeId, Instant)>,
     packed: Option<Packed>,
     bytes_total: u64,
     bytes_done: u64,
@@ -86,6 +95,8 @@ pub(crate) struct Outgoing {
     is_awaited: bool,
     /// It was said that nothing is heard of the target since the cutover.
     stall_told: bool,
+    /// Why the target does not have it any more, if that came so late that it may have moved on from there; and whether that was said.
+    gone: Option<(&'static str, bool)>,
     /// What was last told of it: when, the phase, and how many bytes there were.
     told: Option<(Instant, MigrationPhase, u64)>,
 }
@@ -111,7 +122,7 @@ impl Outgoing {
             begun: now,
             phase_since: now,
             heard: now,
-            left: None,
+            origin: None,
             packed: None,
             bytes_total: 0,
             bytes_done: 0,
@@ -128,6 +139,7 @@ impl Outgoing {
             outcome: None,
             is_awaited: false,
             stall_told: false,
+            gone: None,
             told: None,
         }
     }
@@ -167,6 +179,11 @@ impl Outgoing {
             MigrationPhase::Restore if in_phase >= WORK => {
                 self.fail(now, MigrateError::Failed(format!("it was not made anew within {WORK:?}")));
             }
+            MigrationPhase::Transfer if self.origin.is_some() => {
+                if let Some((node, _)) = self.origin.filter(|(_, until)| *until <= now) {
+                    self.fail(now, MigrateError::Unheard(node));
+                }
+            }
             MigrationPhase::Transfer | MigrationPhase::Restore | MigrationPhase::Replay
                 if now.saturating_since(self.heard) >= SILENCE =>
             {
@@ -176,11 +193,6 @@ impl Outgoing {
                     MigrateError::Unreachable(self.target)
                 };
                 self.fail(now, error);
-            }
-            MigrationPhase::Cutover
-                if self.left.is_some_and(|left| now.saturating_since(left) >= LATE_NEWS) =>
-            {
-                self.unknown(now, HAS_LEFT);
             }
             _ => {}
         }
@@ -192,11 +204,10 @@ impl Outgoing {
             MigrationPhase::Snapshot if self.told.is_none() => Some(self.phase_since + QUIET),
             MigrationPhase::Snapshot => Some(self.phase_since + WORK),
             MigrationPhase::Restore => Some((self.phase_since + WORK).min(self.heard + SILENCE)),
-            MigrationPhase::Transfer | MigrationPhase::Replay => Some(self.heard + SILENCE),
-            MigrationPhase::Cutover => {
-                let stall = (!self.stall_told).then(|| self.phase_since + SILENCE);
-                self.left.map(|left| left + LATE_NEWS).into_iter().chain(stall).min()
+            MigrationPhase::Transfer | MigrationPhase::Replay => {
+                Some(self.origin.map_or(self.heard + SILENCE, |(_, until)| until))
             }
+            MigrationPhase::Cutover => (!self.stall_told).then(|| self.phase_since + SILENCE),
             _ => None,
         };
         let asks = match self.phase {
@@ -225,12 +236,27 @@ impl Outgoing {
         }
     }
 
-    /// Whether the target has not said for a while that it has the daemon, which only it, or an operator, can give back: then
-    /// once, for somebody to be told.
-    pub(crate) fn is_stalled(&mut self, now: Instant) -> bool {
-        let is_due =
-            self.phase == MigrationPhase::Cutover && now.saturating_since(self.phase_since) >= SILENCE;
-        is_due && !std::mem::replace(&mut self.stall_told, true)
+    /// What is in the way of one that has been cut over, each once, for somebody to be told.
+    pub(crate) fn trouble(&mut self, now: Instant) -> Option<Trouble> {
+        if self.phase != MigrationPhase::Cutover {
+            return None;
+        }
+        if let Some((why, told @ false)) = &mut self.gone {
+            *told = true;
+            return Some(Trouble::Gone(why));
+        }
+        let is_due = now.saturating_since(self.phase_since) >= SILENCE;
+        (is_due && !std::mem::replace(&mut self.stall_told, true)).then_some(Trouble::Silent)
+    }
+
+    /// Who has to hear first that the daemon arrived here, if anybody, and until when that is waited for: before that it is not
+    /// offered. Else that node might yet go on with it beside the target.
+    pub(crate) fn await_origin(&mut self, now: Instant, origin: Option<(NodeId, Instant)>) {
+        if self.origin.is_some() && origin.is_none() {
+            // From here on the target is waited for.
+            self.heard = now;
+        }
+        self.origin = origin;
     }
 
     /// It is told of from the beginning, whatever comes of it.
@@ -267,202 +293,4 @@ impl Outgoing {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{
-        super::{MAX_BYTES, Replayed, Stage},
-        answers::MAX_RETRIES,
-        orders::{FEW, MANY, REPLAY},
-        *,
-    };
-    use crate::{
-        compute::{Inbox, Luggage, NoState, SenderKey},
-        daemon::{DaemonEvent, Sender},
-    };
-
-    fn at(millis: u64) -> Instant {
-        Instant::from_micros(millis * 1_000)
-    }
-
-    fn begun() -> Outgoing {
-        let mut outgoing = Outgoing::new(at(0), MigrationId(1), DaemonId(2), [NodeId(3), NodeId(4)], 2, None);
-        outgoing.snapshot(at(0), Ok(Luggage { state: vec![7; 1_000], ..Luggage::default() }));
-        outgoing
-    }
-
-    fn inbox(count: usize) -> Inbox {
-        let mut inbox = Inbox::default();
-        let sender = SenderKey { node: NodeId(9), life: 1 };
-        let event = DaemonEvent::Message { from: Sender::Node(NodeId(9)), payload: vec![1] };
-        inbox.take(sender, 1, vec![event; count]).unwrap();
-        inbox
-    }
-
-    fn restored(waiting: &Inbox) -> Outgoing {
-        let mut outgoing = begun();
-        assert_eq!(outgoing.next(Some(waiting), at(0)), Some(Order::Offer));
-        outgoing.offered(at(1), "kind", Ok(()));
-        outgoing.told_by_target(at(2), Stage::Restored);
-        outgoing
-    }
-
-    /// With all that waited sent and the daemon given away.
-    fn cut_over(waiting: &Inbox) -> Outgoing {
-        let mut outgoing = restored(waiting);
-        assert_eq!(outgoing.next(Some(waiting), at(3)), Some(Order::Seal));
-        outgoing.sealed();
-        assert!(matches!(outgoing.next(Some(waiting), at(3)), Some(Order::Cutover(_))));
-        outgoing
-    }
-
-    #[test]
-    fn what_waits_goes_ahead_in_order_until_few_are_left_and_these_go_along_with_the_cutover() {
-        let waiting = inbox(600);
-        let mut outgoing = restored(&waiting);
-        let mut sent = 0;
-        loop {
-            match outgoing.next(Some(&waiting), at(3)).expect("there is something to do") {
-                Order::Replay(Replay { from, events, .. }) => {
-                    assert_eq!(from, sent);
-                    sent += events.len() as u64;
-                    outgoing.replayed(at(3), Replayed::Upto(sent));
-                }
-                Order::Seal => outgoing.sealed(),
-                Order::Cutover(Replay { from, events, .. }) => {
-                    assert_eq!((from, from + events.len() as u64), (sent, 600));
-                    assert!(events.len() <= FEW);
-                    break;
-                }
-                other => panic!("{other:?}"),
-            }
-        }
-        outgoing.cut(at(4), Replayed::Upto(600));
-        assert_eq!(
-            (outgoing.phase(), outgoing.next(None, at(4))),
-            (MigrationPhase::Complete, Some(Order::Drop))
-        );
-    }
-
-    #[test]
-    fn events_that_never_end_or_an_impatient_operator_do_not_keep_it_from_the_cutover() {
-        for impatient in [false, true] {
-            let waiting = inbox(300);
-            let mut outgoing = restored(&waiting);
-            if impatient {
-                outgoing.force();
-            }
-            let when = if impatient { at(3) } else { at(3) + REPLAY };
-            if !impatient {
-                assert!(matches!(outgoing.next(Some(&waiting), at(3)), Some(Order::Replay(_))));
-                outgoing.replayed(at(3), Replayed::Upto(0));
-            }
-            assert_eq!(outgoing.next(Some(&waiting), when), Some(Order::Seal));
-            outgoing.sealed();
-            let Some(Order::Replay(first)) = outgoing.next(Some(&waiting), when) else { panic!("too many") };
-            assert_eq!(first.events.len(), MANY);
-            outgoing.replayed(when, Replayed::Upto(MANY as u64));
-            assert!(matches!(outgoing.next(Some(&waiting), when), Some(Order::Cutover(_))));
-        }
-    }
-
-    #[test]
-    fn after_the_cutover_only_the_target_can_give_the_daemon_back() {
-        let waiting = inbox(3);
-        let mut outgoing = cut_over(&waiting);
-        assert_eq!(outgoing.cancel(at(4)), Err(MigrateError::TooLate));
-        assert!(!outgoing.is_stalled(at(10_002)) && outgoing.poll_timeout() == Some(at(10_003)));
-        assert!(outgoing.is_stalled(at(10_003)) && !outgoing.is_stalled(at(20_000)), "it is said once");
-        outgoing.fail(at(4), MigrateError::Frozen);
-        outgoing.unanswered(at(5_000));
-        outgoing.handle_timeout(at(10_000_000));
-        assert_eq!(outgoing.phase(), MigrationPhase::Cutover);
-        let again = outgoing.next(Some(&waiting), at(10_000_000));
-        assert!(matches!(again, Some(Order::Cutover(Replay { events, .. })) if events.len() == 3));
-        outgoing.cut(at(10_000_001), Replayed::Unknown);
-        assert_eq!(outgoing.next(None, at(10_000_001)), Some(Order::Stay));
-    }
-
-    #[test]
-    fn a_lost_answer_to_the_cutover_is_made_up_for_by_whatever_else_tells_of_the_daemon() {
-        let mut outgoing = cut_over(&inbox(0));
-        outgoing.seen_live(at(5), 1);
-        assert_eq!(outgoing.phase(), MigrationPhase::Cutover, "an earlier incarnation proves nothing");
-        outgoing.seen_live(at(5), 2);
-        assert_eq!(outgoing.phase(), MigrationPhase::Complete);
-        let mut outgoing = cut_over(&inbox(0));
-        outgoing.told_by_target(at(5), Stage::Live);
-        assert_eq!(outgoing.phase(), MigrationPhase::Complete);
-    }
-
-    #[test]
-    fn a_target_that_has_left_gives_the_daemon_back_in_any_phase() {
-        let waiting = inbox(3);
-        for mut outgoing in [begun(), restored(&waiting)] {
-            outgoing.target_left(at(5));
-            assert_eq!(outgoing.next(Some(&waiting), at(5)), Some(Order::Stay));
-        }
-        // Somebody may know where it went from there.
-        for moved_on in [true, false] {
-            let mut outgoing = cut_over(&waiting);
-            outgoing.target_left(at(5));
-            assert_eq!(outgoing.phase(), MigrationPhase::Cutover);
-            if moved_on {
-                outgoing.seen_live(at(6), 3);
-            }
-            assert_eq!(outgoing.poll_timeout(), (!moved_on).then(|| at(5) + LATE_NEWS));
-            outgoing.handle_timeout(at(5) + LATE_NEWS);
-            let order = if moved_on { Order::Drop } else { Order::Stay };
-            assert_eq!(outgoing.next(Some(&waiting), at(5) + LATE_NEWS), Some(order));
-        }
-        let mut outgoing = cut_over(&waiting);
-        outgoing.seen_live(at(4), 2);
-        outgoing.target_left(at(5));
-        assert_eq!(
-            outgoing.next(Some(&waiting), at(5)),
-            Some(Order::Drop),
-            "it has arrived, and is lost there"
-        );
-    }
-
-    #[test]
-    fn before_the_cutover_it_can_be_called_off_and_silence_ends_it() {
-        let waiting = inbox(3);
-        let mut outgoing = restored(&waiting);
-        outgoing.cancel(at(5)).unwrap();
-        assert_eq!(outgoing.next(Some(&waiting), at(5)), Some(Order::Stay));
-        let mut outgoing = begun();
-        outgoing.next(Some(&waiting), at(0));
-        outgoing.handle_timeout(outgoing.poll_timeout().unwrap());
-        assert_eq!(outgoing.outcome(), Some(&Err(MigrateError::Unreachable(NodeId(4)))));
-    }
-
-    #[test]
-    fn a_transfer_is_begun_again_only_so_often() {
-        let mut outgoing = begun();
-        outgoing.next(None, at(0));
-        for _ in 0..=MAX_RETRIES {
-            assert!(outgoing.fetch(at(1), 10).is_some());
-        }
-        assert_eq!(outgoing.view(at(1), 0).retries, MAX_RETRIES);
-        assert!(outgoing.fetch(at(1), 10).is_none());
-        assert_eq!(outgoing.phase(), MigrationPhase::Failed);
-    }
-
-    #[test]
-    fn a_daemon_without_a_state_does_not_move() {
-        let mut outgoing = Outgoing::new(at(0), MigrationId(1), DaemonId(2), [NodeId(3), NodeId(4)], 2, None);
-        outgoing.snapshot(at(0), Err(NoState::Stateless));
-        assert_eq!(outgoing.outcome(), Some(&Err(MigrateError::NoState(DaemonId(2)))));
-        assert_eq!(outgoing.next(None, at(0)), Some(Order::Stay));
-    }
-
-    #[test]
-    fn a_daemon_whose_luggage_is_too_large_is_not_taken_for_one_without_a_state() {
-        let mut outgoing = Outgoing::new(at(0), MigrationId(1), DaemonId(2), [NodeId(3), NodeId(4)], 2, None);
-        outgoing.snapshot(at(0), Ok(Luggage { state: vec![0; MAX_BYTES], ..Luggage::default() }));
-        let Some(Err(MigrateError::StateTooLarge { bytes, bound, .. })) = outgoing.outcome() else {
-            panic!()
-        };
-        assert!(bytes > bound && *bound == MAX_BYTES as u64);
-        assert_eq!(outgoing.next(None, at(0)), Some(Order::Stay));
-    }
-}
+mod tests;

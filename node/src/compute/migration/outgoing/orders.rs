@@ -44,7 +44,7 @@ impl Outgoing {
             return None;
         }
         let order = match self.phase {
-            MigrationPhase::Transfer if !self.accepted => Order::Offer,
+            MigrationPhase::Transfer if !self.accepted && self.origin.is_none() => Order::Offer,
             MigrationPhase::Replay => {
                 let (events, all) = self.chunk(waiting?, if self.sealed { MANY } else { FEW });
                 let late = self.forced || now.saturating_since(self.phase_since) >= REPLAY;
