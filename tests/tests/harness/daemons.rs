@@ -393,6 +393,65 @@ async fn a_daemon_that_blocks_delays_nobody_else() {
     cluster.shutdown().await.unwrap();
 }
 
+/// Works off nothing before it is let, and hands on what it is told of how much waits.
+struct Slow {
+    let_go: mpsc::Receiver<()>,
+    told: tokio::sync::mpsc::UnboundedSender<Control>,
+}
+
+impl MeshDaemon for Slow {
+    fn name(&self) -> String {
+        "slow".to_owned()
+    }
+
+    fn process(&mut self, event: DaemonEvent, _: &mut Outputs) -> Result<(), DaemonError> {
+        if let DaemonEvent::Message { .. } = event {
+            // Whoever lets it go on does so for good.
+            _ = self.let_go.recv();
+        }
+        Ok(())
+    }
+
+    fn on_control(&mut self, control: Control, _: &mut Outputs) -> Result<(), DaemonError> {
+        if matches!(control, Control::BackpressureOn { .. } | Control::BackpressureOff) {
+            _ = self.told.send(control);
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_to_which_more_is_sent_than_it_works_off_is_told_so_and_when_it_has_caught_up() {
+    // Of each sender's no more than 64 wait at a daemon.
+    let cluster = boot(12).await;
+    let node = cluster.nth(1).unwrap();
+    let ((go_on, let_go), (told, mut tells)) = (mpsc::channel(), tokio::sync::mpsc::unbounded_channel());
+    let handle = register(&node, Box::new(Slow { let_go, told })).await;
+    let id = handle.id();
+    let mut sent = tokio::task::JoinSet::new();
+    for number in 0..12 * 128 {
+        let from = cluster.nth(number % 12).unwrap();
+        sent.spawn(async move { ask(&from, id, "").await });
+    }
+    // One at a time, and far fewer than come: it hears of it with what it is given next.
+    let mut first = None;
+    for _ in 0..1_000 {
+        first = tells.try_recv().ok();
+        if first.is_some() {
+            break;
+        }
+        go_on.send(()).unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(matches!(first, Some(Control::BackpressureOn { .. })), "{first:?}");
+    drop(go_on);
+    assert_eq!(within("the second", tells.recv()).await, Some(Control::BackpressureOff));
+    for outcome in within("all to be worked off", sent.join_all()).await {
+        assert_eq!(outcome, Ok(String::new()));
+    }
+    cluster.shutdown().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_paused_node_takes_no_results_before_it_goes_on() {
     let cluster = boot(2).await;
