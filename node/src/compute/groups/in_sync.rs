@@ -138,12 +138,13 @@ impl Guard {
 
     /// Names another set, if that is needed and may be: `ready` are the nodes it had better have, which are to be `places`, or
     /// none if this one is to work alone; `lasting` those that it has besides until they are so many, or to share a member with
-    /// those before. Of lives that are `gone` nothing can come any more.
+    /// those before. One of them has all that was told of, as the `followers` say. Of lives that are `gone` nothing can come any more.
     pub(crate) fn propose(
         &mut self,
         ready: Lives,
         lasting: &Lives,
         places: usize,
+        followers: &BTreeMap<NodeId, Follower>,
         gone: impl Fn(NodeId, u64) -> bool,
     ) {
         let own = self.local.node.0;
@@ -154,14 +155,17 @@ impl Guard {
             let mut at = 0..;
             self.chain.retain(|set| !at.next().is_some_and(|at| open.contains(&at)) || !has_gone(set));
         }
-        // What was told of while there was no set, this node alone is known to have.
-        let was_alone = self.chain.is_empty() && self.told_of > 0;
+        // Whoever asks all of a set finds somebody who has what was told of.
+        let has_all = |node: u64, life: u64| {
+            let follower = followers.get(&NodeId(node)).filter(|follower| follower.life == life);
+            self.told_of == 0 || node == own || follower.is_some_and(|it| it.have >= Some(self.told_of))
+        };
         let shares = |wanted: &Lives| {
             let shares_with = |set: &InSync| {
                 let mut members = set.members();
                 members.any(|(node, life)| wanted.get(&node.0) == Some(&life)) || has_gone(set)
             };
-            (!was_alone || wanted.contains_key(&own)) && self.chain.iter().all(shares_with)
+            wanted.iter().any(|(&node, &life)| has_all(node, life)) && self.chain.iter().all(shares_with)
         };
         let mut wanted = ready;
         if places == 0 {
@@ -274,7 +278,12 @@ impl Census {
 
     /// The latest set that anybody knows.
     pub(crate) fn latest(&self) -> Option<&InSync> {
-        self.said.values().filter_map(|holding| holding.in_sync.as_ref()).max()
+        self.known().max()
+    }
+
+    /// The latest set that each knows who was asked.
+    pub(crate) fn known(&self) -> impl Iterator<Item = &InSync> {
+        self.said.values().filter_map(|holding| holding.in_sync.as_ref())
     }
 
     /// Who may hold something that was told of, or know who does, and has not been asked; `all` are the nodes there are. Of
@@ -335,6 +344,10 @@ mod tests {
         nodes.iter().map(|&node| (node, 1)).collect()
     }
 
+    fn none() -> BTreeMap<NodeId, Follower> {
+        BTreeMap::new()
+    }
+
     /// One without standbys, of whose events somebody was told up to this one.
     fn alone(told_of: u64) -> Guard {
         Guard::new(incarnation(1, 9), 1, Vec::new(), told_of)
@@ -342,7 +355,7 @@ mod tests {
 
     fn in_force(nodes: &[u64]) -> Guard {
         let mut guard = alone(0);
-        guard.propose(lives(nodes), &Lives::new(), 1, |_, _| false);
+        guard.propose(lives(nodes), &Lives::new(), 1, &none(), |_, _| false);
         guard.heard(&nodes.iter().map(|node| (NodeId(*node), follower(1, 5))).collect(), 9);
         guard
     }
@@ -354,7 +367,7 @@ mod tests {
     #[test]
     fn nothing_is_told_before_a_set_is_in_force_and_all_of_it_have_it() {
         let mut guard = alone(0);
-        guard.propose(lives(&[1, 2]), &Lives::new(), 1, |_, _| false);
+        guard.propose(lives(&[1, 2]), &Lives::new(), 1, &none(), |_, _| false);
         let mut followers = BTreeMap::from([(NodeId(1), follower(1, 5)), (NodeId(2), follower(0, 5))]);
         guard.heard(&followers, 9);
         assert_eq!(guard.confirm(&followers, false, 9), None);
@@ -374,73 +387,93 @@ mod tests {
         let mut guard = in_force(&[1]);
         let mut followers = BTreeMap::from([(NodeId(1), follower(2, 7)), (NodeId(2), follower(1, 3))]);
         assert_eq!(guard.confirm(&followers, false, 9), Some(7));
-        guard.propose(lives(&[1, 2]), &Lives::new(), 2, |_, _| false);
+        guard.propose(lives(&[1, 2]), &Lives::new(), 2, &followers, |_, _| false);
         followers.insert(NodeId(2), follower(2, 6));
         guard.heard(&followers, 9);
         assert_eq!(guard.confirm(&followers, false, 9), Some(6), "no more than both have");
-        guard.propose(lives(&[2]), &Lives::new(), 1, |_, _| false);
+        guard.propose(lives(&[2]), &Lives::new(), 1, &followers, |_, _| false);
         assert!(names(&guard, &[1, 2]) && guard.chain().len() == 2, "node 2 alone would lose an event");
         followers.insert(NodeId(2), follower(2, 7));
         guard.heard(&followers, 9);
-        guard.propose(lives(&[2]), &Lives::new(), 1, |_, _| false);
+        guard.propose(lives(&[2]), &Lives::new(), 1, &followers, |_, _| false);
         assert!(names(&guard, &[2]));
     }
 
     #[test]
     fn one_that_is_to_work_alone_has_those_before_hear_of_it_and_counts_until_others_have_all() {
-        let none = BTreeMap::new();
         let mut guard = in_force(&[1, 2]);
-        guard.propose(Lives::new(), &Lives::new(), 0, |_, _| false);
-        guard.heard(&none, 9);
-        assert_eq!(guard.confirm(&none, true, 9), None, "they may go on without it");
-        guard.propose(Lives::new(), &lives(&[2]), 0, |_, _| false);
+        guard.propose(Lives::new(), &Lives::new(), 0, &none(), |_, _| false);
+        guard.heard(&none(), 9);
+        assert_eq!(guard.confirm(&none(), true, 9), None, "they may go on without it");
+        guard.propose(Lives::new(), &lives(&[2]), 0, &none(), |_, _| false);
         assert!(names(&guard, &[2, 9]));
         guard.heard(&BTreeMap::from([(NodeId(2), follower(2, 5))]), 9);
-        guard.propose(Lives::new(), &lives(&[2]), 0, |_, _| false);
-        guard.heard(&none, 9);
+        guard.propose(Lives::new(), &lives(&[2]), 0, &none(), |_, _| false);
+        guard.heard(&none(), 9);
         assert!(names(&guard, &[9]) && guard.is_settled() && guard.others().is_empty());
-        assert_eq!(guard.confirm(&none, true, 9), Some(9));
+        assert_eq!(guard.confirm(&none(), true, 9), Some(9));
         // And no more.
-        guard.propose(lives(&[1]), &Lives::new(), 1, |_, _| false);
+        guard.propose(lives(&[1]), &Lives::new(), 1, &none(), |_, _| false);
         assert!(names(&guard, &[1, 9]));
         let version = guard.told().expect("just named").version;
-        guard.heard(&BTreeMap::from([(NodeId(1), follower(version, 8))]), 9);
-        guard.propose(lives(&[1]), &Lives::new(), 1, |_, _| false);
+        let followers = BTreeMap::from([(NodeId(1), follower(version, 8))]);
+        guard.heard(&followers, 9);
+        guard.propose(lives(&[1]), &Lives::new(), 1, &followers, |_, _| false);
         assert!(names(&guard, &[1, 9]), "node 1 lacks one that somebody was told of");
-        guard.heard(&BTreeMap::from([(NodeId(1), follower(version, 9))]), 9);
-        guard.propose(lives(&[1]), &Lives::new(), 1, |_, _| false);
+        let followers = BTreeMap::from([(NodeId(1), follower(version, 9))]);
+        guard.heard(&followers, 9);
+        guard.propose(lives(&[1]), &Lives::new(), 1, &followers, |_, _| false);
         assert!(names(&guard, &[1]));
     }
 
     #[test]
     fn one_that_was_alone_from_the_first_asks_nobody_and_counts_until_others_have_all() {
-        let none = BTreeMap::new();
         let mut guard = alone(0);
-        guard.propose(Lives::new(), &Lives::new(), 0, |_, _| false);
+        guard.propose(Lives::new(), &Lives::new(), 0, &none(), |_, _| false);
         assert!(guard.told().is_none());
-        assert_eq!(guard.confirm(&none, false, 9), None, "it is not to be alone");
-        assert_eq!(guard.confirm(&none, true, 9), Some(9));
-        guard.propose(lives(&[1]), &Lives::new(), 1, |_, _| false);
+        assert_eq!(guard.confirm(&none(), false, 9), None, "it is not to be alone");
+        assert_eq!(guard.confirm(&none(), true, 9), Some(9));
+        guard.propose(lives(&[1]), &Lives::new(), 1, &none(), |_, _| false);
         assert!(names(&guard, &[1, 9]));
         let mut fresh = alone(0);
-        fresh.propose(lives(&[1]), &Lives::new(), 1, |_, _| false);
+        fresh.propose(lives(&[1]), &Lives::new(), 1, &none(), |_, _| false);
         assert!(names(&fresh, &[1]), "nobody was told of anything");
+    }
+
+    #[test]
+    fn whoever_took_over_is_in_every_set_of_which_nobody_else_has_all_that_was_told_of() {
+        let both = {
+            let mut before = in_force(&[1]);
+            before.propose(lives(&[1, 3]), &Lives::new(), 2, &none(), |_, _| false);
+            before
+        };
+        for before in [in_force(&[1]), both] {
+            let mut guard = Guard::new(incarnation(1 << 20, 1), 1, before.chain().to_vec(), 9);
+            let lacks = BTreeMap::from([(NodeId(3), follower(0, 8))]);
+            for _ in 0..2 {
+                guard.propose(lives(&[3]), &Lives::new(), 1, &lacks, |_, _| false);
+                assert!(names(&guard, &[1, 3]), "also when that is named already");
+            }
+            let has = BTreeMap::from([(NodeId(3), follower(0, 9))]);
+            guard.propose(lives(&[3]), &Lives::new(), 1, &has, |_, _| false);
+            assert!(names(&guard, &[3]));
+        }
     }
 
     #[test]
     fn a_set_shares_a_member_with_those_before_unless_all_of_them_are_gone() {
         let mut guard = in_force(&[1]);
-        guard.propose(lives(&[2]), &Lives::new(), 1, |_, _| false);
+        guard.propose(lives(&[2]), &Lives::new(), 1, &none(), |_, _| false);
         assert!(names(&guard, &[1]), "the only one is away, and may take over");
-        guard.propose(lives(&[2]), &lives(&[1]), 1, |_, _| false);
+        guard.propose(lives(&[2]), &lives(&[1]), 1, &none(), |_, _| false);
         assert!(names(&guard, &[1, 2]), "by way of both");
         let mut guard = in_force(&[1, 2]);
-        guard.propose(lives(&[2]), &lives(&[1]), 2, |_, _| false);
+        guard.propose(lives(&[2]), &lives(&[1]), 2, &none(), |_, _| false);
         assert!(names(&guard, &[1, 2]), "1 stays until whoever has its place is ready");
-        guard.propose(lives(&[2, 3]), &lives(&[1]), 2, |_, _| false);
+        guard.propose(lives(&[2, 3]), &lives(&[1]), 2, &none(), |_, _| false);
         assert!(names(&guard, &[2, 3]));
         let mut guard = in_force(&[1]);
-        guard.propose(lives(&[2]), &Lives::new(), 1, |node, _| node == NodeId(1));
+        guard.propose(lives(&[2]), &Lives::new(), 1, &none(), |node, _| node == NodeId(1));
         assert!(names(&guard, &[2]));
         // The next incarnation, on node 1, goes on from there.
         let guard = Guard::new(incarnation(2, 1), 1, in_force(&[1, 2]).chain().to_vec(), 0);
@@ -451,13 +484,13 @@ mod tests {
     fn what_was_open_before_has_to_be_shared_with_also_if_others_knew_more() {
         let mut before = in_force(&[1, 2, 3]);
         assert!(before.is_settled());
-        before.propose(lives(&[3]), &Lives::new(), 1, |_, _| false);
-        before.propose(lives(&[1, 2, 3]), &Lives::new(), 1, |_, _| false);
+        before.propose(lives(&[3]), &Lives::new(), 1, &none(), |_, _| false);
+        before.propose(lives(&[1, 2, 3]), &Lives::new(), 1, &none(), |_, _| false);
         assert!(!before.is_settled(), "3 may go on by itself, as far as it knows");
         let mut next = Guard::new(incarnation(2, 1), 1, before.chain().to_vec(), 0);
-        next.propose(lives(&[2]), &Lives::new(), 1, |_, _| false);
+        next.propose(lives(&[2]), &Lives::new(), 1, &none(), |_, _| false);
         assert!(next.told().is_none());
-        next.propose(lives(&[2, 3]), &Lives::new(), 1, |_, _| false);
+        next.propose(lives(&[2, 3]), &Lives::new(), 1, &none(), |_, _| false);
         assert!(names(&next, &[2, 3]));
         let many = |most: u64| -> Vec<InSync> {
             let set = |version| InSync { by: incarnation(1, 9), version, members: lives(&[version + 1]) };
@@ -465,9 +498,9 @@ mod tests {
         };
         let all: Lives = (2..=1_001).map(|node| (node, 1)).collect();
         let mut next = Guard::new(incarnation(2, 1), 1, many(120), 0);
-        next.propose((3..=121).map(|node| (node, 1)).collect(), &Lives::new(), 1, |_, _| false);
+        next.propose((3..=121).map(|node| (node, 1)).collect(), &Lives::new(), 1, &none(), |_, _| false);
         assert!(next.told().is_none(), "none is forgotten");
-        next.propose(all.clone(), &Lives::new(), 1, |_, _| false);
+        next.propose(all.clone(), &Lives::new(), 1, &none(), |_, _| false);
         assert!(next.told().is_some(), "and there is room for others");
         assert_eq!(Guard::new(incarnation(2, 1), 1, many(1_000), 0).chain().len(), MAX_BEFORE);
     }
@@ -476,12 +509,12 @@ mod tests {
     fn an_active_with_as_many_open_sets_as_may_be_names_another_once_those_of_some_are_gone() {
         let mut guard = in_force(&[1, 2]);
         for node in 3..=65 {
-            guard.propose(lives(&[1, node]), &Lives::new(), 2, |_, _| false);
+            guard.propose(lives(&[1, node]), &Lives::new(), 2, &none(), |_, _| false);
         }
         assert_eq!(guard.chain().len(), MAX_CHAIN);
-        guard.propose(lives(&[1, 70]), &Lives::new(), 2, |_, _| false);
+        guard.propose(lives(&[1, 70]), &Lives::new(), 2, &none(), |_, _| false);
         assert!(names(&guard, &[1, 65]), "as many are open as may be");
-        guard.propose(lives(&[2]), &Lives::new(), 1, |node, _| node != NodeId(2));
+        guard.propose(lives(&[2]), &Lives::new(), 1, &none(), |node, _| node != NodeId(2));
         assert!(names(&guard, &[2]));
         let versions: Vec<u64> = guard.chain().iter().map(|set| set.version).collect();
         assert_eq!(versions, [1, 64, 65], "what is in force stays, and no version is given twice");
@@ -507,7 +540,7 @@ mod tests {
     fn whoever_takes_over_has_to_have_asked_all_of_the_latest_set() {
         let guard = in_force(&[1, 2]);
         let mut later = in_force(&[1, 2]);
-        later.propose(lives(&[2]), &Lives::new(), 1, |_, _| false);
+        later.propose(lives(&[2]), &Lives::new(), 1, &none(), |_, _| false);
         let holding = |guard: &Guard| Holding {
             life: 1,
             upto: Some((incarnation(1, 9), 3)),

@@ -192,6 +192,11 @@ impl Journal {
         of < self.fence
     }
 
+    /// The last that this node has promised to listen to nobody before.
+    pub(crate) fn promised(&self) -> Incarnation {
+        self.fence
+    }
+
     /// Takes note of who is in sync.
     pub(crate) fn note(&mut self, in_sync: Option<InSync>) {
         self.in_sync = self.in_sync.take().max(in_sync);

@@ -122,7 +122,7 @@ impl MeshOs {
         let counts = Counts::default();
         for index in entry.places() {
             match self.judge(now.instant, group, &entry, index) {
-                Verdict::Runs if index == 0 => self.groups.standbys.end_poll(group),
+                Verdict::Runs if index == 0 => self.groups.standbys.is_found(group),
                 verdict @ (Verdict::Runs | Verdict::Comes) => {
                     let away = self.moves_copy(now, node, group, &mut entry, index, &counts);
                     if let Some(host) = away {

@@ -163,3 +163,68 @@ fn a_group_that_is_scaled_to_one_and_back_is_told_of_all_the_while_and_loses_not
         keeps(&mut network, group, daemon, &texts);
     });
 }
+
+/// Long enough to take a standby a while.
+fn long(number: usize) -> String {
+    format!("{number} {}", "x".repeat(60_000))
+}
+
+/// Ends all cuts: once the group is well everything that was acknowledged is there.
+fn all_is_there(network: &mut Network, group: GroupId, daemon: DaemonId, texts: &[String]) {
+    network.cuts.clear();
+    network.dial_all();
+    network.run_for(Duration::from_secs(5));
+    stands(network, group);
+    let at = active(network, group).expect("it runs");
+    let held = crate::entries(network, at, daemon);
+    let lost = texts.iter().filter(|text| !held.iter().any(|it| it == text.as_bytes())).count();
+    assert_eq!(lost, 0, "of {} events", texts.len());
+}
+
+#[test]
+fn one_that_has_only_some_of_what_was_told_of_does_not_go_on_alone_where_the_active_worked_alone() {
+    // At any moment while it is brought what there is.
+    each_seed(20, |seed| {
+        let mut network = mesh(seed, Faults::NONE, 4);
+        let group = try_group(&mut network, 0, standby(1)).expect("nodes make diaries");
+        let daemon = view(&network, 0, group).expect("it knows").members[0].daemon;
+        let first = active(&network, group).expect("it runs");
+        let texts: Vec<String> = (0..16).map(long).collect();
+        for text in &texts {
+            assert!(is_told(&mut network, 0, daemon, text));
+        }
+        scale(&mut network, 0, group, 2);
+        network.run_for(Duration::from_millis(4 * (seed % 20)));
+        divide(&mut network, &[first]);
+        network.run_for(Duration::from_secs(20));
+        all_is_there(&mut network, group, daemon, &texts);
+    });
+}
+
+#[test]
+fn one_that_has_only_some_of_what_was_told_of_does_not_go_on_alone_where_the_active_took_over() {
+    each_seed(20, |seed| {
+        let (mut network, group, daemon, [first, next, third]) = apart(seed);
+        divide(&mut network, &[third]);
+        let texts: Vec<String> = (0..24).map(long).collect();
+        for text in &texts {
+            assert!(is_told(&mut network, 0, daemon, text));
+        }
+        network.run_for(Duration::from_secs(2));
+        divide(&mut network, &[first]);
+        let works = |network: &Network| working(network, group).contains(&next);
+        network.run_until(LIMIT, works).expect("it takes over");
+        network.run_for(Duration::from_secs(1));
+        // The third is back, and at some moment while it is brought what there is, alone.
+        network.cuts.clear();
+        divide(&mut network, &[first]);
+        network.dial_all();
+        let hear = |network: &Network, a, b| network.verdict(a, b) == Some(Health::Healthy);
+        let meet = |network: &Network| hear(network, next, third) && hear(network, third, next);
+        network.run_until(LIMIT, meet).expect("they hear each other");
+        network.run_for(Duration::from_millis(6 * (seed % 20)));
+        divide(&mut network, &[next]);
+        network.run_for(Duration::from_secs(25));
+        all_is_there(&mut network, group, daemon, &texts);
+    });
+}

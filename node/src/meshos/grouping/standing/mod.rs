@@ -57,6 +57,8 @@ pub(super) struct Standbys {
     /// Groups that this node is to take over.
     taking: BTreeMap<GroupId, Taking>,
     polls: BTreeMap<GroupId, Poll>,
+    /// Those without whom nobody can be found to take a group over, as the last poll showed.
+    awaited: BTreeMap<GroupId, BTreeSet<NodeId>>,
     parted: Parted,
     /// Where this node was last said to stand by.
     told: BTreeMap<DaemonId, DaemonView>,
@@ -87,6 +89,12 @@ impl Standbys {
     /// What was asked of those who hold something of a group does not count any more.
     pub(super) fn end_poll(&mut self, group: GroupId) {
         self.polls.remove(&group);
+    }
+
+    /// Whoever does the work of a group is found.
+    pub(super) fn is_found(&mut self, group: GroupId) {
+        self.end_poll(group);
+        self.awaited.remove(&group);
     }
 
     /// When something is to be sent again.
@@ -276,6 +284,7 @@ impl MeshOs {
         });
         standbys.taking.retain(|group, _| is_mine(group));
         standbys.polls.retain(|group, _| ledger.get(*group).is_some());
+        standbys.awaited.retain(|group, _| ledger.get(*group).is_some());
         self.tell_standbys();
     }
 
@@ -350,8 +359,10 @@ impl MeshOs {
         if self.groups.ledger.is_empty() {
             return;
         }
-        let Standbys { journals, actives, taking, polls, parted, .. } = &mut self.groups.standbys;
+        let Standbys { journals, actives, taking, polls, awaited, parted, .. } = &mut self.groups.standbys;
         let ledger = &self.groups.ledger;
+        // What was promised it of a group that it never told of is owed to nobody any more.
+        journals.retain(|group, journal| ledger.get(*group).is_some() || journal.promised().node != node);
         parted.insert(node, |node| {
             let is_host = |entry: &Entry| entry.hosts().any(|(_, host)| host == node);
             let census = taking.values().map(|taking| &taking.census);
@@ -359,7 +370,8 @@ impl MeshOs {
             ledger.iter().any(|(_, entry)| is_host(entry))
                 || actives.values().any(|it| it.guard.has(node) || it.followers.contains_key(&node))
                 || journals.values().any(|it| it.in_sync.as_ref().is_some_and(|set| set.names(node)))
-                || censuses.any(|census| census.latest().is_some_and(|set| set.names(node)))
+                || censuses.any(|census| census.known().any(|set| set.names(node)))
+                || awaited.values().any(|nodes| nodes.contains(&node))
         });
         self.groups.dirty = true;
     }
@@ -382,6 +394,7 @@ impl MeshOs {
         standbys.journals.remove(&group);
         standbys.actives.remove(&group);
         standbys.polls.remove(&group);
+        standbys.awaited.remove(&group);
         standbys.taking.remove(&group);
     }
 }

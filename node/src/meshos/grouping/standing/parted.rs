@@ -8,7 +8,11 @@ use std::{
 use meshground_shared::NodeId;
 
 use super::{super::super::MeshOs, Standbys};
-use crate::{compute::groups::InSync, node::Node, time::Instant};
+use crate::{
+    compute::groups::{Census, InSync},
+    node::Node,
+    time::Instant,
+};
 
 /// So many nodes that are gone are remembered.
 pub(super) const MAX_PARTED: usize = 4_096;
@@ -73,7 +77,7 @@ impl Standbys {
         let censuses = censuses.chain(self.polls.values().map(|poll| &poll.census));
         let noted = self.journals.values().filter_map(|journal| journal.in_sync.as_ref());
         let open = self.actives.values().flat_map(|active| active.guard.chain());
-        noted.chain(censuses.filter_map(|census| census.latest())).chain(open)
+        noted.chain(censuses.flat_map(Census::known)).chain(open)
     }
 }
 
@@ -82,7 +86,9 @@ impl MeshOs {
     /// as those are that are forgotten, it is gone like them.
     pub(super) fn miss_unmet(&mut self, now: Instant, node: &mut Node) {
         let standbys = &self.groups.standbys;
-        let named = standbys.sets().flat_map(InSync::named).chain(self.groups.presence.keys().copied());
+        let awaited = standbys.awaited.values().flatten().copied();
+        let named = standbys.sets().flat_map(InSync::named).chain(awaited);
+        let named = named.chain(self.groups.presence.keys().copied());
         let is_met = |it: &NodeId| *it == self.local || self.directory.get(*it).is_some();
         let mut unmet: BTreeSet<NodeId> =
             named.filter(|it| !is_met(it) && !standbys.parted.contains(it)).collect();

@@ -163,7 +163,7 @@ impl MeshOs {
         };
         // Whoever's place was given away is counted on until enough of those that are to stand by can be.
         let places = entry.places().len().saturating_sub(1);
-        active.guard.propose(ready, &lasting, places, is_gone);
+        active.guard.propose(ready, &lasting, places, followers, is_gone);
         journal.note(active.guard.told().cloned());
     }
 
@@ -213,6 +213,11 @@ impl MeshOs {
         let known = self.groups.standbys.journals.get(&group);
         let is_older = known.is_some_and(|journal| journal.of > of || journal.is_fenced(of));
         if is_older {
+            // Whoever asked may be gone before anybody else heard of it: somebody has to find out.
+            let promised = known.map_or(Incarnation::NONE, Journal::promised);
+            if promised > of {
+                self.observe(group, promised);
+            }
             return answer(now, node, call, &wire::encode(&Ack::Unwanted));
         }
         if !is_mine && known.is_none_or(|journal| journal.base().is_none()) {

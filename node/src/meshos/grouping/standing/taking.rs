@@ -282,10 +282,11 @@ impl MeshOs {
             self.poll(now, node, group, others);
             return Ok(None);
         }
-        let census = &poll.census;
-        if let Some(away) = missing.first() {
+        if let Some(&away) = missing.first() {
+            self.groups.standbys.awaited.insert(group, missing);
             return Err(format!("node {away} may hold more of its state than those that can be reached"));
         }
+        let census = &poll.census;
         let best =
             census.holders().filter(|(host, _)| self.groups.is_here(*host)).max_by_key(|(host, holds)| {
                 // Where it just crashed comes last of those that hold the same.

@@ -170,7 +170,7 @@ fn open_sets(of: Incarnation) -> Vec<InSync> {
     let mut guard = Guard::new(of, 1, Vec::new(), 0);
     for members in [&[3, 4][..], &[4]] {
         let members: Lives = members.iter().map(|&node| (node, 7)).collect();
-        guard.propose(members, &Lives::new(), 1, |_, _| false);
+        guard.propose(members, &Lives::new(), 1, &BTreeMap::new(), |_, _| false);
     }
     guard.chain().to_vec()
 }
