@@ -8,8 +8,8 @@
 //! may have asked before, who knew of an earlier set only, as that latest one was not in force; and named others since. So all
 //! members of that earlier set are asked as well, and so on: until all of a set know it, or a later one. What is named then has to
 //! share a member with every set that one of those asked was in and knew as the latest: that one may go on by it alone later,
-//! where it hears of no other. Before a set takes the place of those before, its members have all that was told of by them. One that
-//! works alone, as it is to or as there was nobody yet, counts for a set of itself. A member that has forgotten
+//! where it hears of no other. Before a set takes the place of those before, its members have all that was told of by them, and one
+//! of them has when it is named: the one that works itself, if nobody else does. One that works alone, as it is to, is a set of itself. A member that has forgotten
 //! everything, as it began anew, cannot say whether there was a later set; then the one that named it has to.
 
 use std::collections::{BTreeMap, BTreeSet};

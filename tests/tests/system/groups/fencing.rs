@@ -11,7 +11,7 @@ use meshground_tests::{
 };
 
 use super::{
-    divide, really,
+    divide, mesh, really,
     standbys::{active, keeps, standby, stands},
     view,
 };
