@@ -25,7 +25,7 @@ impl Outgoing {
         self.pause = PAUSE;
     }
 
-    /// What the target says to [`Order::Offer`]; `kind` is that of the daemon.
+    /// What the target says to [`Order::Offer`](super::Order::Offer); `kind` is that of the daemon.
     pub(crate) fn offered(&mut self, now: Instant, kind: &str, taken: Taken) {
         self.answered(now);
         match taken {
@@ -90,7 +90,7 @@ impl Outgoing {
         }
     }
 
-    /// What the target says to [`Order::Replay`].
+    /// What the target says to [`Order::Replay`](super::Order::Replay).
     pub(crate) fn replayed(&mut self, now: Instant, answer: Replayed) {
         self.answered(now);
         match answer {
@@ -104,7 +104,7 @@ impl Outgoing {
         }
     }
 
-    /// What the target says to [`Order::Cutover`].
+    /// What the target says to [`Order::Cutover`](super::Order::Cutover).
     pub(crate) fn cut(&mut self, now: Instant, answer: Replayed) {
         self.answered(now);
         if self.phase == MigrationPhase::Cutover {
