@@ -361,8 +361,6 @@ impl MeshOs {
         }
         let Standbys { journals, actives, taking, polls, awaited, parted, .. } = &mut self.groups.standbys;
         let ledger = &self.groups.ledger;
-        // What was promised it of a group that it never told of is owed to nobody any more.
-        journals.retain(|group, journal| ledger.get(*group).is_some() || journal.promised().node != node);
         parted.insert(node, |node| {
             let is_host = |entry: &Entry| entry.hosts().any(|(_, host)| host == node);
             let census = taking.values().map(|taking| &taking.census);

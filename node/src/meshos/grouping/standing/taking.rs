@@ -14,6 +14,7 @@ use super::{
         leading::Counts,
     },
     Active, POLLED, Poll, Taking,
+    parted::MAX_PARTED,
 };
 use crate::{
     compute::{
@@ -187,7 +188,11 @@ impl MeshOs {
             && journal.is_some_and(|journal| journal.of == of && !journal.sealed);
         // Somebody took over while it was on its way here. The ledger says so, and what is held is theirs.
         let is_over = journal.is_some_and(|journal| journal.of > of || journal.is_fenced(of));
-        if is_kept || is_over {
+        if is_over {
+            // Unless it was promised to whoever did before this node knew the group.
+            return self.observe(group, journal.map_or(Incarnation::NONE, Journal::promised));
+        }
+        if is_kept {
             return;
         }
         self.registry.stand(id);
@@ -283,7 +288,11 @@ impl MeshOs {
             return Ok(None);
         }
         if let Some(&away) = missing.first() {
-            self.groups.standbys.awaited.insert(group, missing);
+            let awaited = self.groups.standbys.awaited.entry(group).or_default();
+            // One answer that is late must not have the wait for those it names begin anew.
+            if awaited.len() < MAX_PARTED {
+                awaited.extend(missing);
+            }
             return Err(format!("node {away} may hold more of its state than those that can be reached"));
         }
         let census = &poll.census;
@@ -357,19 +366,28 @@ impl MeshOs {
     /// From now on this node listens to no incarnation before `by`, also of a group that it does not know: it may never hear
     /// of that, or only after it is asked. Whether it can promise that.
     pub(super) fn promise(&mut self, group: GroupId, by: Incarnation) -> bool {
-        let ledger = &self.groups.ledger;
-        let journals = &mut self.groups.standbys.journals;
+        let (ledger, journals) = (&self.groups.ledger, &self.groups.standbys.journals);
         match ledger.get(group).map(|entry| entry.spec.kind) {
             Some(GroupKind::Standby) => {}
             // Nobody brings this node anything of it.
             Some(_) => return true,
             None => {
-                let ahead = journals.keys().filter(|other| ledger.get(**other).is_none() && **other != group);
-                if ledger.is_gone(group) || ahead.count() >= MAX_AHEAD {
+                if ledger.is_gone(group) {
                     return false;
+                }
+                let ahead =
+                    journals.iter().filter(|(other, _)| ledger.get(**other).is_none() && **other != group);
+                if ahead.clone().count() >= MAX_AHEAD {
+                    // One whose claimer is gone for good gives way.
+                    let parted = &self.groups.standbys.parted;
+                    let mut owed_to_none =
+                        ahead.filter(|(_, journal)| parted.contains(&journal.promised().node));
+                    let Some(other) = owed_to_none.next().map(|(&other, _)| other) else { return false };
+                    self.groups.standbys.journals.remove(&other);
                 }
             }
         }
+        let journals = &mut self.groups.standbys.journals;
         journals.entry(group).or_insert_with(|| Journal::new(Incarnation::NONE, self.life)).fence(by);
         true
     }

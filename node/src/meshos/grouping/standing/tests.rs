@@ -88,6 +88,10 @@ fn what_is_promised_of_a_group_before_this_node_hears_of_it_is_kept_when_it_does
         brings(&mut os, &mut node, group, Incarnation::new(later.generation - 1, OTHER));
         let holds = os.groups.standbys.journals.get(&group).is_some_and(|journal| journal.base().is_some());
         assert_eq!(holds, !is_asked, "whoever asked comes later than what is brought");
+        if is_asked {
+            let place = os.groups.ledger.get(group).map(|entry| entry.slot(0).incarnation());
+            assert_eq!(place, Some(later), "and has the place, as nobody else may know of it");
+        }
     }
 }
 
@@ -104,6 +108,11 @@ fn of_so_many_unknown_groups_and_of_none_that_is_no_more_is_anything_promised() 
     os.stop_group(at(3), &mut node, known, None).expect("it is there");
     os.handle_timeout(at(4), &mut node);
     assert!(!os.promise(known, by));
+    let another = GroupId(known.0.wrapping_sub(1));
+    assert!(!os.promise(another, by));
+    os.groups.standbys.parted.insert(OTHER, |_| true);
+    assert!(os.promise(another, by), "those of a node that is gone for good give way");
+    assert!(os.groups.standbys.journals.len() <= MAX_AHEAD + 1);
 }
 
 /// An incarnation brings all there is of its state.
